@@ -1,1 +1,83 @@
-//! placeholder
+//! What nodes share, as traits with their guarantees written on them, the record format, the contract
+//! suite every engine must pass, and the Embedded engine.
+//!
+//! Owns: the meaning of "accepted", order, dedupe, membership, leases. Must not know: dialects, sockets.
+#![warn(missing_docs)]
+
+mod bus;
+pub mod contract;
+mod conversations;
+pub mod embedded;
+mod limits;
+mod log;
+mod presence;
+pub mod record;
+mod shared;
+
+use std::sync::Arc;
+
+pub use bus::{Bus, Delivery, Inbox, PresenceCause, PresenceChanged, Publication, Signal, TypingChanged};
+pub use conversations::{Change, ChangeRefused, Changed, Conversations, CursorChanged, Cursors, MemberSet, Membership};
+pub use limits::{Limits, Rule, Verdict};
+pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Sequences, Stored};
+pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence};
+use parlance_model::Time;
+pub use shared::Shared;
+
+/// The engine's time source: milliseconds since the epoch, given by whoever builds the engine.
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// The engine could not do it now. The command had no effect, or its effect is harmless to repeat.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Out of reach, overloaded or stopped: worth a retry.
+    #[error("the backplane is unavailable: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read: worth a log line and an operator.
+    #[error("the backplane holds something unreadable: {0}")]
+    Corrupt(String),
+}
+
+/// How durable an acknowledged message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckLevel {
+    /// Nothing survives the process.
+    Memory,
+    /// Survives `kill -9` of the process: a durable file with fsync group commit.
+    File,
+}
+
+impl AckLevel {
+    /// The word used in configuration and `/readyz`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::File => "file",
+        }
+    }
+}
+
+/// One node's handle on everything shared: one field per trait. Cheap to clone.
+#[derive(Clone)]
+pub struct Backplane {
+    /// Append, read and find log entries.
+    pub log: Arc<dyn Log>,
+    /// Conversations and their members.
+    pub conversations: Arc<dyn Conversations>,
+    /// Delivered and read cursors.
+    pub cursors: Arc<dyn Cursors>,
+    /// Per-user integer sequences.
+    pub sequences: Arc<dyn Sequences>,
+    /// Presence leases.
+    pub presence: Arc<dyn Presence>,
+    /// Typing deadlines.
+    pub typing: Arc<dyn Typing>,
+    /// Rate windows.
+    pub limits: Arc<dyn Limits>,
+    /// Publish and subscribe.
+    pub bus: Arc<dyn Bus>,
+    /// Small shared values with a lifetime.
+    pub shared: Arc<dyn Shared>,
+    /// What an acknowledgement means here.
+    pub ack_level: AckLevel,
+}

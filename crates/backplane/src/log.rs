@@ -1,0 +1,160 @@
+//! The log traits: appending, reading, finding, and the per-user integer sequence.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parlance_model::{
+    Author, ConversationId, Entry, LogKey, Message, MessageId, Record, Time, UserId,
+};
+
+use crate::Fault;
+
+/// Where an entry was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its sequence.
+    pub seq: u64,
+    /// Its id.
+    pub id: MessageId,
+    /// Its time.
+    pub at: Time,
+}
+
+/// What came of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// It is in the log, durable as the ack level says, and was published.
+    New(Stored),
+    /// The same (sender, conversation, client id) is in the log already; nothing was published.
+    Duplicate(Stored),
+    /// The sender is not a member. Nothing happened.
+    NotMember,
+    /// There is no such conversation. Nothing happened.
+    NoConversation,
+}
+
+/// What came of a reaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reacted {
+    /// Appended and published.
+    New(Stored),
+    /// The reaction stands (or is gone) already; nothing was published.
+    Same,
+    /// Not a member. Nothing happened.
+    NotMember,
+    /// No message has that sequence. Nothing happened.
+    NoMessage,
+}
+
+/// What came of a post.
+pub type Posted = Stored;
+
+/// Which part of a log to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// Entries after `seq`, oldest first.
+    After {
+        /// Exclusive lower bound.
+        seq: u64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// The newest entries before `seq` (`u64::MAX`: the newest of all), returned oldest first.
+    Before {
+        /// Exclusive upper bound.
+        seq: u64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Entries appended at or after a time, oldest first.
+    Since {
+        /// Inclusive lower bound.
+        at: Time,
+        /// At most so many.
+        limit: usize,
+    },
+}
+
+/// A part of a log.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Page {
+    /// The entries, oldest first, dense in sequence.
+    pub entries: Vec<Entry>,
+    /// Whether the log holds more in the direction of reading.
+    pub more: bool,
+    /// The first sequence still kept (1 unless trimmed); `head + 1` for an empty log.
+    pub first: u64,
+    /// The log's head when it was read.
+    pub head: u64,
+    /// The log's epoch when it was read.
+    pub epoch: u32,
+}
+
+/// Append-only logs with dense sequences.
+///
+/// Guarantees, for every method that appends: dedupe, membership, append and publish are one atomic
+/// step (a crash leaves all of it or none); the sequence is dense from 1 per log; `at` never runs
+/// backwards within a log; publications of a log reach each subscribed inbox in sequence order (or the
+/// inbox says [`crate::Delivery::Lost`]); once the future resolves the entry survives what the ack
+/// level says. Appends submitted by one caller one after the other keep their order.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Appends a message of a member; with a client id, once per (sender, conversation, client id)
+    /// within the dedupe window, for concurrent resends too.
+    async fn append(&self, conversation: &ConversationId, message: Message) -> Result<Appended, Fault>;
+
+    /// Adds or removes a member's reaction to the message at `target`; idempotent.
+    async fn react(
+        &self,
+        conversation: &ConversationId,
+        author: Author,
+        target: u64,
+        kind: Arc<str>,
+        added: bool,
+    ) -> Result<Reacted, Fault>;
+
+    /// Appends to a user's feed or an application channel. Creates the log when it is not there.
+    /// `key` must not be a conversation.
+    async fn post(&self, key: &LogKey, record: Record) -> Result<Posted, Fault>;
+
+    /// Reads a part of a log; an unknown log is an empty page.
+    async fn range(&self, key: &LogKey, range: Range) -> Result<Page, Fault>;
+
+    /// Finds messages: `None` where there is none (or it was trimmed and forgotten).
+    async fn find(&self, what: Find) -> Result<Option<(LogKey, u64)>, Fault>;
+}
+
+/// How [`Log::find`] looks for a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Find {
+    /// By the author's own id; the newest when the author used it in several conversations, unless
+    /// `conversation` names one.
+    ClientId {
+        /// The author.
+        author: UserId,
+        /// The author's id for it.
+        id: Arc<str>,
+        /// Where, when known.
+        conversation: Option<ConversationId>,
+    },
+    /// By server id.
+    Id(MessageId),
+}
+
+/// Per-user integer sequences (socialhub `seq`, `last_poll_id`): pointers to log entries.
+///
+/// Guarantees: for one user the same (log, sequence) always has the same integer; integers grow by
+/// assignment, start at 1, stay below `2^53`, and survive what the ack level says before they are
+/// returned; concurrent assignments of the same pointer from several nodes agree.
+#[async_trait]
+pub trait Sequences: Send + Sync {
+    /// The integers of these pointers, assigning those that have none, in the order given.
+    async fn assign(&self, pointers: &[(UserId, LogKey, u64)]) -> Result<Vec<u64>, Fault>;
+
+    /// The pointers after `after`, in order, at most `limit`: `(integer, log, sequence)`.
+    async fn pointers(&self, user: &UserId, after: u64, limit: usize) -> Result<Vec<(u64, LogKey, u64)>, Fault>;
+
+    /// For each log the highest sequence that has an integer: what is beyond is still to be assigned.
+    async fn marks(&self, user: &UserId) -> Result<Vec<(LogKey, u64)>, Fault>;
+}
+
