@@ -1,0 +1,133 @@
+//! Configuration: one struct per section, each option one documented field with its default.
+//!
+//! Owns: what can be configured and whether it makes sense. Must not know: where values come from on the
+//! command line (that is the binary).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+mod limits;
+mod mounts;
+mod timings;
+
+pub use limits::Limits;
+pub use mounts::{Membership, Mount, PresenceScope, Rate, default_mounts};
+pub use timings::Timings;
+
+/// Everything that can be configured. TOML keys are the field names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Public listener: client traffic only.
+    pub listen: SocketAddr,
+    /// Internal listener: health, metrics, server API. Never behind the public balancer.
+    pub internal_listen: SocketAddr,
+    /// Folder of the embedded engine's file.
+    pub data_dir: PathBuf,
+    /// What an acknowledgement means: `memory` or `file`.
+    pub ack_level: String,
+    /// Verification of user tokens.
+    pub auth: Auth,
+    /// Keys of the server API; several during rotation. None: the server API refuses every call.
+    pub api_keys: Vec<String>,
+    /// Origins allowed to connect from browsers (`https://app.example`); `*` allows all. Empty: requests
+    /// that carry an Origin header are refused unless it names the host they are sent to.
+    pub origins: Vec<String>,
+    /// Limits.
+    pub limits: Limits,
+    /// Time spans.
+    pub timings: Timings,
+    /// How much history is kept.
+    pub retention: Retention,
+    /// Logging.
+    pub log: Log,
+    /// Where clients connect, and which dialect is spoken there.
+    pub mounts: Vec<Mount>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8082)),
+            internal_listen: SocketAddr::from(([127, 0, 0, 1], 8083)),
+            data_dir: PathBuf::from("data"),
+            ack_level: "file".to_owned(),
+            auth: Auth::default(),
+            api_keys: Vec::new(),
+            origins: Vec::new(),
+            limits: Limits::default(),
+            timings: Timings::default(),
+            retention: Retention::default(),
+            log: Log::default(),
+            mounts: default_mounts(),
+        }
+    }
+}
+
+/// Verification of user tokens (JWT).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// HS256/384/512 secrets, at least 32 bytes each; several during rotation.
+    pub secrets: Vec<String>,
+    /// Public key files.
+    pub keys: Vec<KeyFile>,
+    /// Address of a JWK set.
+    pub jwks_url: Option<String>,
+    /// Issuer a token must name, when set.
+    pub issuer: Option<String>,
+    /// Audience a token must name, when set.
+    pub audience: Option<String>,
+    /// Accept secrets shorter than 32 bytes; only `parlance dev` does.
+    #[serde(skip)]
+    pub allow_short_secrets: bool,
+}
+
+/// A PEM public key with the one algorithm it may verify.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyFile {
+    /// Path of the PEM file.
+    pub path: PathBuf,
+    /// `RS256`, `RS384`, `RS512`, `ES256`, `ES384` or `EdDSA`.
+    pub algorithm: String,
+    /// Key id (`kid`) of tokens signed with it, when they carry one.
+    #[serde(default)]
+    pub kid: Option<String>,
+}
+
+/// How much history is kept per conversation, user feed and application channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Newest entries kept.
+    pub entries: u64,
+    /// Days an entry is kept.
+    pub days: u64,
+    /// Hours a client's message id is remembered for deduplication; at least 24.
+    pub dedupe_hours: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { entries: 1000, days: 7, dedupe_hours: 48 }
+    }
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Level or filter directives (`info`, `parlance_gateway=debug`).
+    pub level: String,
+    /// `auto` (human on a terminal, JSON elsewhere), `human` or `json`.
+    pub format: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: "auto".to_owned() }
+    }
+}
