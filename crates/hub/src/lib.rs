@@ -1,1 +1,18 @@
-//! placeholder
+//! This node's subscription registry and fan-out: which local connections listen to which topic, and
+//! handing an event to all of them, encoded once per accent.
+//!
+//! Owns: rooms, listeners, outboxes. Must not know: sockets, the backplane, permissions. Nothing here
+//! awaits while it delivers.
+#![warn(missing_docs)]
+
+mod fanout;
+mod listener;
+mod memo;
+mod outbox;
+mod registry;
+
+pub use fanout::Fanout;
+pub use listener::{Listener, Notice};
+pub use memo::Memo;
+pub use outbox::{Limits, Outbox, Pushed};
+pub use registry::{Hub, Standing};

@@ -1,0 +1,230 @@
+//! A connection's bounded outbox: what waits to be written, and what happens when it is full.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use parlance_wire::{Class, Encoded};
+use tokio::sync::Notify;
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes.
+    pub bytes: usize,
+    /// Pieces (an event is one piece, however many frames it has).
+    pub pieces: usize,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// Waiting to be written.
+    Queued,
+    /// Dropped: a passing event, and the outbox is full.
+    Dropped,
+    /// The outbox is full of what must not be dropped: the connection is too slow and is to be closed.
+    /// Nothing is taken any more.
+    Overflow,
+}
+
+/// A bounded queue of encoded output with one reader, the connection's task.
+///
+/// Full → passing events (typing, presence) are dropped, the waiting ones first; a message that still does
+/// not fit ends the connection: its client comes back and catches up from the log.
+#[derive(Debug)]
+pub struct Outbox {
+    limits: Limits,
+    inner: Mutex<Inner>,
+    ready: Notify,
+    space: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    queue: VecDeque<(Bytes, Class)>,
+    bytes: usize,
+    overflow: bool,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, inner: Mutex::default(), ready: Notify::new(), space: Notify::new() }
+    }
+
+    /// Queues a piece and wakes the connection's task.
+    pub fn push(&self, piece: &Encoded) -> Pushed {
+        debug_assert!(!piece.is_open(), "an open text is sealed before it is queued");
+        let mut inner = self.inner.lock();
+        if inner.overflow {
+            return Pushed::Overflow;
+        }
+        let len = piece.bytes().len();
+        if !self.fits(&inner, len) {
+            if piece.class() == Class::Passing {
+                return Pushed::Dropped;
+            }
+            inner.shed();
+            // One piece larger than the whole outbox passes when nothing else waits.
+            if !self.fits(&inner, len) && !inner.queue.is_empty() {
+                inner.overflow = true;
+                drop(inner);
+                self.ready.notify_one();
+                return Pushed::Overflow;
+            }
+        }
+        inner.bytes += len;
+        inner.queue.push_back((piece.bytes().clone(), piece.class()));
+        drop(inner);
+        self.ready.notify_one();
+        Pushed::Queued
+    }
+
+    fn fits(&self, inner: &Inner, len: usize) -> bool {
+        inner.queue.len() < self.limits.pieces && inner.bytes + len <= self.limits.bytes
+    }
+
+    /// Moves up to `max` pieces to `into`, oldest first. Returns whether the outbox overflowed.
+    pub fn take(&self, into: &mut VecDeque<Bytes>, max: usize) -> bool {
+        let mut inner = self.inner.lock();
+        let count = inner.queue.len().min(max);
+        let mut taken = 0;
+        for (bytes, _) in inner.queue.drain(..count) {
+            taken += bytes.len();
+            into.push_back(bytes);
+        }
+        inner.bytes -= taken;
+        if inner.queue.is_empty() && inner.queue.capacity() > 16 {
+            inner.queue = VecDeque::new();
+        }
+        let overflow = inner.overflow;
+        drop(inner);
+        self.space.notify_waiters();
+        overflow
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.inner.lock().queue.is_empty()
+    }
+
+    /// Pieces waiting.
+    pub fn len(&self) -> usize {
+        self.inner.lock().queue.len()
+    }
+
+    /// Waits until there is something to take (or a notice, or an overflow). May wake for nothing.
+    pub async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Wakes the connection's task.
+    pub fn wake(&self) {
+        self.ready.notify_one();
+    }
+
+    /// Waits until the outbox is less than half full, so that a replay leaves room for live events.
+    pub async fn half_empty(&self) {
+        loop {
+            let space = self.space.notified();
+            tokio::pin!(space);
+            space.as_mut().enable();
+            {
+                let inner = self.inner.lock();
+                let low = inner.queue.len() * 2 < self.limits.pieces && inner.bytes * 2 < self.limits.bytes;
+                if low || inner.overflow || inner.queue.is_empty() {
+                    return;
+                }
+            }
+            space.await;
+        }
+    }
+}
+
+impl Inner {
+    /// Drops the passing events that wait.
+    fn shed(&mut self) {
+        let mut freed = 0;
+        self.queue.retain(|(bytes, class)| {
+            let keep = *class == Class::Kept;
+            if !keep {
+                freed += bytes.len();
+            }
+            keep
+        });
+        self.bytes -= freed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(text: &str, class: Class) -> Encoded {
+        Encoded::framed(&[text], class)
+    }
+
+    fn drain(outbox: &Outbox) -> (Vec<String>, bool) {
+        let mut all = VecDeque::new();
+        let overflow = outbox.take(&mut all, 100);
+        let texts = all
+            .iter()
+            .flat_map(|b| parlance_wire::websocket::texts(b))
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
+        (texts, overflow)
+    }
+
+    #[test]
+    fn passing_events_give_way_to_messages() {
+        let outbox = Outbox::new(Limits { bytes: 1000, pieces: 3 });
+        assert_eq!(outbox.push(&piece("t1", Class::Passing)), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("m1", Class::Kept)), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("t2", Class::Passing)), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("t3", Class::Passing)), Pushed::Dropped);
+        assert_eq!(outbox.push(&piece("m2", Class::Kept)), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("m3", Class::Kept)), Pushed::Queued);
+        assert_eq!(drain(&outbox), (vec!["m1".into(), "m2".into(), "m3".into()], false));
+    }
+
+    #[test]
+    fn a_message_that_does_not_fit_ends_it() {
+        let outbox = Outbox::new(Limits { bytes: 20, pieces: 10 });
+        assert_eq!(outbox.push(&piece("0123456789", Class::Kept)), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("0123456789", Class::Kept)), Pushed::Overflow);
+        assert_eq!(outbox.push(&piece("x", Class::Kept)), Pushed::Overflow);
+        assert!(drain(&outbox).1);
+    }
+
+    #[test]
+    fn one_large_piece_passes_alone() {
+        let outbox = Outbox::new(Limits { bytes: 5, pieces: 10 });
+        assert_eq!(outbox.push(&piece("0123456789", Class::Kept)), Pushed::Queued);
+        assert_eq!(drain(&outbox).0, ["0123456789"]);
+    }
+
+    #[tokio::test]
+    async fn a_replay_waits_for_space() {
+        let outbox = std::sync::Arc::new(Outbox::new(Limits { bytes: 1000, pieces: 4 }));
+        for _ in 0..3 {
+            outbox.push(&piece("m", Class::Kept));
+        }
+        let waiting = outbox.half_empty();
+        tokio::pin!(waiting);
+        assert!(futures_poll(waiting.as_mut()).await.is_none());
+        drain(&outbox);
+        waiting.await;
+    }
+
+    async fn futures_poll<F: Future + Unpin>(future: F) -> Option<F::Output> {
+        let mut future = future;
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(match std::pin::Pin::new(&mut future).poll(cx) {
+                std::task::Poll::Ready(v) => Some(v),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
+}

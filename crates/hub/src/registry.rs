@@ -1,0 +1,153 @@
+//! Rooms: which listeners are in which topic, and from which position on each of them is live.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use parlance_model::{Topic, UserId};
+use rustc_hash::FxHashMap;
+
+use crate::listener::Listener;
+
+/// Where a listener stands in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Entered, and still reading the log: gets nothing yet.
+    Reading,
+    /// Gets every entry after this sequence.
+    Live {
+        /// The last sequence it has.
+        after: u64,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub listener: Arc<Listener>,
+    pub standing: Standing,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    pub seats: FxHashMap<u64, Seat>,
+    /// The last sequence handed to this room.
+    pub last: u64,
+}
+
+/// The registry. Guards of its map never leave this crate, and nothing awaits while one is held.
+#[derive(Debug, Default)]
+pub struct Hub {
+    pub(crate) rooms: DashMap<Topic, Room, rustc_hash::FxBuildHasher>,
+}
+
+impl Hub {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Enters a room without hearing anything yet. `false` when the listener was there already.
+    pub fn enter(&self, topic: &Topic, listener: &Arc<Listener>) -> bool {
+        let mut room = self.rooms.entry(topic.clone()).or_default();
+        if room.seats.contains_key(&listener.number) {
+            return false;
+        }
+        room.seats
+            .insert(listener.number, Seat { listener: listener.clone(), standing: Standing::Reading });
+        true
+    }
+
+    /// Goes live for a listener that has everything up to `position`: it then hears every entry after it,
+    /// exactly once. Fails with the room's last sequence when the room is further: read the log up to there
+    /// and try again. A listener that left meanwhile is fine.
+    ///
+    /// # Errors
+    /// The sequence that was handed to the room last.
+    pub fn go_live(&self, topic: &Topic, number: u64, position: u64) -> Result<(), u64> {
+        let Some(mut room) = self.rooms.get_mut(topic) else { return Ok(()) };
+        if room.last > position {
+            return Err(room.last);
+        }
+        if let Some(seat) = room.seats.get_mut(&number) {
+            seat.standing = Standing::Live { after: position };
+        }
+        Ok(())
+    }
+
+    /// Goes live from wherever the room stands.
+    pub fn go_live_now(&self, topic: &Topic, number: u64) {
+        if let Some(mut room) = self.rooms.get_mut(topic) {
+            let after = room.last;
+            if let Some(seat) = room.seats.get_mut(&number) {
+                seat.standing = Standing::Live { after };
+            }
+        }
+    }
+
+    /// Leaves a room.
+    pub fn leave(&self, topic: &Topic, number: u64) {
+        if let Some(mut room) = self.rooms.get_mut(topic) {
+            room.seats.remove(&number);
+        }
+    }
+
+    /// Removes all of a user's listeners from a room and returns them.
+    pub fn evict(&self, topic: &Topic, user: &UserId) -> Vec<Arc<Listener>> {
+        let Some(mut room) = self.rooms.get_mut(topic) else { return Vec::new() };
+        let gone: Vec<u64> =
+            room.seats.values().filter(|s| s.listener.user == *user).map(|s| s.listener.number).collect();
+        gone.iter().filter_map(|n| room.seats.remove(n)).map(|s| s.listener).collect()
+    }
+
+    /// Everybody in a room.
+    pub fn listeners(&self, topic: &Topic) -> Vec<Arc<Listener>> {
+        self.rooms
+            .get(topic)
+            .map(|room| room.seats.values().map(|s| s.listener.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether a listener is in a room.
+    pub fn is_in(&self, topic: &Topic, number: u64) -> bool {
+        self.rooms.get(topic).is_some_and(|room| room.seats.contains_key(&number))
+    }
+
+    /// The sequence up to which a live listener was handed a room's entries; `None` while it still reads.
+    pub fn position(&self, topic: &Topic, number: u64) -> Option<u64> {
+        let room = self.rooms.get(topic)?;
+        match room.seats.get(&number)?.standing {
+            Standing::Live { after } => Some(after.max(room.last)),
+            Standing::Reading => None,
+        }
+    }
+
+    /// Users in a room whose accent gives each of them an integer of their own.
+    pub fn sequenced_users(&self, topic: &Topic) -> Vec<UserId> {
+        let Some(room) = self.rooms.get(topic) else { return Vec::new() };
+        let mut users: Vec<UserId> = room
+            .seats
+            .values()
+            .filter(|s| s.listener.accent().is_sequenced())
+            .map(|s| s.listener.user.clone())
+            .collect();
+        users.sort_unstable();
+        users.dedup();
+        users
+    }
+
+    /// Sets where a room stands when its feed opens.
+    pub fn set_last(&self, topic: &Topic, seq: u64) {
+        let mut room = self.rooms.entry(topic.clone()).or_default();
+        room.last = room.last.max(seq);
+    }
+
+    /// Forgets a room if nobody is in it. `true` when it is gone.
+    pub fn close_if_empty(&self, topic: &Topic) -> bool {
+        self.rooms.remove_if(topic, |_, room| room.seats.is_empty());
+        !self.rooms.contains_key(topic)
+    }
+
+    /// Rooms that exist.
+    pub fn rooms(&self) -> usize {
+        self.rooms.len()
+    }
+}

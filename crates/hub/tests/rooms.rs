@@ -1,0 +1,133 @@
+//! Rooms, going live and fan-out, as the gateway uses them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parlance_hub::{Hub, Limits, Listener};
+use parlance_model::{
+    Author, ConversationId, Event, Message, MessageEvent, MessageId, Time, Topic, UserId,
+};
+use parlance_wire::Accent;
+use rustc_hash::FxHashMap;
+
+fn user(name: &str) -> UserId {
+    UserId::parse(name).unwrap()
+}
+
+fn topic() -> Topic {
+    Topic::Conversation(ConversationId::parse("c1").unwrap())
+}
+
+fn listener(number: u64, name: &str, accent: Accent) -> Arc<Listener> {
+    Arc::new(Listener::new(number, user(name), accent, 0, Limits { bytes: 1 << 20, pieces: 1024 }))
+}
+
+fn message(seq: u64) -> Event {
+    Event::Message(MessageEvent {
+        conversation: ConversationId::parse("c1").unwrap(),
+        number: 1,
+        id: MessageId::new(1, u32::try_from(seq).unwrap()).unwrap(),
+        seq,
+        at: Time(1_000),
+        message: Message {
+            author: Author::bare(user("author")),
+            client_id: None,
+            body: format!("m{seq}").into(),
+            metadata: None,
+            extra: None,
+        },
+        queued: false,
+    })
+}
+
+/// The bodies a listener was handed, in order.
+fn bodies(listener: &Listener) -> Vec<String> {
+    let mut all = VecDeque::new();
+    listener.outbox.take(&mut all, usize::MAX);
+    all.iter()
+        .flat_map(|b| parlance_wire::websocket::texts(b))
+        .filter_map(|t| {
+            let value: serde_json::Value = serde_json::from_str(t).unwrap();
+            let body = value.pointer("/payload/content").or_else(|| value.get("body"))?;
+            Some(body.as_str().unwrap().to_owned())
+        })
+        .collect()
+}
+
+fn deliver(hub: &Hub, seq: u64, integers: &FxHashMap<UserId, u64>) -> usize {
+    hub.deliver_entry(&topic(), seq, Some(&message(seq)), integers, |_| true).delivered
+}
+
+#[test]
+fn a_listener_that_reads_the_log_goes_live_without_gap_or_double() {
+    let (hub, alice) = (Hub::new(), listener(1, "alice", Accent::SechatV2));
+    hub.set_last(&topic(), 5);
+    assert!(hub.enter(&topic(), &alice));
+    assert!(!hub.enter(&topic(), &alice), "entering twice is one seat");
+    deliver(&hub, 6, &FxHashMap::default());
+    assert!(bodies(&alice).is_empty(), "a reader hears nothing live");
+    assert_eq!(hub.go_live(&topic(), 1, 5), Err(6), "entry 6 must be read first");
+    assert_eq!(hub.go_live(&topic(), 1, 8), Ok(()), "having read ahead of the room is fine");
+    for seq in 7..=9 {
+        deliver(&hub, seq, &FxHashMap::default());
+    }
+    assert_eq!(bodies(&alice), ["m9"], "7 and 8 were read from the log");
+}
+
+#[test]
+fn an_entry_is_handed_to_a_room_once() {
+    let (hub, alice) = (Hub::new(), listener(1, "alice", Accent::SechatV2));
+    hub.enter(&topic(), &alice);
+    hub.go_live_now(&topic(), 1);
+    assert_eq!(deliver(&hub, 1, &FxHashMap::default()), 1);
+    assert_eq!(deliver(&hub, 1, &FxHashMap::default()), 0);
+    assert_eq!(bodies(&alice), ["m1"]);
+}
+
+#[test]
+fn an_accent_with_integers_gets_each_users_own_and_owes_the_rest() {
+    let hub = Hub::new();
+    let (bob, carol) = (listener(1, "bob", Accent::Socialhub), listener(2, "carol", Accent::Socialhub));
+    for l in [&bob, &carol] {
+        hub.enter(&topic(), l);
+        hub.go_live_now(&topic(), l.number);
+    }
+    assert_eq!(hub.sequenced_users(&topic()), [user("bob"), user("carol")]);
+    let integers = FxHashMap::from_iter([(user("bob"), 41)]);
+    let fanout = hub.deliver_entry(&topic(), 1, Some(&message(1)), &integers, |_| true);
+    assert_eq!(fanout.delivered, 1);
+    assert_eq!(fanout.owed.iter().map(|l| l.number).collect::<Vec<_>>(), [2]);
+    let mut out = VecDeque::new();
+    bob.outbox.take(&mut out, 10);
+    let text = parlance_wire::websocket::texts(&out[0])[0].to_owned();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["seq"], 41);
+}
+
+#[test]
+fn an_evicted_user_hears_nothing_more() {
+    let hub = Hub::new();
+    let (a, b, c) = (
+        listener(1, "alice", Accent::SechatV2),
+        listener(2, "alice", Accent::SechatV2),
+        listener(3, "bob", Accent::SechatV2),
+    );
+    for l in [&a, &b, &c] {
+        hub.enter(&topic(), l);
+        hub.go_live_now(&topic(), l.number);
+    }
+    assert_eq!(hub.evict(&topic(), &user("alice")).len(), 2);
+    assert_eq!(deliver(&hub, 1, &FxHashMap::default()), 1);
+    assert!(bodies(&a).is_empty() && bodies(&b).is_empty());
+    assert_eq!(bodies(&c), ["m1"]);
+}
+
+#[test]
+fn an_empty_room_is_forgotten_and_a_full_one_is_not() {
+    let (hub, alice) = (Hub::new(), listener(1, "alice", Accent::SechatV2));
+    hub.enter(&topic(), &alice);
+    assert!(!hub.close_if_empty(&topic()));
+    hub.leave(&topic(), 1);
+    assert!(hub.close_if_empty(&topic()));
+    assert_eq!(hub.rooms(), 0);
+}
