@@ -1,1 +1,191 @@
-//! Verification of user tokens.
+//! Who a token proves its bearer to be: signature, lifetime, issuer, audience, subject.
+//!
+//! Owns: verification keys (configured and fetched) and the cache of verified tokens. Must not know: where a
+//! dialect carries its token (that is `parlance-wire`) or what its bearer may do. Tokens are never logged.
+
+mod cache;
+mod claims;
+mod jwks;
+mod keys;
+mod sign;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jsonwebtoken::{DecodingKey, Header, Validation};
+use parlance_model::Identity;
+
+use crate::clock::Clock;
+use crate::config;
+use cache::VerifiedTokens;
+use jwks::Jwks;
+use keys::VerifyKey;
+
+pub use sign::sign_dev_token;
+
+/// How far the clocks of issuer and node may be apart when `exp` and `nbf` are judged.
+pub const LEEWAY: Duration = Duration::from_secs(5);
+
+/// Longer ones are refused unread: a token is sent at every connect and hashed at every check.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
+/// Why a token was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// There is none.
+    #[error("no token")]
+    Missing,
+    /// It was good once.
+    #[error("token expired")]
+    Expired,
+    /// It proves nothing; the word says why, for logs and metrics.
+    #[error("invalid token: {0}")]
+    Invalid(&'static str),
+    /// It is genuine, but none of the mount's claims names a user.
+    #[error("the token names no subject")]
+    NoSubject,
+}
+
+impl AuthError {
+    /// One word for logs and metric labels.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Expired => "expired",
+            Self::Invalid(word) => word,
+            Self::NoSubject => "no_subject",
+        }
+    }
+}
+
+/// Verifies user tokens. One per node; a reload builds a new one.
+pub struct Authenticator {
+    keys: Vec<VerifyKey>,
+    jwks: Option<Jwks>,
+    rules: claims::Rules,
+    verified: VerifiedTokens,
+    clock: Clock,
+}
+
+impl Authenticator {
+    /// Reads the configured keys. Nothing is fetched before the first token that needs it.
+    ///
+    /// # Errors
+    /// One line naming the option, when a key cannot be used.
+    pub fn new(auth: &config::Auth, clock: Clock) -> Result<Self, String> {
+        install_crypto();
+        Ok(Self {
+            keys: keys::configured(auth)?,
+            jwks: auth.jwks_url.as_deref().map(Jwks::new).transpose()?,
+            rules: claims::Rules { issuer: auth.issuer.clone(), audience: auth.audience.clone() },
+            verified: VerifiedTokens::default(),
+            clock,
+        })
+    }
+
+    /// Verifies a token, with or without `Bearer ` before it. `subjects` are the claims that may name the
+    /// user, in order; the first present one wins.
+    ///
+    /// # Errors
+    /// See [`AuthError`].
+    pub async fn verify(&self, token: &str, subjects: &[String]) -> Result<Identity, AuthError> {
+        let token = bare(token);
+        if token.is_empty() {
+            return Err(AuthError::Missing);
+        }
+        if token.len() > LONGEST_TOKEN {
+            return Err(AuthError::Invalid("too_long"));
+        }
+        let now = self.clock.now();
+        if let Some(jwks) = &self.jwks
+            && jwks.refresh_if_stale(now).await
+        {
+            self.verified.clear();
+        }
+        let slot = cache::slot(token, subjects);
+        if let Some(identity) = self.verified.get(&slot) {
+            return if claims::expired(identity.expires_at, now) {
+                Err(AuthError::Expired)
+            } else {
+                Ok(identity)
+            };
+        }
+        let claims = self.check_signature(token).await?;
+        let identity = self.rules.identity(token, &claims, subjects, now)?;
+        self.verified.put(slot, identity.clone(), now);
+        Ok(identity)
+    }
+
+    /// Tries the keys that may have signed it; more than one only while secrets are rotated.
+    async fn check_signature(&self, token: &str) -> Result<claims::Claims, AuthError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Invalid("malformed"))?;
+        if header.crit.is_some() {
+            // Whoever lists an extension as critical wants it refused by those who do not know it.
+            return Err(AuthError::Invalid("critical_extension"));
+        }
+        let mut tried = false;
+        for key in self.keys.iter().filter(|key| key.may_verify(&header)) {
+            tried = true;
+            if let Some(claims) = decode(token, &key.key, &header)? {
+                return Ok(claims);
+            }
+        }
+        let Some(jwks) = &self.jwks else {
+            return Err(AuthError::Invalid(if tried { "signature" } else { "no_key" }));
+        };
+        let fetched = match jwks.find(&header) {
+            Some(key) => Some(key),
+            None => {
+                if jwks.refresh_for_unknown(&header, self.clock.now()).await {
+                    self.verified.clear();
+                }
+                jwks.find(&header)
+            }
+        };
+        match fetched {
+            Some(key) => decode(token, &key.key, &header)?.ok_or(AuthError::Invalid("signature")),
+            None if tried => Err(AuthError::Invalid("signature")),
+            None if jwks.is_empty() => Err(AuthError::Invalid("keys_unavailable")),
+            None => Err(AuthError::Invalid("no_key")),
+        }
+    }
+}
+
+/// Only the signature is the library's to judge: its time checks read the system clock, and it takes a
+/// wrongly typed `exp` or `aud` for an absent one. `Ok(None)`: another key may have signed it.
+fn decode(token: &str, key: &DecodingKey, header: &Header) -> Result<Option<claims::Claims>, AuthError> {
+    use jsonwebtoken::errors::ErrorKind;
+
+    let mut rules = Validation::new(header.alg);
+    rules.required_spec_claims.clear();
+    rules.validate_exp = false;
+    rules.validate_nbf = false;
+    rules.validate_aud = false;
+    match jsonwebtoken::decode::<claims::Claims>(token, key, &rules) {
+        Ok(data) => Ok(Some(data.claims)),
+        Err(error) => match error.kind() {
+            ErrorKind::InvalidSignature => Ok(None),
+            ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
+                Err(AuthError::Invalid("algorithm"))
+            }
+            _ => Err(AuthError::Invalid("malformed")),
+        },
+    }
+}
+
+/// The token without the scheme some clients put before it.
+fn bare(token: &str) -> &str {
+    let token = token.trim();
+    match token.get(..7) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("bearer ") => token[7..].trim_start(),
+        _ if token.eq_ignore_ascii_case("bearer") => "",
+        _ => token,
+    }
+}
+
+/// Names the crypto library once for the process: left to itself `jsonwebtoken` panics at first use when
+/// another crate of the build enables a second one.
+fn install_crypto() {
+    let _already_installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}

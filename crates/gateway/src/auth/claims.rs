@@ -1,0 +1,115 @@
+//! What a genuine token must say, and the identity read from it.
+
+use std::sync::Arc;
+
+use parlance_model::{Identity, Time, UserId};
+use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{AuthError, LEEWAY};
+
+/// A token's payload.
+pub(super) type Claims = Map<String, Value>;
+
+/// What the configuration asks of every token.
+pub(super) struct Rules {
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Option<String>,
+}
+
+impl Rules {
+    /// Judges the claims of a token whose signature was good.
+    pub(super) fn identity(
+        &self,
+        token: &str,
+        claims: &Claims,
+        subjects: &[String],
+        now: Time,
+    ) -> Result<Identity, AuthError> {
+        let expires_at = claims.get("exp").and_then(time).ok_or(AuthError::Invalid("exp"))?;
+        if expired(expires_at, now) {
+            return Err(AuthError::Expired);
+        }
+        if let Some(not_before) = present(claims, "nbf") {
+            let not_before = time(not_before).ok_or(AuthError::Invalid("nbf"))?;
+            if not_before > now + LEEWAY {
+                return Err(AuthError::Invalid("nbf"));
+            }
+        }
+        if let Some(issuer) = &self.issuer
+            && claims.get("iss").and_then(Value::as_str) != Some(issuer)
+        {
+            return Err(AuthError::Invalid("issuer"));
+        }
+        if let Some(audience) = &self.audience
+            && !claims.get("aud").is_some_and(|given| names(given, audience))
+        {
+            return Err(AuthError::Invalid("audience"));
+        }
+        Ok(Identity {
+            user: subject(claims, subjects)?,
+            name: text(claims, &["name"]),
+            username: text(claims, &["username", "preferred_username"]),
+            picture: text(claims, &["picture", "imageUrl", "avatar_url"]),
+            expires_at,
+            issued_at: claims.get("iat").and_then(time),
+            token_id: text(claims, &["jti"]),
+            token_hash: xxh3_64(token.as_bytes()),
+            verified: true,
+            claims: None,
+        })
+    }
+}
+
+/// Whether a token that ends at `expires_at` is over, leeway included.
+pub(super) fn expired(expires_at: Time, now: Time) -> bool {
+    now >= expires_at + LEEWAY
+}
+
+fn present<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
+    claims.get(name).filter(|value| !value.is_null())
+}
+
+/// A NumericDate: seconds, perhaps with a fraction. Anything but a number is no time.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "guarded: finite and not negative, and a float too large saturates"
+)]
+fn time(value: &Value) -> Option<Time> {
+    if let Some(seconds) = value.as_u64() {
+        return Some(Time::from_millis(seconds.saturating_mul(1000)));
+    }
+    let seconds = value.as_f64().filter(|s| s.is_finite() && *s >= 0.0)?;
+    Some(Time::from_millis((seconds * 1000.0) as u64))
+}
+
+/// Whether an `aud` (one name or a list) names the audience.
+fn names(given: &Value, audience: &str) -> bool {
+    match given {
+        Value::String(one) => one == audience,
+        Value::Array(many) => many.iter().any(|one| one.as_str() == Some(audience)),
+        _ => false,
+    }
+}
+
+/// The first present claim wins, also when it is unusable: falling through to a later one would let two
+/// systems that share a token disagree on who it is.
+fn subject(claims: &Claims, subjects: &[String]) -> Result<UserId, AuthError> {
+    let value = subjects.iter().find_map(|name| present(claims, name)).ok_or(AuthError::NoSubject)?;
+    let user = match value {
+        Value::String(text) => UserId::parse(text),
+        // Only exact integers: a number beyond 64 bits was rounded by the parser, and two users would
+        // become one.
+        Value::Number(number) if number.is_u64() || number.is_i64() => UserId::parse(&number.to_string()),
+        _ => return Err(AuthError::Invalid("subject")),
+    };
+    user.map_err(|_| AuthError::Invalid("subject"))
+}
+
+fn text(claims: &Claims, names: &[&str]) -> Option<Arc<str>> {
+    names
+        .iter()
+        .find_map(|name| claims.get(*name).and_then(Value::as_str).filter(|text| !text.is_empty()))
+        .map(Arc::from)
+}

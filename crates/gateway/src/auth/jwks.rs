@@ -1,0 +1,158 @@
+//! Keys fetched from a JWK set address: cached, refreshed, and kept when a fetch fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use jsonwebtoken::Header;
+use jsonwebtoken::jwk::Jwk;
+use parlance_model::Time;
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+use url::{Host, Url};
+
+use super::keys::{self, VerifyKey};
+
+/// A set older than this is fetched again.
+const FRESH: Duration = Duration::from_secs(300);
+/// Between two fetches at least this, whatever key ids tokens name.
+const PAUSE: Duration = Duration::from_secs(10);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const LARGEST_SET: usize = 1024 * 1024;
+
+pub(super) struct Jwks {
+    url: hyper::Uri,
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    keys: ArcSwap<Vec<VerifyKey>>,
+    fetching: Mutex<Attempts>,
+}
+
+#[derive(Default)]
+struct Attempts {
+    last: Option<Time>,
+    last_good: Option<Time>,
+}
+
+impl Jwks {
+    pub(super) fn new(url: &str) -> Result<Self, String> {
+        let url = checked(url)?;
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
+            .map_err(|error| format!("auth.jwks_url: {error}"))?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self {
+            url,
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            keys: ArcSwap::default(),
+            fetching: Mutex::default(),
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.load().is_empty()
+    }
+
+    /// The key a token names; for a token that names none, the only one of its algorithm.
+    pub(super) fn find(&self, header: &Header) -> Option<VerifyKey> {
+        let keys = self.keys.load();
+        let mut fitting = keys.iter().filter(|key| key.allows(header.alg));
+        match header.kid.as_deref() {
+            Some(kid) => fitting.find(|key| key.kid() == Some(kid)).cloned(),
+            None => fitting.next().filter(|_| fitting.next().is_none()).cloned(),
+        }
+    }
+
+    /// Fetches a set that is too old. One caller does, the others go on with the old keys. True when the
+    /// keys changed hands: what was verified with the old ones must be verified again.
+    pub(super) async fn refresh_if_stale(&self, now: Time) -> bool {
+        let Ok(attempts) = self.fetching.try_lock() else { return false };
+        let stale = attempts.last_good.is_some_and(|at| elapsed(at, now, FRESH));
+        stale && attempts.due(now) && self.fetch(attempts, now).await
+    }
+
+    /// Fetches because a token names a key not known yet. Callers wait for a fetch that is under way.
+    pub(super) async fn refresh_for_unknown(&self, header: &Header, now: Time) -> bool {
+        let attempts = self.fetching.lock().await;
+        // Another caller may have fetched it meanwhile.
+        self.find(header).is_none() && attempts.due(now) && self.fetch(attempts, now).await
+    }
+
+    async fn fetch(&self, mut attempts: MutexGuard<'_, Attempts>, now: Time) -> bool {
+        // Noted first: a caller that gives up halfway must not make the next one try at once.
+        attempts.last = Some(now);
+        match tokio::time::timeout(FETCH_TIMEOUT, self.load()).await.unwrap_or(Err("timeout".to_owned())) {
+            Ok(keys) => {
+                attempts.last_good = Some(now);
+                tracing::info!(keys = keys.len(), "fetched the key set");
+                self.keys.store(Arc::new(keys));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot fetch the key set; keeping the keys there are");
+                false
+            }
+        }
+    }
+
+    async fn load(&self) -> Result<Vec<VerifyKey>, String> {
+        let answer = self.client.get(self.url.clone()).await.map_err(|error| error.to_string())?;
+        if !answer.status().is_success() {
+            return Err(format!("status {}", answer.status()));
+        }
+        let body = Limited::new(answer.into_body(), LARGEST_SET).collect().await;
+        parse(&body.map_err(|error| error.to_string())?.to_bytes())
+    }
+}
+
+impl Attempts {
+    fn due(&self, now: Time) -> bool {
+        self.last.is_none_or(|at| elapsed(at, now, PAUSE))
+    }
+}
+
+/// Whether `span` has passed; a clock set back counts as passed, else nothing would be fetched for long.
+fn elapsed(at: Time, now: Time, span: Duration) -> bool {
+    now < at || now.since(at) >= span
+}
+
+/// Keys are read one by one: a set may hold kinds not known here beside those that are needed.
+fn parse(body: &[u8]) -> Result<Vec<VerifyKey>, String> {
+    let set: Value = serde_json::from_slice(body).map_err(|_| "not JSON".to_owned())?;
+    let keys = set.get("keys").and_then(Value::as_array).ok_or("no `keys` in it")?;
+    let keys: Vec<VerifyKey> = keys
+        .iter()
+        .filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok())
+        .filter_map(|key| keys::from_jwk(&key))
+        .collect();
+    if keys.is_empty() { Err("no usable key in it".to_owned()) } else { Ok(keys) }
+}
+
+/// Keys decide who everybody is: only over TLS, or from the same machine.
+fn checked(text: &str) -> Result<hyper::Uri, String> {
+    let url = Url::parse(text).map_err(|error| format!("auth.jwks_url: {error}"))?;
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        _ => return Err("auth.jwks_url: must be https:// (http:// only on the loopback address)".to_owned()),
+    }
+    url.as_str().parse().map_err(|_| "auth.jwks_url: not an address".to_owned())
+}
+
+/// Checks the address without opening anything.
+pub(crate) fn check_url(text: &str) -> Result<(), String> {
+    checked(text).map(drop)
+}
