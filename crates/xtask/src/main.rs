@@ -1,1 +1,53 @@
-fn main() {}
+//! `cargo xtask …`: the command line of the project's chores.
+//!
+//! Owns: the arguments and the exit code. Must not know: how a chore is done.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use parlance_xtask::chores;
+
+/// The project's own chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Builds the binary, runs every test of the workspace and sums the results.
+    Test {
+        /// Passed on to `cargo test` (a filter, or `-- --nocapture`).
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Checks the formatting and runs clippy; any warning is an error.
+    Lint,
+    /// Regenerates the reference pages that follow from the code.
+    Docs {
+        /// Write nothing; fail when a page is out of date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Lines of code and tests per crate, and how many functions are long.
+    Stats,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().chore {
+        Chore::Test { arguments } => chores::test(&arguments),
+        Chore::Lint => chores::lint(),
+        Chore::Docs { check } => chores::docs(check),
+        Chore::Stats => chores::stats(),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The chores themselves: each says what it does, does it, and returns whether all is well.
+//!
+//! Must not know: how cargo is started, how a source file is measured.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::cargo::{capture, ensure_component, root, run, run_watched, say};
+use crate::report::Totals;
+use crate::source::{Measures, Source, rust_files};
+
+/// The longest a function may be, in lines of code.
+pub const LONGEST_FUNCTION: usize = 60;
+
+/// Pages that follow from the code: where each lies, and the arguments with which the binary prints it.
+const GENERATED: &[(&str, &[&str])] = &[(
+    "docs/configuration.md",
+    &["run", "--quiet", "--package", "parlance", "--", "default-config", "--markdown"],
+)];
+
+/// Builds the binary that the cross-process tests run, runs all tests and prints the sum as the last line.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn test(arguments: &[String]) -> Result<bool> {
+    let mut totals = Totals::default();
+    let well = test_into(&mut totals, arguments)?;
+    if !well && totals.failed == 0 {
+        // A build error or a test binary that died prints no result; the sum must not look green.
+        totals.failed = 1;
+        say("failed without a test result: the build failed, or a test binary died");
+    }
+    println!("{totals}");
+    Ok(well)
+}
+
+fn test_into(totals: &mut Totals, arguments: &[String]) -> Result<bool> {
+    say("toolchain");
+    ensure_component("rustfmt", "fmt");
+    ensure_component("clippy", "clippy");
+    if !run(&["build", "--package", "parlance"])? {
+        return Ok(false);
+    }
+    let mut all = vec!["test", "--workspace", "--no-fail-fast"];
+    all.extend(arguments.iter().map(String::as_str));
+    run_watched(&all, |line| totals.see(line))
+}
+
+/// Checks formatting and clippy.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn lint() -> Result<bool> {
+    let formatted = !ensure_component("rustfmt", "fmt") || run(&["fmt", "--all", "--check"])?;
+    let clean = !ensure_component("clippy", "clippy")
+        || run(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    Ok(formatted && clean)
+}
+
+/// Writes the generated pages, or with `check` compares them with what is there.
+///
+/// # Errors
+/// When cargo cannot be run or a page cannot be written.
+pub fn docs(check: bool) -> Result<bool> {
+    let mut well = true;
+    for (page, arguments) in GENERATED {
+        let Some(text) = capture(arguments)? else {
+            say(&format!("{page}: the binary could not print it"));
+            well = false;
+            continue;
+        };
+        let path = root().join(page);
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            say(&format!("{page}: up to date"));
+        } else if check {
+            say(&format!("{page}: out of date, run `cargo xtask docs`"));
+            well = false;
+        } else {
+            fs::write(&path, text).with_context(|| format!("cannot write {page}"))?;
+            say(&format!("{page}: written"));
+        }
+    }
+    Ok(well)
+}
+
+/// Prints lines of code and tests per crate, and the share of long functions.
+///
+/// # Errors
+/// When a source file cannot be read.
+pub fn stats() -> Result<bool> {
+    let mut crates: BTreeMap<String, Measures> = BTreeMap::new();
+    for path in rust_files(&root())? {
+        let source = Source::read(&root(), &path)?;
+        crates.entry(source.member().to_owned()).or_default().add(&source.measure());
+    }
+    let mut total = Measures::default();
+    println!("{:<28}{:>8}{:>8}{:>8}{:>11}{:>7}", "crate", "code", "tests", "ratio", "functions", "long");
+    for (name, measures) in &crates {
+        print_row(name, measures);
+        total.add(measures);
+    }
+    print_row("total", &total);
+    let share = percent(total.long, total.functions);
+    println!(
+        "functions longer than {LONGEST_FUNCTION} lines: {} of {} ({share:.1} %)",
+        total.long, total.functions
+    );
+    Ok(true)
+}
+
+fn print_row(name: &str, measures: &Measures) {
+    let Measures { code, tests, functions, long } = measures;
+    let ratio = percent(*tests, *code) / 100.0;
+    println!("{name:<28}{code:>8}{tests:>8}{ratio:>8.2}{functions:>11}{long:>7}");
+}
+
+fn percent(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}

@@ -1,0 +1,8 @@
+//! The project's own chores, as functions that the binary and the house tests share.
+//!
+//! Owns: running cargo, counting lines and test results. Must not know: anything of the gateway's code.
+
+pub mod cargo;
+pub mod chores;
+pub mod report;
+pub mod source;
