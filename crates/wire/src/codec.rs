@@ -1,6 +1,6 @@
 //! What every dialect provides, and the dispatch over the closed set of dialects.
 
-use parlance_model::{Answer, Event, Reject, Request, Time};
+use parlance_model::{Answer, Event, Reject, Request, Time, UserId};
 
 use crate::{Accent, Dialect, Encoded, Tag, sechat::Sechat, socialhub::Socialhub};
 
@@ -19,6 +19,8 @@ pub(crate) struct Context {
     pub counter: u64,
     /// Deepest JSON accepted.
     pub max_depth: usize,
+    /// Whom the connection was authenticated as, once known.
+    pub user: Option<UserId>,
 }
 
 /// A decoded frame.

@@ -65,9 +65,5 @@ pub(crate) fn made_up_uuid(parts: &[&[u8]]) -> String {
 /// A UUID for an answer of this connection, different each time.
 pub(crate) fn answer_uuid(cx: &mut Context) -> String {
     cx.counter += 1;
-    made_up_uuid(&[
-        &cx.salt.to_le_bytes(),
-        &cx.counter.to_le_bytes(),
-        &cx.now.millis().to_le_bytes(),
-    ])
+    made_up_uuid(&[&cx.salt.to_le_bytes(), &cx.counter.to_le_bytes(), &cx.now.millis().to_le_bytes()])
 }

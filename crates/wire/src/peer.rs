@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use parlance_model::{Answer, Reject, Request, Time};
+use parlance_model::{Answer, Reject, Request, Time, UserId};
 
 use crate::{
     Accent, Class, Dialect, Encoded,
@@ -20,12 +20,19 @@ pub struct Tag {
     pub(crate) reference: Option<String>,
     /// A field of the frame the answer repeats (session id, channel).
     pub(crate) subject: Option<String>,
+    /// Whether the frame was of an edition that is on its way out.
+    pub(crate) deprecated: bool,
 }
 
 impl Tag {
     /// The frame's type, for logs and metrics of known types only.
     pub fn event(&self) -> &str {
         &self.event
+    }
+
+    /// Whether the frame was of an edition that is on its way out (sechat v1), for a metric.
+    pub const fn deprecated(&self) -> bool {
+        self.deprecated
     }
 }
 
@@ -59,6 +66,7 @@ impl Peer {
             salt: settings.salt,
             counter: 0,
             max_depth: settings.max_depth,
+            user: None,
         };
         Self { dialect: settings.dialect, context, requests: VecDeque::new(), frames: VecDeque::new() }
     }
@@ -66,6 +74,12 @@ impl Peer {
     /// The accent events are to be encoded in now.
     pub const fn accent(&self) -> Accent {
         self.context.accent
+    }
+
+    /// Says whom the connection was authenticated as. Frames that name only one side of a conversation of
+    /// two are read with it.
+    pub fn set_user(&mut self, user: UserId) {
+        self.context.user = Some(user);
     }
 
     /// Takes one text frame. What is wrong with it is answered in the dialect's own words.

@@ -53,9 +53,7 @@ fn next_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
     let (len, rest) = match short {
         126 => (usize::from(u16::from_be_bytes(rest.get(..2)?.try_into().ok()?)), rest.get(2..)?),
-        127 => {
-            (usize::try_from(u64::from_be_bytes(rest.get(..8)?.try_into().ok()?)).ok()?, rest.get(8..)?)
-        }
+        127 => (usize::try_from(u64::from_be_bytes(rest.get(..8)?.try_into().ok()?)).ok()?, rest.get(8..)?),
         len => (usize::from(len), rest),
     };
     rest.split_at_checked(len)

@@ -2,7 +2,10 @@
 
 use parlance_model::{Answer, Event, Reject};
 
-use crate::{Accent, Encoded, Tag, codec::{Codec, Context, Decoded}};
+use crate::{
+    Accent, Encoded, Tag,
+    codec::{Codec, Context, Decoded},
+};
 
 /// The sechat codec.
 pub(crate) struct Sechat;
