@@ -1,22 +1,36 @@
-//! The socialhub dialect.
+//! The socialhub dialect (SocialHub Realtime Service API): one JSON envelope each way over raw WebSocket.
+//!
+//! Owns: the vocabulary's names and shapes. Must not know: who may do what, or which integer a recipient's
+//! event has: log events are left open for that tail.
+
+mod answer;
+mod decode;
+mod encode;
+mod errors;
+mod frame;
+
+pub use errors::{code, http_status, refusal_body};
 
 use parlance_model::{Answer, Event, Reject};
 
-use crate::{Accent, Encoded, Tag, codec::{Codec, Context, Decoded}};
+use crate::{
+    Accent, Encoded, Tag,
+    codec::{Codec, Context, Decoded},
+};
 
 /// The socialhub codec.
 pub(crate) struct Socialhub;
 
 impl Codec for Socialhub {
-    fn decode(_text: &str, _cx: &mut Context) -> Decoded {
-        Decoded::Nothing
+    fn decode(text: &str, cx: &mut Context) -> Decoded {
+        decode::decode(text, cx)
     }
 
-    fn answer(_tag: &Tag, _result: &Result<Answer, Reject>, _cx: &mut Context) -> Vec<String> {
-        Vec::new()
+    fn answer(tag: &Tag, result: &Result<Answer, Reject>, cx: &mut Context) -> Vec<String> {
+        answer::answer(tag, result, cx)
     }
 
-    fn encode(_accent: Accent, _event: &Event) -> Option<Encoded> {
-        None
+    fn encode(_accent: Accent, event: &Event) -> Option<Encoded> {
+        encode::encode(event)
     }
 }
