@@ -1,6 +1,16 @@
-//! The sechat dialect.
+//! The sechat dialect: SeChat Realtime Protocol v2.0 and its legacy v1, over raw JSON frames whose `type`
+//! names the event.
+//!
+//! Owns: sechat's field names, its error codes and the choice of edition. Must not know: who is allowed
+//! what, nor anything of other dialects.
 
-use parlance_model::{Answer, Event, Reject};
+mod answer;
+mod decode;
+mod encode;
+mod errors;
+
+use parlance_model::{Answer, Event, MessageId, Reject, Time};
+use serde::Serialize;
 
 use crate::{
     Accent, Encoded, Tag,
@@ -11,15 +21,28 @@ use crate::{
 pub(crate) struct Sechat;
 
 impl Codec for Sechat {
-    fn decode(_text: &str, _cx: &mut Context) -> Decoded {
-        Decoded::Nothing
+    fn decode(text: &str, cx: &mut Context) -> Decoded {
+        decode::decode(text, cx)
     }
 
-    fn answer(_tag: &Tag, _result: &Result<Answer, Reject>, _cx: &mut Context) -> Vec<String> {
-        Vec::new()
+    fn answer(tag: &Tag, result: &Result<Answer, Reject>, cx: &mut Context) -> Vec<String> {
+        match result {
+            Ok(answer) => answer::answer(tag, answer, cx),
+            Err(reject) => errors::error(tag, reject, cx.now).into_iter().collect(),
+        }
     }
 
-    fn encode(_accent: Accent, _event: &Event) -> Option<Encoded> {
-        None
+    fn encode(accent: Accent, event: &Event) -> Option<Encoded> {
+        encode::encode(accent, event)
     }
+}
+
+/// What a client knows a message by: its author's own id, else the server's.
+fn message_id(client_id: Option<&str>, id: MessageId, at: Time) -> String {
+    client_id.map_or_else(|| id.to_opaque(at.seconds32()), str::to_owned)
+}
+
+/// One frame's text.
+fn text<T: Serialize>(frame: &T) -> Option<String> {
+    serde_json::to_string(frame).ok()
 }
