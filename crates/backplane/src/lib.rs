@@ -17,11 +17,13 @@ mod shared;
 use std::sync::Arc;
 
 pub use bus::{Bus, Delivery, Inbox, PresenceCause, PresenceChanged, Publication, Signal, TypingChanged};
-pub use conversations::{Change, ChangeRefused, Changed, Conversations, CursorChanged, Cursors, MemberSet, Membership};
+pub use conversations::{
+    Change, ChangeRefused, Changed, Conversations, CursorChanged, Cursors, MemberSet, Membership,
+};
 pub use limits::{Limits, Rule, Verdict};
 pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Sequences, Stored};
-pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence};
 use parlance_model::Time;
+pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence};
 pub use shared::Shared;
 
 /// The engine's time source: milliseconds since the epoch, given by whoever builds the engine.

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use parlance_model::{
-    Author, ConversationId, Entry, LogKey, Message, MessageId, Record, Time, UserId,
-};
+use parlance_model::{Author, ConversationId, Entry, LogKey, Message, MessageId, Record, Time, UserId};
 
 use crate::Fault;
 
@@ -152,9 +150,13 @@ pub trait Sequences: Send + Sync {
     async fn assign(&self, pointers: &[(UserId, LogKey, u64)]) -> Result<Vec<u64>, Fault>;
 
     /// The pointers after `after`, in order, at most `limit`: `(integer, log, sequence)`.
-    async fn pointers(&self, user: &UserId, after: u64, limit: usize) -> Result<Vec<(u64, LogKey, u64)>, Fault>;
+    async fn pointers(
+        &self,
+        user: &UserId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, LogKey, u64)>, Fault>;
 
     /// For each log the highest sequence that has an integer: what is beyond is still to be assigned.
     async fn marks(&self, user: &UserId) -> Result<Vec<(LogKey, u64)>, Fault>;
 }
-

@@ -1,0 +1,226 @@
+//! The log trait: appending messages, reactions and posts; reading and finding.
+//!
+//! Owns: who may append, dedupe order, ranges. Must not know: how batches are committed.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parlance_model::{Author, ConversationId, Entry, LogKey, Message, MessageId, Record, Time};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+
+use super::Node;
+use super::append::{ClientKey, OpenLog, append, known, remember, stored};
+use super::tables::{
+    CLIENT_IDS, ENTRIES, LOGS, LogState, NUMBERS, after, conversation_key, live_state, log_key,
+    parse_log_key, row,
+};
+use super::writer::Step;
+use crate::record::decode;
+use crate::{Appended, Fault, Find, Log, Page, Posted, Range, Reacted, Stored};
+
+#[async_trait]
+impl Log for Node {
+    async fn append(&self, conversation: &ConversationId, message: Message) -> Result<Appended, Fault> {
+        let conversation = conversation.clone();
+        self.engine.writer.run(move |step| append_message(step, &conversation, &message)).await
+    }
+
+    async fn react(
+        &self,
+        conversation: &ConversationId,
+        author: Author,
+        target: u64,
+        kind: Arc<str>,
+        added: bool,
+    ) -> Result<Reacted, Fault> {
+        let reaction = Reaction { conversation: conversation.clone(), author, target, kind, added };
+        self.engine.writer.run(move |step| react(step, &reaction)).await
+    }
+
+    async fn post(&self, key: &LogKey, record: Record) -> Result<Posted, Fault> {
+        if matches!(key, LogKey::Conversation(_)) {
+            return Err(Fault::Unavailable("post does not write to conversations".to_owned()));
+        }
+        let key = key.clone();
+        self.engine
+            .writer
+            .run(move |step| {
+                let fresh = LogState { epoch: step.rules.epoch, ..LogState::default() };
+                let state = live_state(&step.read().logs, &log_key(&key))?.unwrap_or(fresh);
+                let mut log = OpenLog::new(key.clone(), state);
+                Ok(stored(&append(step, &mut log, record.clone())?))
+            })
+            .await
+    }
+
+    async fn range(&self, key: &LogKey, range: Range) -> Result<Page, Fault> {
+        let (key, epoch) = (log_key(key), self.engine.epoch);
+        self.engine.read(move |txn| read_range(txn, &key, range, epoch)).await
+    }
+
+    async fn find(&self, what: Find) -> Result<Option<(LogKey, u64)>, Fault> {
+        let horizon = self.engine.now() - self.engine.options.dedupe_window;
+        self.engine
+            .read(move |txn| match what {
+                Find::Id(id) => find_id(txn, id),
+                Find::ClientId { author, id, conversation } => {
+                    find_client_id(txn, (author.as_str(), &id), conversation.as_ref(), horizon)
+                }
+            })
+            .await
+    }
+}
+
+fn append_message(
+    step: &mut Step<'_, '_>,
+    conversation: &ConversationId,
+    message: &Message,
+) -> Result<Appended, Fault> {
+    let key = conversation_key(conversation);
+    let Some(state) = live_state(&step.read().logs, &key)? else { return Ok(Appended::NoConversation) };
+    let sender = message.author.id.as_str();
+    // Before dedupe: who is no member learns nothing of what is in the log.
+    if step.read().members.get((conversation.as_str(), sender))?.is_none() {
+        return Ok(Appended::NotMember);
+    }
+    let client = message.client_id.as_deref();
+    let client = client.map(|id| ClientKey { sender, id, conversation: conversation.as_str() });
+    if let Some(client) = client
+        && let Some(known) = known(step, client, state.epoch)?
+    {
+        return Ok(Appended::Duplicate(Stored { seq: known.seq, id: state.id(known.seq)?, at: known.at }));
+    }
+    let mut log = OpenLog::new(LogKey::Conversation(conversation.clone()), state);
+    let entry = append(step, &mut log, Record::Message(message.clone()))?;
+    if let Some(client) = client {
+        remember(step, client, &entry)?;
+    }
+    Ok(Appended::New(stored(&entry)))
+}
+
+struct Reaction {
+    conversation: ConversationId,
+    author: Author,
+    target: u64,
+    kind: Arc<str>,
+    added: bool,
+}
+
+fn react(step: &mut Step<'_, '_>, reaction: &Reaction) -> Result<Reacted, Fault> {
+    let Reaction { conversation, author, target, kind, added } = reaction;
+    let key = conversation_key(conversation);
+    let Some(state) = live_state(&step.read().logs, &key)? else { return Ok(Reacted::NotMember) };
+    let user = author.id.as_str();
+    if step.read().members.get((conversation.as_str(), user))?.is_none() {
+        return Ok(Reacted::NotMember);
+    }
+    let is_message = step
+        .read()
+        .entries
+        .get((key.as_str(), *target))?
+        .map(|entry| decode(entry.value().1))
+        .transpose()?
+        .is_some_and(|entry| matches!(entry.record, Record::Message(_)));
+    if !is_message {
+        return Ok(Reacted::NoMessage);
+    }
+    let row = (key.as_str(), *target, &**kind, user);
+    if step.read().reactions.get(row)?.is_some() == *added {
+        return Ok(Reacted::Same);
+    }
+    if *added {
+        step.write().reactions.insert(row, ())?;
+    } else {
+        step.write().reactions.remove(row)?;
+    }
+    let record =
+        Record::Reaction { author: author.clone(), target: *target, kind: kind.clone(), added: *added };
+    let mut log = OpenLog::new(LogKey::Conversation(conversation.clone()), state);
+    Ok(Reacted::New(stored(&append(step, &mut log, record)?)))
+}
+
+type Entries = ReadOnlyTable<(&'static str, u64), (u64, &'static [u8])>;
+
+fn read_range(txn: &ReadTransaction, key: &str, range: Range, epoch: u32) -> Result<Page, Fault> {
+    let Some(state) = row::<LogState>(&txn.open_table(LOGS)?, key)? else {
+        return Ok(Page { first: 1, epoch, ..Page::default() });
+    };
+    // The log of a deleted conversation reads as empty, at the place where it ended.
+    let first = if state.deleted { state.seq + 1 } else { state.first.max(1) };
+    let mut page = Page { first, head: state.seq, epoch: state.epoch, ..Page::default() };
+    let entries: Entries = txn.open_table(ENTRIES)?;
+    let (from, to, limit) = match range {
+        Range::After { seq, limit } => (seq.saturating_add(1).max(first), state.seq + 1, limit),
+        Range::Since { at, limit } => {
+            (first_since(&entries, key, (first, state.seq + 1), at)?, state.seq + 1, limit)
+        }
+        Range::Before { seq, limit } => {
+            let to = seq.min(state.seq + 1).max(first);
+            (first.max(to.saturating_sub(limit as u64)), to, limit)
+        }
+    };
+    if from < to {
+        for found in entries.range((key, from)..(key, to))?.take(limit) {
+            page.entries.push(decode(found?.1.value().1)?);
+        }
+    }
+    page.more = match range {
+        Range::Before { .. } => from > first,
+        _ => to.saturating_sub(from) > page.entries.len() as u64,
+    };
+    Ok(page)
+}
+
+/// The first sequence in `[low, high)` appended at or after `at`: times never run backwards in a log.
+fn first_since(entries: &Entries, key: &str, (low, high): (u64, u64), at: Time) -> Result<u64, Fault> {
+    let (mut low, mut high) = (low, high);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let before = entries.get((key, middle))?.is_none_or(|entry| entry.value().0 < at.millis());
+        if before {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+fn find_id(txn: &ReadTransaction, id: MessageId) -> Result<Option<(LogKey, u64)>, Fault> {
+    let Some(found) = txn.open_table(NUMBERS)?.get(id.number())? else { return Ok(None) };
+    let (key, block) = found.value();
+    let Some(state) = live_state(&txn.open_table(LOGS)?, key)? else { return Ok(None) };
+    let seq = id.sequence_in(block);
+    // The number may be one of an earlier life of the conversation.
+    if MessageId::of_sequence(&state.numbers, seq) != Some(id) {
+        return Ok(None);
+    }
+    let kept: Option<Entry> =
+        txn.open_table(ENTRIES)?.get((key, seq))?.map(|entry| decode(entry.value().1)).transpose()?;
+    Ok(kept.map(|_| parse_log_key(key)).transpose()?.map(|key| (key, seq)))
+}
+
+fn find_client_id(
+    txn: &ReadTransaction,
+    (author, id): (&str, &str),
+    conversation: Option<&ConversationId>,
+    horizon: Time,
+) -> Result<Option<(LogKey, u64)>, Fault> {
+    let (table, logs) = (txn.open_table(CLIENT_IDS)?, txn.open_table(LOGS)?);
+    let end = after(id);
+    let mut newest: Option<(u64, ConversationId, u64)> = None;
+    for found in table.range((author, id, "")..(author, end.as_str(), ""))? {
+        let (key, value) = found?;
+        let (place, (seq, epoch, at)) = (key.value().2, value.value());
+        if conversation.is_some_and(|only| only.as_str() != place) || at <= horizon.millis() {
+            continue;
+        }
+        let place =
+            ConversationId::parse(place).map_err(|_| super::tables::corrupt("conversation", place))?;
+        let lives = live_state(&logs, &conversation_key(&place))?.is_some_and(|state| state.epoch == epoch);
+        if lives && newest.as_ref().is_none_or(|(best, ..)| at >= *best) {
+            newest = Some((at, place, seq));
+        }
+    }
+    Ok(newest.map(|(_, place, seq)| (LogKey::Conversation(place), seq)))
+}

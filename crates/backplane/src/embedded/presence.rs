@@ -1,0 +1,228 @@
+//! Presence leases, in memory; when a user was last seen is kept in the durable file.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parlance_model::presence::{combined, transition};
+use parlance_model::{ConnectionId, Status, Time, Topic, UserId};
+
+use super::bus::Hub;
+use super::tables::LAST_SEEN;
+use super::typing::Moment;
+use super::{Engine, Node};
+use crate::{
+    Fault, Presence, PresenceCause, PresenceChanged, Publication, Swept, Touch, Touched, UserPresence,
+};
+
+/// Longer without a sweep means that the nodes could not refresh their leases either …
+const SILENCE: Duration = Duration::from_secs(3);
+/// … so for so long nothing expires, and all of them touch first.
+const GRACE: Duration = Duration::from_secs(15);
+/// Users remembered in memory after they went, until the file certainly has them.
+const GONE: usize = 4096;
+
+/// All leases.
+#[derive(Default)]
+pub struct Leases {
+    users: HashMap<UserId, User>,
+    deadlines: BTreeSet<(Time, UserId, ConnectionId)>,
+    gone: HashMap<UserId, Time>,
+    gone_order: VecDeque<UserId>,
+    last_sweep: Option<Time>,
+    grace_until: Time,
+}
+
+struct User {
+    leases: HashMap<ConnectionId, Lease>,
+    /// What was published last.
+    status: Status,
+    last_seen: Time,
+}
+
+struct Lease {
+    mount: Arc<str>,
+    status: Status,
+    deadline: Time,
+}
+
+/// A user who has no lease any more, for the durable file.
+type Left = (UserId, Time);
+
+impl Leases {
+    fn touch(&mut self, touch: &Touch, now: Time, hub: &Hub) -> Touched {
+        if self.refresh(touch, now, hub) {
+            return Touched::Ok;
+        }
+        let new_user = || User { leases: HashMap::new(), status: Status::Offline, last_seen: now };
+        let user = self.users.entry(touch.user.clone()).or_insert_with(new_user);
+        let live = user.leases.values().filter(|lease| lease.mount == touch.mount && lease.deadline > now);
+        if touch.max > 0 && live.count() >= touch.max as usize {
+            return Touched::TooMany;
+        }
+        let status = touch.status.unwrap_or_default();
+        let lease = Lease { mount: touch.mount.clone(), status, deadline: touch.deadline };
+        user.leases.insert(touch.connection.clone(), lease);
+        user.last_seen = now;
+        self.deadlines.insert((touch.deadline, touch.user.clone(), touch.connection.clone()));
+        self.settle(&touch.user, PresenceCause::Said, now, hub);
+        Touched::Ok
+    }
+
+    /// `false` when there is no such lease.
+    fn refresh(&mut self, touch: &Touch, now: Time, hub: &Hub) -> bool {
+        let Some(user) = self.users.get_mut(&touch.user) else { return false };
+        let Some(lease) = user.leases.get_mut(&touch.connection) else { return false };
+        if touch.deadline > lease.deadline {
+            self.deadlines.remove(&(lease.deadline, touch.user.clone(), touch.connection.clone()));
+            self.deadlines.insert((touch.deadline, touch.user.clone(), touch.connection.clone()));
+            lease.deadline = touch.deadline;
+        }
+        lease.status = touch.status.unwrap_or(lease.status);
+        user.last_seen = now;
+        self.settle(&touch.user, PresenceCause::Said, now, hub);
+        true
+    }
+
+    fn close(&mut self, user: &UserId, connection: &ConnectionId, now: Time, hub: &Hub) -> Option<Left> {
+        let known = self.users.get_mut(user)?;
+        let lease = known.leases.remove(connection)?;
+        known.last_seen = now;
+        self.deadlines.remove(&(lease.deadline, user.clone(), connection.clone()));
+        self.settle(user, PresenceCause::Closed, now, hub)
+    }
+
+    /// Publishes the user's status when it changed; lets go of users without a lease.
+    fn settle(&mut self, id: &UserId, cause: PresenceCause, now: Time, hub: &Hub) -> Option<Left> {
+        let user = self.users.get_mut(id)?;
+        let before = user.status;
+        if let Some(status) = transition(before, combined(user.leases.values().map(|lease| lease.status))) {
+            user.status = status;
+            let last_seen = user.last_seen;
+            let changed = PresenceChanged { user: id.clone(), status, before, last_seen, at: now, cause };
+            hub.publish(Topic::Presence(id.clone()), Publication::Presence(changed.clone()));
+            hub.publish(Topic::PresenceAll, Publication::Presence(changed));
+        }
+        if !user.leases.is_empty() {
+            return None;
+        }
+        let left = (id.clone(), user.last_seen);
+        self.users.remove(id);
+        if self.gone.insert(left.0.clone(), left.1).is_none() {
+            self.gone_order.push_back(left.0.clone());
+        }
+        while self.gone_order.len() > GONE {
+            if let Some(oldest) = self.gone_order.pop_front() {
+                self.gone.remove(&oldest);
+            }
+        }
+        Some(left)
+    }
+
+    fn sweep(&mut self, now: Time, hub: &Hub) -> (usize, Vec<Left>) {
+        let silence = self.last_sweep.replace(now).map_or(Duration::ZERO, |last| now.since(last));
+        if silence > SILENCE {
+            self.grace_until = now + GRACE;
+        }
+        if now < self.grace_until {
+            return (0, Vec::new());
+        }
+        let (mut ended, mut touched) = (0, BTreeSet::new());
+        while self.deadlines.first().is_some_and(|(deadline, ..)| *deadline <= now) {
+            let Some((_, user, connection)) = self.deadlines.pop_first() else { break };
+            if let Some(known) = self.users.get_mut(&user) {
+                known.leases.remove(&connection);
+            }
+            ended += 1;
+            touched.insert(user);
+        }
+        let settle = |user: UserId| self.settle(&user, PresenceCause::Expired, now, hub);
+        (ended, touched.into_iter().filter_map(settle).collect())
+    }
+
+    /// `Err`: ask the durable file.
+    fn status(&self, id: &UserId, now: Time) -> Result<UserPresence, ()> {
+        if let Some(user) = self.users.get(id) {
+            let devices = user.leases.values().filter(|lease| lease.deadline > now).count();
+            return Ok(UserPresence { status: user.status, devices, last_seen: Some(user.last_seen) });
+        }
+        self.gone.get(id).map(|at| absent(Some(*at))).ok_or(())
+    }
+}
+
+fn absent(last_seen: Option<Time>) -> UserPresence {
+    UserPresence { status: Status::Offline, devices: 0, last_seen }
+}
+
+impl Engine {
+    /// Soon, not now: it is only ever a detail of an absent user.
+    fn keep_last_seen(&self, left: Vec<Left>) {
+        if left.is_empty() {
+            return;
+        }
+        self.writer.run_behind(move |step| {
+            for (user, at) in &left {
+                step.write().last_seen.insert(user.as_str(), at.millis())?;
+            }
+            Ok(())
+        });
+    }
+}
+
+#[async_trait]
+impl Presence for Node {
+    async fn touch(&self, touch: Touch) -> Result<Touched, Fault> {
+        let now = self.engine.now();
+        Ok(self.engine.leases.lock().touch(&touch, now, &self.engine.hub))
+    }
+
+    async fn refresh(&self, touches: &[Touch]) -> Result<Vec<usize>, Fault> {
+        let now = self.engine.now();
+        let mut leases = self.engine.leases.lock();
+        let missing =
+            touches.iter().enumerate().filter(|(_, touch)| !leases.refresh(touch, now, &self.engine.hub));
+        Ok(missing.map(|(index, _)| index).collect())
+    }
+
+    async fn close(&self, user: &UserId, connection: &ConnectionId) -> Result<(), Fault> {
+        let now = self.engine.now();
+        let left = self.engine.leases.lock().close(user, connection, now, &self.engine.hub);
+        self.engine.keep_last_seen(left.into_iter().collect());
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<Swept, Fault> {
+        let engine = &self.engine;
+        let now = engine.now();
+        let (leases, left) = engine.leases.lock().sweep(now, &engine.hub);
+        engine.keep_last_seen(left);
+        let moment = Moment { now, ttl: engine.options.typing_ttl, hub: &engine.hub };
+        let typists = engine.typists.lock().sweep(&moment);
+        Ok(Swept { leases, typists })
+    }
+
+    async fn status(&self, users: &[UserId]) -> Result<Vec<UserPresence>, Fault> {
+        let now = self.engine.now();
+        let mut known: Vec<Result<UserPresence, ()>> = {
+            let leases = self.engine.leases.lock();
+            users.iter().map(|user| leases.status(user, now)).collect()
+        };
+        if known.iter().any(Result::is_err) {
+            let (users, before) = (users.to_vec(), known);
+            known = self
+                .engine
+                .read(move |txn| {
+                    let table = txn.open_table(LAST_SEEN)?;
+                    let ask = |user: &UserId| {
+                        let seen = table.get(user.as_str())?.map(|at| Time(at.value()));
+                        Ok::<_, Fault>(Ok(absent(seen)))
+                    };
+                    let pairs = before.into_iter().zip(&users);
+                    pairs.map(|(known, user)| known.map_or_else(|()| ask(user), |p| Ok(Ok(p)))).collect()
+                })
+                .await?;
+        }
+        Ok(known.into_iter().map(|known| known.unwrap_or_else(|()| absent(None))).collect())
+    }
+}

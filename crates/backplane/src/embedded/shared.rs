@@ -1,0 +1,74 @@
+//! Small shared values with a lifetime, in the same durable file.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redb::ReadableTable;
+
+use super::Node;
+use super::tables::SHARED;
+use super::writer::Step;
+use crate::{Fault, Shared};
+
+/// Expired values removed per save.
+const TRIM: usize = 4;
+/// The end of what lasts until it is removed.
+const NEVER: u64 = u64::MAX;
+
+#[async_trait]
+impl Shared for Node {
+    async fn save(&self, key: &str, value: Vec<u8>, ttl: Option<Duration>) -> Result<(), Fault> {
+        let key = key.to_owned();
+        self.engine
+            .writer
+            .run(move |step| {
+                let now = step.now();
+                let ends = ttl.map_or(NEVER, |ttl| (now + ttl).millis());
+                forget(step, &key)?;
+                let tables = step.write();
+                tables.shared.insert(key.as_str(), (ends, value.as_slice()))?;
+                if ends != NEVER {
+                    tables.shared_ends.insert((ends, key.as_str()), ())?;
+                }
+                for _ in 0..TRIM {
+                    let first = step.read().shared_ends.first()?;
+                    let Some((ends, key)) = first.map(|(row, _)| (row.value().0, row.value().1.to_owned()))
+                    else {
+                        break;
+                    };
+                    if ends > now.millis() {
+                        break;
+                    }
+                    forget(step, &key)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let (key, now) = (key.to_owned(), self.engine.now().millis());
+        self.engine
+            .read(move |txn| {
+                let found = txn.open_table(SHARED)?.get(key.as_str())?;
+                Ok(found
+                    .map(|row| (row.value().0, row.value().1.to_vec()))
+                    .filter(|(ends, _)| *ends > now)
+                    .map(|(_, value)| value))
+            })
+            .await
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), Fault> {
+        let key = key.to_owned();
+        self.engine.writer.run(move |step| forget(step, &key)).await
+    }
+}
+
+fn forget(step: &mut Step<'_, '_>, key: &str) -> Result<(), Fault> {
+    let Some(ends) = step.read().shared.get(key)?.map(|row| row.value().0) else { return Ok(()) };
+    let tables = step.write();
+    tables.shared.remove(key)?;
+    tables.shared_ends.remove((ends, key))?;
+    Ok(())
+}

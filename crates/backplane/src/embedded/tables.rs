@@ -1,0 +1,253 @@
+//! The durable file's layout: tables, their keys, and the small JSON rows in them.
+//!
+//! Owns: how state is laid out on disk. Must not know: batching, publication, the traits.
+
+use parlance_model::{
+    ConversationId, ConversationKind, Cursor, Head, LogKey, Member, MessageId, Time, UserId,
+};
+use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use crate::Fault;
+
+type Pair = (&'static str, &'static str);
+
+/// log key, sequence → appended at, entry (see [`crate::record`]).
+pub const ENTRIES: TableDefinition<'_, (&str, u64), (u64, &[u8])> = TableDefinition::new("entries");
+/// log key → [`LogState`].
+pub const LOGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("logs");
+/// conversation → [`Meta`].
+pub const CONVERSATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("conversations");
+/// conversation, user → the head when the user joined.
+pub const MEMBERS: TableDefinition<'_, Pair, u64> = TableDefinition::new("members");
+/// user, conversation.
+pub const BELONGS: TableDefinition<'_, Pair, ()> = TableDefinition::new("belongs");
+/// conversation, user → delivered, read, read at.
+pub const CURSORS: TableDefinition<'_, Pair, (u64, u64, u64)> = TableDefinition::new("cursors");
+/// sender, client id, conversation → sequence, epoch, appended at. Both the dedupe key and the index by client id.
+pub const CLIENT_IDS: TableDefinition<'_, (&str, &str, &str), (u64, u32, u64)> =
+    TableDefinition::new("client_ids");
+/// appended at, then the key of [`CLIENT_IDS`]: what leaves the dedupe window first.
+pub const CLIENT_ID_AGES: TableDefinition<'_, (u64, &str, &str, &str), ()> =
+    TableDefinition::new("client_id_ages");
+/// log key, target, kind, user: reactions that stand.
+pub const REACTIONS: TableDefinition<'_, (&str, u64, &str, &str), ()> = TableDefinition::new("reactions");
+/// number → log key, block. Rows are never removed: a number is never used twice.
+pub const NUMBERS: TableDefinition<'_, u32, (&str, u32)> = TableDefinition::new("numbers");
+/// name → value.
+pub const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
+/// user, integer → log key, sequence.
+pub const POINTERS: TableDefinition<'_, (&str, u64), (&str, u64)> = TableDefinition::new("pointers");
+/// user, log key, sequence → integer.
+pub const ASSIGNED: TableDefinition<'_, (&str, &str, u64), u64> = TableDefinition::new("assigned");
+/// user, log key → the highest sequence that has an integer.
+pub const MARKS: TableDefinition<'_, Pair, u64> = TableDefinition::new("marks");
+/// key → ends at (`u64::MAX`: never), value.
+pub const SHARED: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("shared");
+/// ends at, key.
+pub const SHARED_ENDS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("shared_ends");
+/// user → last heard of, written when the user goes offline.
+pub const LAST_SEEN: TableDefinition<'_, &str, u64> = TableDefinition::new("last_seen");
+
+macro_rules! tables {
+    ($($field:ident: $def:ident, $key:ty, $value:ty;)*) => {
+        /// Every table, open for writing.
+        pub struct Tables<'t> { $(pub $field: Table<'t, $key, $value>,)* }
+
+        impl<'t> Tables<'t> {
+            /// Opens (and the first time creates) them all.
+            pub fn open(txn: &'t WriteTransaction) -> Result<Self, Fault> {
+                Ok(Self { $($field: txn.open_table($def)?,)* })
+            }
+        }
+    };
+}
+
+tables! {
+    entries: ENTRIES, (&'static str, u64), (u64, &'static [u8]);
+    logs: LOGS, &'static str, &'static [u8];
+    conversations: CONVERSATIONS, &'static str, &'static [u8];
+    members: MEMBERS, Pair, u64;
+    belongs: BELONGS, Pair, ();
+    cursors: CURSORS, Pair, (u64, u64, u64);
+    client_ids: CLIENT_IDS, (&'static str, &'static str, &'static str), (u64, u32, u64);
+    client_id_ages: CLIENT_ID_AGES, (u64, &'static str, &'static str, &'static str), ();
+    reactions: REACTIONS, (&'static str, u64, &'static str, &'static str), ();
+    numbers: NUMBERS, u32, (&'static str, u32);
+    counters: COUNTERS, &'static str, u64;
+    pointers: POINTERS, (&'static str, u64), (&'static str, u64);
+    assigned: ASSIGNED, (&'static str, &'static str, u64), u64;
+    marks: MARKS, Pair, u64;
+    shared: SHARED, &'static str, (u64, &'static [u8]);
+    shared_ends: SHARED_ENDS, (u64, &'static str), ();
+    last_seen: LAST_SEEN, &'static str, u64;
+}
+
+/// Where a log stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LogState {
+    /// Newest sequence.
+    #[serde(rename = "s")]
+    pub seq: u64,
+    /// First sequence still kept.
+    #[serde(rename = "f")]
+    pub first: u64,
+    /// Epoch.
+    #[serde(rename = "e")]
+    pub epoch: u32,
+    /// Time of the newest entry.
+    #[serde(rename = "t")]
+    pub at: u64,
+    /// Cursor version.
+    #[serde(rename = "c", default)]
+    pub cursor_version: u64,
+    /// Version of members and title.
+    #[serde(rename = "v", default)]
+    pub version: u64,
+    /// Block numbers.
+    #[serde(rename = "n", default)]
+    pub numbers: Vec<u32>,
+    /// A tombstone: the conversation is gone, but sequence and epoch go on if it comes back.
+    #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+}
+
+impl LogState {
+    /// The id of a sequence of this log.
+    pub fn id(&self, seq: u64) -> Result<MessageId, Fault> {
+        MessageId::of_sequence(&self.numbers, seq)
+            .ok_or_else(|| Fault::Corrupt(format!("no number for sequence {seq}")))
+    }
+
+    /// As others see it.
+    pub fn head(&self) -> Head {
+        Head {
+            seq: self.seq,
+            epoch: self.epoch,
+            at: Time(self.at),
+            cursor_version: self.cursor_version,
+            version: self.version,
+        }
+    }
+}
+
+/// What is known of a conversation besides its log and members.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// See [`ConversationKind::as_str`].
+    #[serde(rename = "k")]
+    pub kind: String,
+    /// Title.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Creator.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// Created at.
+    #[serde(rename = "c")]
+    pub created_at: u64,
+    /// Changed at.
+    #[serde(rename = "u")]
+    pub updated_at: u64,
+}
+
+impl Meta {
+    /// The kind, read.
+    pub fn kind(&self) -> Result<ConversationKind, Fault> {
+        ConversationKind::parse(&self.kind).ok_or_else(|| corrupt("conversation kind", &self.kind))
+    }
+}
+
+/// The key of a log in every table.
+pub fn log_key(key: &LogKey) -> String {
+    match key {
+        LogKey::Conversation(id) => conversation_key(id),
+        LogKey::User(user) => format!("u:{user}"),
+        LogKey::App(name) => format!("a:{name}"),
+    }
+}
+
+/// [`log_key`] of a conversation.
+pub fn conversation_key(id: &ConversationId) -> String {
+    format!("c:{id}")
+}
+
+/// Reads [`log_key`].
+pub fn parse_log_key(text: &str) -> Result<LogKey, Fault> {
+    let bad = || corrupt("log key", text);
+    match text.split_once(':').ok_or_else(bad)? {
+        ("c", id) => ConversationId::parse(id).map(LogKey::Conversation).map_err(|_| bad()),
+        ("u", id) => UserId::parse(id).map(LogKey::User).map_err(|_| bad()),
+        ("a", name) => Ok(LogKey::App(name.into())),
+        _ => Err(bad()),
+    }
+}
+
+/// The string right after `text` in byte order: the exclusive end of a range over one first key part.
+pub fn after(text: &str) -> String {
+    format!("{text}\0")
+}
+
+/// What cannot be read.
+pub fn corrupt(what: &str, text: &str) -> Fault {
+    Fault::Corrupt(format!("{what} {text:?}"))
+}
+
+/// Reads a user id out of a key.
+pub fn user(text: &str) -> Result<UserId, Fault> {
+    UserId::parse(text).map_err(|_| corrupt("user", text))
+}
+
+/// Reads a JSON row.
+pub fn row<'a, T: serde::de::DeserializeOwned>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &'a str,
+) -> Result<Option<T>, Fault> {
+    let Some(found) = table.get(key)? else { return Ok(None) };
+    serde_json::from_slice(found.value()).map(Some).map_err(|error| Fault::Corrupt(format!("{key}: {error}")))
+}
+
+/// Writes a JSON row.
+pub fn put_row<T: Serialize>(
+    table: &mut Table<'_, &'static str, &'static [u8]>,
+    key: &str,
+    value: &T,
+) -> Result<(), Fault> {
+    let bytes = serde_json::to_vec(value).map_err(|error| Fault::Corrupt(format!("{key}: {error}")))?;
+    table.insert(key, bytes.as_slice())?;
+    Ok(())
+}
+
+/// A log's state; `None` when it was never there or was deleted.
+pub fn live_state(
+    logs: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<LogState>, Fault> {
+    Ok(row::<LogState>(logs, key)?.filter(|state| !state.deleted))
+}
+
+/// The members of a conversation, by user id.
+pub fn members_of(
+    members: &impl ReadableTable<Pair, u64>,
+    id: &ConversationId,
+) -> Result<Vec<Member>, Fault> {
+    let (from, to) = (id.as_str(), after(id.as_str()));
+    let mut all = Vec::new();
+    for found in members.range((from, "")..(to.as_str(), ""))? {
+        let (key, joined) = found?;
+        all.push(Member { user: user(key.value().1)?, joined_seq: joined.value() });
+    }
+    Ok(all)
+}
+
+/// The cursors of a conversation, by user id.
+pub fn cursors_of(txn: &ReadTransaction, id: &ConversationId) -> Result<Vec<Cursor>, Fault> {
+    let (from, to) = (id.as_str(), after(id.as_str()));
+    let mut all = Vec::new();
+    for found in txn.open_table(CURSORS)?.range((from, "")..(to.as_str(), ""))? {
+        let (key, cursor) = found?;
+        let (delivered, read, read_at) = cursor.value();
+        all.push(Cursor { user: user(key.value().1)?, delivered, read, read_at: Time(read_at) });
+    }
+    Ok(all)
+}

@@ -1,0 +1,254 @@
+//! The one writer: a thread that owns every change of the durable file.
+//!
+//! Owns: group commit (take one operation, gather what else is waiting, one transaction, one fsync), and
+//! that publications leave after the commit, in order. Must not know: what the operations mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_model::{Time, Topic};
+use redb::{Database, Durability};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Store;
+use super::bus::Hub;
+use super::tables::Tables;
+use crate::{Clock, Fault, Publication};
+
+/// Operations in one commit.
+const BATCH: usize = 256;
+/// Operations waiting for the writer; callers beyond that wait.
+const QUEUE: usize = 4096;
+
+/// What operations need besides the tables.
+pub struct Rules {
+    /// Time source.
+    pub clock: Clock,
+    /// Entries kept per log.
+    pub retention_entries: u64,
+    /// How long entries are kept.
+    pub retention: Duration,
+    /// How long a client id is remembered.
+    pub dedupe_window: Duration,
+    /// The epoch of logs created in this file.
+    pub epoch: u32,
+}
+
+/// One transaction under way, as the operations see it.
+pub struct Step<'a, 't> {
+    tables: Tables<'t>,
+    dirty: bool,
+    out: Vec<(Topic, Publication)>,
+    /// The engine's settings.
+    pub rules: &'a Rules,
+}
+
+impl<'t> Step<'_, 't> {
+    /// The tables, for reading.
+    pub fn read(&self) -> &Tables<'t> {
+        &self.tables
+    }
+
+    /// The tables, for writing: the transaction will be committed.
+    pub fn write(&mut self) -> &mut Tables<'t> {
+        self.dirty = true;
+        &mut self.tables
+    }
+
+    /// Publishes once the transaction is committed.
+    pub fn publish(&mut self, topic: Topic, publication: Publication) {
+        self.out.push((topic, publication));
+    }
+
+    /// Now.
+    pub fn now(&self) -> Time {
+        (self.rules.clock)()
+    }
+}
+
+/// One operation: it may be run again when its batch was aborted because of another one.
+trait Job: Send {
+    fn run(&mut self, step: &mut Step<'_, '_>) -> Result<(), Fault>;
+    fn answer(self: Box<Self>, outcome: Result<(), Fault>);
+}
+
+struct Call<T, F> {
+    work: F,
+    result: Option<T>,
+    answer: oneshot::Sender<Result<T, Fault>>,
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: Fn(&mut Step<'_, '_>) -> Result<T, Fault> + Send,
+{
+    fn run(&mut self, step: &mut Step<'_, '_>) -> Result<(), Fault> {
+        self.result = Some((self.work)(step)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), Fault>) {
+        let missing = || Fault::Unavailable("the operation did not run".to_owned());
+        let Self { result, answer, .. } = *self;
+        // A caller that has gone away needs no answer.
+        let _ = answer.send(outcome.and_then(|()| result.ok_or_else(missing)));
+    }
+}
+
+enum Order {
+    Do(Box<dyn Job>),
+    Stop,
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub struct Writer {
+    orders: mpsc::Sender<Order>,
+}
+
+/// The writer's thread.
+pub type Thread = std::thread::JoinHandle<()>;
+
+impl Writer {
+    /// Starts the thread.
+    pub fn start(store: Arc<Store>, rules: Rules, hub: Arc<Hub>) -> Result<(Self, Thread), Fault> {
+        let (orders, inbox) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("parlance-writer".to_owned())
+            .spawn(move || work(&store, &rules, &hub, inbox))
+            .map_err(|error| Fault::Unavailable(format!("cannot start the writer: {error}")))?;
+        Ok((Self { orders }, thread))
+    }
+
+    /// Runs `work` in a transaction; resolves after its commit. `work` must only write when it will not
+    /// refuse any more, and must do the same when it is run again.
+    pub async fn run<T, F>(&self, work: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Step<'_, '_>) -> Result<T, Fault> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let call = Call { work, result: None, answer };
+        self.orders.send(Order::Do(Box::new(call))).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Runs `work` some time soon, or not at all when the queue is full.
+    pub fn run_behind<F>(&self, work: F)
+    where
+        F: Fn(&mut Step<'_, '_>) -> Result<(), Fault> + Send + 'static,
+    {
+        let (answer, _) = oneshot::channel();
+        let call = Call { work, result: None, answer };
+        if self.orders.try_send(Order::Do(Box::new(call))).is_err() {
+            tracing::debug!("the writer is busy: a background write was skipped");
+        }
+    }
+
+    /// Ends the thread after what was ordered before.
+    pub async fn stop(&self) {
+        // Stopped already: fine.
+        let _ = self.orders.send(Order::Stop).await;
+    }
+}
+
+/// The engine was closed.
+pub fn stopped() -> Fault {
+    Fault::Unavailable("the engine is closed".to_owned())
+}
+
+fn work(store: &Store, rules: &Rules, hub: &Hub, mut inbox: mpsc::Receiver<Order>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while let Some(Order::Do(first)) = inbox.blocking_recv() {
+        batch.push(first);
+        let mut stop = false;
+        while batch.len() < BATCH && !stop {
+            match inbox.try_recv() {
+                Ok(Order::Do(next)) => batch.push(next),
+                Ok(Order::Stop) => stop = true,
+                Err(_) => break,
+            }
+        }
+        let done = store.with(|db| {
+            run_batch(db, rules, hub, &mut batch);
+            Ok(())
+        });
+        for job in batch.drain(..) {
+            // Only left over when the store was closed underneath.
+            job.answer(done.clone().and_then(|()| Err(stopped())));
+        }
+        if stop {
+            break;
+        }
+    }
+}
+
+/// Runs a batch in one transaction. When one operation fails, the transaction is given up and each
+/// operation gets its own, so that the failing one fails alone.
+fn run_batch(db: &Database, rules: &Rules, hub: &Hub, batch: &mut Vec<Box<dyn Job>>) {
+    match transact(db, rules, batch) {
+        Ok(out) => finish(hub, out, batch.drain(..), &Ok(())),
+        Err(fault) if batch.len() == 1 => finish(hub, Vec::new(), batch.drain(..), &Err(fault)),
+        Err(Aborted::Commit(fault)) => finish(hub, Vec::new(), batch.drain(..), &Err(Aborted::Commit(fault))),
+        Err(Aborted::Job(_)) => {
+            for job in batch.drain(..) {
+                let mut alone = vec![job];
+                match transact(db, rules, &mut alone) {
+                    Ok(out) => finish(hub, out, alone.drain(..), &Ok(())),
+                    Err(fault) => finish(hub, Vec::new(), alone.drain(..), &Err(fault)),
+                }
+            }
+        }
+    }
+}
+
+enum Aborted {
+    /// An operation failed.
+    Job(Fault),
+    /// The transaction could not begin or commit.
+    Commit(Fault),
+}
+
+fn transact(
+    db: &Database,
+    rules: &Rules,
+    batch: &mut [Box<dyn Job>],
+) -> Result<Vec<(Topic, Publication)>, Aborted> {
+    let commit = |fault: Fault| Aborted::Commit(fault);
+    let mut txn = db.begin_write().map_err(|error| commit(error.into()))?;
+    txn.set_durability(Durability::Immediate)
+        .map_err(|error| commit(Fault::Unavailable(error.to_string())))?;
+    let (dirty, out) = {
+        let tables = Tables::open(&txn).map_err(commit)?;
+        let mut step = Step { tables, dirty: false, out: Vec::new(), rules };
+        for job in batch {
+            job.run(&mut step).map_err(Aborted::Job)?;
+        }
+        (step.dirty, step.out)
+    };
+    // Nothing written: nothing to make durable.
+    let done = if dirty { txn.commit().map_err(Fault::from) } else { txn.abort().map_err(Fault::from) };
+    done.map_err(commit)?;
+    Ok(out)
+}
+
+fn finish(
+    hub: &Hub,
+    out: Vec<(Topic, Publication)>,
+    jobs: impl Iterator<Item = Box<dyn Job>>,
+    outcome: &Result<(), Aborted>,
+) {
+    for (topic, publication) in out {
+        hub.publish(topic, publication);
+    }
+    if let Err(Aborted::Job(fault) | Aborted::Commit(fault)) = outcome {
+        tracing::error!(%fault, "the durable log refused a write");
+    }
+    for job in jobs {
+        job.answer(match outcome {
+            Ok(()) => Ok(()),
+            Err(Aborted::Job(fault) | Aborted::Commit(fault)) => Err(fault.clone()),
+        });
+    }
+}
