@@ -22,6 +22,8 @@ use cache::VerifiedTokens;
 use jwks::Jwks;
 use keys::VerifyKey;
 
+pub(crate) use jwks::check_url as check_jwks_url;
+pub(crate) use keys::SHORTEST_SECRET;
 pub use sign::sign_dev_token;
 
 /// How far the clocks of issuer and node may be apart when `exp` and `nbf` are judged.

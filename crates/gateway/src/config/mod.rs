@@ -3,27 +3,39 @@
 //! Owns: what can be configured and whether it makes sense. Must not know: where values come from on the
 //! command line (that is the binary).
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+mod known;
 mod limits;
+mod load;
 mod mounts;
+mod options;
+mod reference;
+#[cfg(test)]
+mod tests;
 mod timings;
+mod validate;
 
 pub use limits::Limits;
+pub use load::{ConfigError, Overrides, SHORTCUTS, Shortcut, unknown_variables};
 pub use mounts::{Membership, Mount, PresenceScope, Rate, default_mounts};
+pub use reference::{default_toml, markdown};
 pub use timings::Timings;
 
 /// Everything that can be configured. TOML keys are the field names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Public listener: client traffic only.
     pub listen: SocketAddr,
     /// Internal listener: health, metrics, server API. Never behind the public balancer.
     pub internal_listen: SocketAddr,
+    /// Address other nodes reach the internal listener at; absent: `internal_listen`.
+    pub advertise: Option<String>,
     /// Folder of the embedded engine's file.
     pub data_dir: PathBuf,
     /// What an acknowledgement means: `memory` or `file`.
@@ -52,6 +64,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8082)),
             internal_listen: SocketAddr::from(([127, 0, 0, 1], 8083)),
+            advertise: None,
             data_dir: PathBuf::from("data"),
             ack_level: "file".to_owned(),
             auth: Auth::default(),
@@ -66,8 +79,41 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// The same without its secrets: what may be printed.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        const MASK: &str = "***";
+        let mut shown = self.clone();
+        let secrets = shown.api_keys.iter_mut().chain(&mut shown.auth.secrets);
+        for secret in secrets {
+            MASK.clone_into(secret);
+        }
+        if let Some(address) = &mut shown.auth.jwks_url
+            && let Ok(mut url) = url::Url::parse(address)
+            && url.password().is_some()
+            && url.set_password(Some(MASK)).is_ok()
+        {
+            *address = url.into();
+        }
+        shown
+    }
+
+    /// As the configuration file that would say it, secrets masked.
+    pub fn effective_toml(&self) -> String {
+        toml::to_string(&self.masked()).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    }
+}
+
+/// Never shows a secret: a configuration ends up in log lines and test failures.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.effective_toml())
+    }
+}
+
 /// Verification of user tokens (JWT).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
     /// HS256/384/512 secrets, at least 32 bytes each; several during rotation.
@@ -83,6 +129,18 @@ pub struct Auth {
     /// Accept secrets shorter than 32 bytes; only `parlance dev` does.
     #[serde(skip)]
     pub allow_short_secrets: bool,
+}
+
+/// Never shows a secret.
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("secrets", &self.secrets.len())
+            .field("keys", &self.keys)
+            .field("issuer", &self.issuer)
+            .field("audience", &self.audience)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A PEM public key with the one algorithm it may verify.

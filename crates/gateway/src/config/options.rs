@@ -1,0 +1,118 @@
+//! What every option means: the one text behind the example file and `docs/configuration.md`.
+
+/// Sections with what they are about; the empty name is the top of the file.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("", "Addresses, storage and access."),
+    ("auth", "Verification of user tokens (JWT). At least one kind of key is needed."),
+    ("limits", "Limits on input, output and connections. Sizes in bytes, times in milliseconds."),
+    ("timings", "Time spans of presence, typing and housekeeping, in milliseconds."),
+    ("retention", "How much history is kept per conversation, user feed and application channel."),
+    ("log", "Logging. Never a token, a secret or a message body."),
+    ("auth.keys", "Public key files, each with the one algorithm it may verify."),
+    (
+        "mounts",
+        "Where clients connect, and which dialect is spoken there. A file that has mounts replaces the shipped \
+         ones; what a mount does not say it takes from the shipped mount of its dialect.",
+    ),
+];
+
+/// Options in the order they are shown.
+pub(super) const OPTIONS: &[(&str, &str)] = &[
+    ("listen", "Public listener: client traffic only."),
+    (
+        "internal_listen",
+        "Internal listener: health, metrics, server API. Never put it behind the public balancer.",
+    ),
+    (
+        "advertise",
+        "Address (host:port) other nodes reach the internal listener at; absent: `internal_listen`.",
+    ),
+    ("data_dir", "Folder of the embedded engine's file."),
+    (
+        "ack_level",
+        "What an acknowledged message survives: `file` (the process being killed) or `memory` (nothing).",
+    ),
+    ("api_keys", "Keys of the server API; several during rotation. None: the server API refuses every call."),
+    (
+        "origins",
+        "Origins browsers may connect from (`https://app.example`); `*` allows all. Empty: a request with an \
+         Origin header must come from the host it is sent to.",
+    ),
+    (
+        "auth.secrets",
+        "Shared secrets (HS256, HS384, HS512), at least 32 bytes each; several during rotation.",
+    ),
+    (
+        "auth.jwks_url",
+        "Address of a JWK set; `http://` only on the loopback address. Fetched again every 5 minutes, and for an \
+         unknown key id at most every 10 seconds.",
+    ),
+    ("auth.issuer", "Issuer (`iss`) a token must name, when set."),
+    ("auth.audience", "Audience (`aud`) a token must name, when set."),
+    ("auth.keys.path", "PEM file of a public key."),
+    (
+        "auth.keys.algorithm",
+        "`RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384` or `EdDSA`.",
+    ),
+    ("auth.keys.kid", "Key id (`kid`) of tokens signed with it, when they carry one."),
+    ("limits.head_bytes", "Request head: size."),
+    ("limits.head_count", "Request head: number of headers."),
+    ("limits.head_ms", "Request head: time to arrive."),
+    ("limits.http_body_bytes", "Body of an HTTP call."),
+    ("limits.unauthenticated_ms", "A raw socket without identity is closed after this."),
+    ("limits.message_ms", "A started WebSocket message must be complete within this."),
+    ("limits.body_bytes", "Message body after JSON decoding."),
+    ("limits.json_depth", "Nesting of JSON."),
+    ("limits.recipients", "Recipients a client may name in one message."),
+    ("limits.outbox_bytes", "Bytes waiting for one slow connection."),
+    ("limits.outbox_frames", "Frames waiting for one slow connection."),
+    ("limits.write_stall_ms", "A connection that takes nothing for so long is closed."),
+    ("limits.subscriptions", "Explicit subscriptions of one connection."),
+    ("limits.frames_per_second", "Frames per second of one connection."),
+    ("limits.connections_per_ip", "Connections of one address; 0 = unlimited."),
+    ("limits.connections", "Connections of this node; 0 = unlimited."),
+    ("limits.rates", "`false` switches every rate limit off (load tests only)."),
+    ("timings.presence_ttl_ms", "A connection counts as there for so long after its last received byte."),
+    ("timings.presence_refresh_ms", "How often leases are refreshed; about a third of `presence_ttl_ms`."),
+    ("timings.typing_ttl_ms", "Typing ends after so long without a heartbeat."),
+    ("timings.sweep_ms", "How often expired leases and typists are looked for."),
+    (
+        "timings.head_check_ms",
+        "How often the heads of live conversations are compared with what was delivered.",
+    ),
+    ("timings.restore_ms", "How long subscriptions are kept for a client that comes back (socialhub)."),
+    ("timings.drain_ms", "How long a stop waits for sessions to end."),
+    ("retention.entries", "Newest entries kept."),
+    ("retention.days", "Days an entry is kept."),
+    ("retention.dedupe_hours", "Hours a client's message id is remembered for deduplication; at least 24."),
+    (
+        "log.level",
+        "Level (`error`, `warn`, `info`, `debug`, `trace`) or filter (`info,parlance_gateway=debug`).",
+    ),
+    ("log.format", "`auto` (human on a terminal, JSON elsewhere), `human` or `json`."),
+    ("mounts.name", "Names the mount in metrics and limits."),
+    ("mounts.path", "The path, exactly."),
+    ("mounts.host", "Only for this `Host` header (without port), when set."),
+    ("mounts.dialect", "`sechat` or `socialhub`."),
+    (
+        "mounts.membership",
+        "Who may write to a conversation that does not exist yet: `open` (the first message creates it with the \
+         sender and the named recipients) or `managed` (only the server API creates conversations).",
+    ),
+    ("mounts.subjects", "Claims that may name the user, in order; the first present one wins."),
+    ("mounts.ping_interval_ms", "Server pings (WebSocket ping frames on raw mounts)."),
+    ("mounts.ping_timeout_ms", "A connection silent for `ping_interval_ms` and this is closed."),
+    ("mounts.max_frame_bytes", "Largest WebSocket message; larger ones close with 1009."),
+    ("mounts.connections_per_user", "Connections of one user on this mount over all nodes; 0 = unlimited."),
+    ("mounts.presence_scope", "Who hears presence (sechat): `everyone` or `contacts`."),
+    (
+        "mounts.background_ms",
+        "How long an offline is held back, so that a quick return is not announced (sechat: 5 s).",
+    ),
+    (
+        "mounts.allow_unauthenticated_sessions",
+        "Let sessions in without a token: whoever the client says it is, it is. Never in production.",
+    ),
+    ("mounts.messages.limit", "Messages of one user over all nodes within the window; 0 = unlimited."),
+    ("mounts.messages.window_ms", "The sliding window they are counted in."),
+];

@@ -1,0 +1,268 @@
+//! Whether a configuration makes sense: one check per section, one line per error.
+
+use std::collections::BTreeSet;
+
+use jsonwebtoken::{Algorithm, AlgorithmFamily};
+use parlance_model::is_house_id;
+use parlance_wire::Dialect;
+
+use super::{Auth, Config, ConfigError, Limits, Log, Mount, Retention, Timings};
+use crate::auth;
+
+/// Paths the gateway answers itself.
+const OWN_PATHS: &[&str] = &["/livez", "/api/v1/", "/v1/"];
+
+type Checked = Result<(), ConfigError>;
+
+fn refuse(line: impl Into<String>) -> Checked {
+    Err(ConfigError(line.into()))
+}
+
+impl Config {
+    /// Checks every section and what they say about each other.
+    ///
+    /// # Errors
+    /// The first thing that does not make sense, naming the option.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.ack_level_known()?;
+        self.auth.validate()?;
+        if !self.auth.has_keys() && !self.mounts.iter().all(|mount| mount.allow_unauthenticated_sessions) {
+            return refuse(
+                "auth: nothing to verify tokens with; set auth.secrets (--jwt-secret), auth.keys or auth.jwks_url",
+            );
+        }
+        if self.api_keys.iter().any(|key| key.is_empty() || key.contains(char::is_whitespace)) {
+            return refuse("api_keys: a key must not be empty or contain white space");
+        }
+        for origin in &self.origins {
+            check_origin(origin)?;
+        }
+        if let Some(advertise) = &self.advertise
+            && !advertise.rsplit_once(':').is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+            })
+        {
+            return refuse("advertise: expected host:port");
+        }
+        self.limits.validate()?;
+        self.timings.validate()?;
+        self.retention.validate()?;
+        self.log.validate()?;
+        self.check_mounts()
+    }
+
+    fn ack_level_known(&self) -> Checked {
+        match self.ack_level.as_str() {
+            "memory" | "file" => Ok(()),
+            "redis" | "redis-wait" | "redis-fsync" => refuse(format!(
+                "ack_level: {} needs Redis, and this build has only the embedded engine (memory or file)",
+                self.ack_level
+            )),
+            other => refuse(format!("ack_level: expected memory or file, got {other}")),
+        }
+    }
+
+    fn check_mounts(&self) -> Checked {
+        if self.mounts.is_empty() {
+            return refuse("mounts: there must be at least one");
+        }
+        let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
+        for mount in &self.mounts {
+            mount.validate()?;
+            if !names.insert(&mount.name) {
+                return refuse(format!("mounts: two are named {}", mount.name));
+            }
+            if !places.insert((&mount.host, &mount.path)) {
+                return refuse(format!("mounts: two are at {} of the same host", mount.path));
+            }
+            if mount.max_frame_bytes < self.limits.body_bytes {
+                return refuse(format!(
+                    "mounts ({}): max_frame_bytes must not be below limits.body_bytes",
+                    mount.name
+                ));
+            }
+            if mount.ping_interval_ms >= self.timings.presence_ttl_ms {
+                return refuse(format!(
+                    "mounts ({}): ping_interval_ms must be below timings.presence_ttl_ms, else quiet clients flicker",
+                    mount.name
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `*`, or scheme and host with nothing behind, exactly as browsers send it.
+fn check_origin(origin: &str) -> Checked {
+    if origin == "*" || url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == origin)
+    {
+        Ok(())
+    } else {
+        refuse(format!("origins: expected `*` or an origin like https://app.example, got {origin}"))
+    }
+}
+
+impl Auth {
+    fn has_keys(&self) -> bool {
+        !self.secrets.is_empty() || !self.keys.is_empty() || self.jwks_url.is_some()
+    }
+
+    /// Checks what can be checked without reading key files.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !self.allow_short_secrets && self.secrets.iter().any(|secret| secret.len() < auth::SHORTEST_SECRET)
+        {
+            return refuse(format!(
+                "auth.secrets (--jwt-secret): a secret must have at least {} bytes",
+                auth::SHORTEST_SECRET
+            ));
+        }
+        for key in &self.keys {
+            let hmac = AlgorithmFamily::Hmac;
+            let known = key.algorithm.parse::<Algorithm>();
+            if !known.is_ok_and(|algorithm| !hmac.algorithms().contains(&algorithm)) {
+                return refuse(format!("auth.keys: {} is no public key algorithm", key.algorithm));
+            }
+        }
+        self.jwks_url.as_deref().map_or(Ok(()), auth::check_jwks_url).map_err(ConfigError)
+    }
+}
+
+fn not_zero(section: &str, values: &[(&str, u64)]) -> Checked {
+    match values.iter().find(|(_, value)| *value == 0) {
+        Some((name, _)) => refuse(format!("{section}.{name}: must not be 0")),
+        None => Ok(()),
+    }
+}
+
+impl Limits {
+    /// Checks the section.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        not_zero(
+            "limits",
+            &[
+                ("head_bytes", self.head_bytes as u64),
+                ("head_count", self.head_count as u64),
+                ("head_ms", self.head_ms),
+                ("http_body_bytes", self.http_body_bytes as u64),
+                ("unauthenticated_ms", self.unauthenticated_ms),
+                ("message_ms", self.message_ms),
+                ("body_bytes", self.body_bytes as u64),
+                ("json_depth", self.json_depth as u64),
+                ("recipients", self.recipients as u64),
+                ("outbox_bytes", self.outbox_bytes as u64),
+                ("outbox_frames", self.outbox_frames as u64),
+                ("write_stall_ms", self.write_stall_ms),
+                ("subscriptions", self.subscriptions as u64),
+                ("frames_per_second", u64::from(self.frames_per_second)),
+            ],
+        )?;
+        if self.json_depth > 128 {
+            return refuse("limits.json_depth: must not be above 128");
+        }
+        if self.http_body_bytes < self.body_bytes {
+            return refuse("limits.http_body_bytes: must not be below limits.body_bytes");
+        }
+        Ok(())
+    }
+}
+
+impl Timings {
+    /// Checks the section.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        not_zero(
+            "timings",
+            &[
+                ("presence_ttl_ms", self.presence_ttl_ms),
+                ("presence_refresh_ms", self.presence_refresh_ms),
+                ("typing_ttl_ms", self.typing_ttl_ms),
+                ("sweep_ms", self.sweep_ms),
+                ("head_check_ms", self.head_check_ms),
+            ],
+        )?;
+        if self.presence_refresh_ms >= self.presence_ttl_ms {
+            return refuse("timings.presence_refresh_ms: must be below timings.presence_ttl_ms");
+        }
+        Ok(())
+    }
+}
+
+impl Retention {
+    /// Checks the section.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        not_zero("retention", &[("entries", self.entries), ("days", self.days)])?;
+        if self.dedupe_hours < 24 {
+            return refuse("retention.dedupe_hours: must be at least 24");
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Checks the section; the grammar of filter directives is checked where they are applied.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+        // A misspelt level is a valid directive: it would name a module and silence everything else.
+        let odd =
+            self.level.split(',').map(str::trim).find(|part| {
+                !part.contains(['=', '[']) && !LEVELS.contains(&part.to_ascii_lowercase().as_str())
+            });
+        if let Some(odd) = odd {
+            return refuse(format!("log.level: unknown level `{odd}`"));
+        }
+        match self.format.as_str() {
+            "auto" | "human" | "json" => Ok(()),
+            other => refuse(format!("log.format: expected auto, human or json, got {other}")),
+        }
+    }
+}
+
+impl Mount {
+    /// Checks one mount by itself.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let name = &self.name;
+        if !is_house_id(name) {
+            return refuse("mounts.name: expected 1 to 128 characters of A-Z a-z 0-9 _ : . @ -");
+        }
+        let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '?' | '#' | '{' | '}');
+        if !self.path.starts_with('/') || self.path.contains(odd) {
+            return refuse(format!("mounts ({name}): path must start with `/` and be a plain path"));
+        }
+        if OWN_PATHS.iter().any(|own| self.path.starts_with(own)) {
+            return refuse(format!("mounts ({name}): {} is a path of the gateway itself", self.path));
+        }
+        if self.host.as_ref().is_some_and(|host| host.is_empty() || host.contains(['/', ':'])) {
+            return refuse(format!("mounts ({name}): host is a name without port"));
+        }
+        if Dialect::parse(&self.dialect).is_none() {
+            return refuse(format!("mounts ({name}): unknown dialect {}", self.dialect));
+        }
+        if self.subjects.is_empty() {
+            return refuse(format!("mounts ({name}): subjects must name at least one claim"));
+        }
+        if self.ping_interval_ms == 0 || self.ping_timeout_ms == 0 {
+            return refuse(format!("mounts ({name}): ping_interval_ms and ping_timeout_ms must not be 0"));
+        }
+        if self.messages.limit > 0 && self.messages.window_ms == 0 {
+            return refuse(format!("mounts ({name}): messages.window_ms must not be 0"));
+        }
+        Ok(())
+    }
+}
