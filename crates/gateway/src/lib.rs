@@ -1,5 +1,20 @@
-//! One Parlance node as a library.
+//! One Parlance node as a library: sessions, commands, transports, HTTP, authentication, limits,
+//! configuration, metrics.
+//!
+//! Owns: the node. Must not know: JSON field names of clients (`parlance-wire`), how state is shared
+//! (`parlance-backplane`), the command line (the binary).
+
 pub mod auth;
+mod background;
 pub mod clock;
+pub mod commands;
 pub mod config;
+mod events;
+pub mod feed;
 pub mod http;
+pub mod metrics;
+pub mod node;
+mod running;
+pub mod session;
+
+pub use running::{Running, StartError};

@@ -109,6 +109,11 @@ impl Outbox {
         self.inner.lock().queue.is_empty()
     }
 
+    /// Whether it overflowed: the connection is to be closed.
+    pub fn is_overflown(&self) -> bool {
+        self.inner.lock().overflow
+    }
+
     /// Pieces waiting.
     pub fn len(&self) -> usize {
         self.inner.lock().queue.len()

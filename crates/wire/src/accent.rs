@@ -61,6 +61,11 @@ impl Accent {
         }
     }
 
+    /// Whether a user's own messages come back to the user's connections (sechat tells recipients only).
+    pub const fn echoes_own_messages(self) -> bool {
+        matches!(self, Self::Socialhub)
+    }
+
     /// Whether log events carry the recipient's own integer (`,"seq":N}` behind the shared bytes): the one
     /// exception to "same bytes for everybody".
     pub const fn is_sequenced(self) -> bool {

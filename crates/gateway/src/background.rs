@@ -1,0 +1,74 @@
+//! What a node does beside its sessions: refreshing leases and sweeping what ran out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use crate::node::Node;
+use crate::session::Link;
+
+/// Leases refreshed in one call.
+const BATCH: usize = 500;
+
+/// Ends expired leases and silent typists until the node halts. Any node may; popping is atomic.
+pub async fn sweep(node: Arc<Node>) {
+    let mut every = ticker(node.config.load().timings.sweep());
+    loop {
+        tokio::select! {
+            () = node.halt.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        match node.backplane.presence.sweep().await {
+            Ok(swept) => node.metrics.swept(swept.leases, swept.typists),
+            Err(fault) => tracing::warn!(%fault, "sweep"),
+        }
+    }
+}
+
+/// Carries the connections' last signs of life to the backplane until the node halts.
+pub async fn refresh(node: Arc<Node>) {
+    let mut every = ticker(node.config.load().timings.presence_refresh());
+    loop {
+        tokio::select! {
+            () = node.halt.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        let now = node.clock.now();
+        let ttl = node.config.load().timings.presence_ttl();
+        // Whoever has been silent for the whole lease is not kept alive.
+        let links: Vec<Arc<Link>> = node.links.iter().map(|l| l.value().clone()).collect();
+        for batch in links.chunks(BATCH) {
+            let live: Vec<&Arc<Link>> = batch.iter().filter(|l| l.lease(ttl).deadline > now).collect();
+            refresh_batch(&node, &live, ttl).await;
+        }
+    }
+}
+
+async fn refresh_batch(node: &Node, links: &[&Arc<Link>], ttl: Duration) {
+    let leases: Vec<_> = links.iter().map(|l| l.lease(ttl)).collect();
+    let missing = match node.backplane.presence.refresh(&leases).await {
+        Ok(missing) => missing,
+        Err(fault) => {
+            tracing::warn!(%fault, "refreshing leases");
+            return;
+        }
+    };
+    for mut lease in missing.into_iter().filter_map(|i| leases.get(i).cloned()) {
+        // It was let in before: the limit is not asked again.
+        lease.max = 0;
+        // A connection that closed meanwhile must not come back to life.
+        if !node.links.contains_key(&lease.connection.number) {
+            continue;
+        }
+        if let Err(fault) = node.backplane.presence.touch(lease).await {
+            tracing::warn!(%fault, "taking a lease again");
+        }
+    }
+}
+
+fn ticker(every: Duration) -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval(every.max(Duration::from_millis(10)));
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

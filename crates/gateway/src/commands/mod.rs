@@ -1,0 +1,47 @@
+//! Use cases: what a client's command does, for every dialect alike. Permission and policy are checked
+//! here, shape was checked by `parlance-wire`.
+
+pub mod conversations;
+mod presence;
+mod queued;
+mod receipt;
+pub mod send;
+mod subscribe;
+mod typing;
+
+use std::sync::Arc;
+
+use parlance_model::{Answer, Command, LogKey, Record, Reject};
+
+use crate::node::Node;
+use crate::session::Link;
+
+/// Carries out a command of an authenticated connection.
+///
+/// # Errors
+/// The refusal, in canonical form.
+pub async fn run(node: &Arc<Node>, link: &Arc<Link>, command: Command) -> Result<Answer, Reject> {
+    match command {
+        Command::Send(send) => send::run(node, link, send).await,
+        Command::Typing(typing) => typing::run(node, link, typing).await,
+        Command::Receipt(receipt) => receipt::run(node, link, receipt).await,
+        Command::Presence(change) => presence::run(node, link, change).await,
+        Command::Ping => presence::ping(node, link).await,
+        Command::Subscribe(channel) => subscribe::subscribe(node, link, channel).await,
+        Command::Unsubscribe(channel) => subscribe::unsubscribe(node, link, channel).await,
+        Command::NotificationRead { id } => {
+            let key = LogKey::User(link.listener.user.clone());
+            let record = Record::NotificationRead { id };
+            let posted = node.backplane.log.post(&key, record).await;
+            posted.map_err(|f| node.unavailable(&f)).map(|_| Answer::Done)
+        }
+        Command::QueuedEvents => queued::run(node, link).await,
+        // The session of these is handled by the session itself.
+        Command::Register(_) => Ok(Answer::Registered { user: link.listener.user.clone() }),
+        Command::Disconnect => {
+            let reason = "goodbye".to_owned();
+            link.listener.notify(parlance_hub::Notice::Close { code: 1000, reason });
+            Ok(Answer::Done)
+        }
+    }
+}

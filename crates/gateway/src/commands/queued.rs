@@ -1,0 +1,40 @@
+//! What waits for a user: messages of others that no device of the user has received.
+
+use std::sync::Arc;
+
+use parlance_backplane::Range;
+use parlance_model::{Answer, LogKey, Record, Reject};
+
+use crate::events;
+use crate::node::Node;
+use crate::session::Link;
+
+/// Events in one answer; the rest follows when these were received.
+const MAX_EVENTS: usize = 500;
+
+pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>) -> Result<Answer, Reject> {
+    let user = &link.listener.user;
+    let backplane = &node.backplane;
+    let memberships = backplane.conversations.of_user(user).await.map_err(|f| node.unavailable(&f))?;
+    let mut queued = Vec::new();
+    for membership in memberships {
+        let from = membership.marks.delivered.max(membership.joined_seq);
+        if membership.head.seq <= from || queued.len() >= MAX_EVENTS {
+            continue;
+        }
+        let id = membership.conversation;
+        let key = LogKey::Conversation(id.clone());
+        let range = Range::After { seq: from, limit: MAX_EVENTS - queued.len() };
+        let page = backplane.log.range(&key, range).await.map_err(|f| node.unavailable(&f))?;
+        let number =
+            backplane.conversations.get(&id).await.map_err(|f| node.unavailable(&f))?.map_or(0, |c| c.number());
+        for entry in &page.entries {
+            let foreign = matches!(&entry.record, Record::Message(m) if m.author.id != *user);
+            if let Some(event) = events::of_entry(&key, number, entry, true).filter(|_| foreign) {
+                queued.push((entry.at, Arc::new(event)));
+            }
+        }
+    }
+    queued.sort_by_key(|(at, _)| *at);
+    Ok(Answer::Queued(queued.into_iter().map(|(_, event)| event).collect()))
+}

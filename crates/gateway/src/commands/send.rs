@@ -1,0 +1,171 @@
+//! Sending a message: limits, membership, dedupe, append. The order is the same in every dialect.
+
+use std::sync::Arc;
+
+use parlance_backplane::{Appended, Change, Find, MemberSet, Range, Stored, Verdict};
+use parlance_model::{
+    Accepted, Answer, Author, ConversationKind, Message, Reject, RejectCode, Send, UserId,
+};
+
+use super::conversations;
+use crate::config::Membership;
+use crate::node::Node;
+use crate::session::Link;
+
+/// Carries out a client's send.
+pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, send: Send) -> Result<Answer, Reject> {
+    check(node, &send)?;
+    if let Some(refusal) = node.maintenance_refusal() {
+        return Err(refusal);
+    }
+    let started = std::time::Instant::now();
+    let verdict = take(node, link).await?;
+    if let Some(verdict) = verdict.filter(|v| !v.allowed) {
+        // A resend of what is in the log already is no new message: it costs nothing.
+        if let Some(accepted) = known(node, &link.listener.user, &send).await? {
+            return Ok(Answer::Accepted(accepted));
+        }
+        return Err(limited(node, link, &verdict));
+    }
+    let author = Author::from(&*link.identity());
+    let appended = append(node, &author, &send, link.mount.membership).await;
+    if !matches!(appended, Ok(Accepted { fresh: true, .. })) {
+        give_back(node, link, verdict).await;
+    }
+    let accepted = appended?;
+    node.metrics.accepted(link.dialect, accepted.fresh, started.elapsed());
+    Ok(Answer::Accepted(accepted))
+}
+
+/// Sends on a user's behalf (server API): no rate limit; the user must be a member.
+///
+/// # Errors
+/// The refusal, in canonical form.
+pub async fn on_behalf(node: &Node, author: Author, send: Send) -> Result<Accepted, Reject> {
+    check(node, &send)?;
+    if let Some(refusal) = node.maintenance_refusal() {
+        return Err(refusal);
+    }
+    append(node, &author, &send, Membership::Managed).await
+}
+
+fn check(node: &Node, send: &Send) -> Result<(), Reject> {
+    let limits = &node.config.load().limits;
+    if send.body.len() > limits.body_bytes {
+        let message = format!("the body is larger than {} bytes", limits.body_bytes);
+        return Err(Reject::new(RejectCode::TooLarge, message).field("body"));
+    }
+    if send.to.len() > limits.recipients {
+        let message = format!("more than {} recipients", limits.recipients);
+        return Err(Reject::new(RejectCode::InvalidField, message).field("toUserIds"));
+    }
+    let extras = [&send.metadata, &send.extra];
+    if extras.into_iter().flatten().any(|raw| raw.as_str().len() > limits.body_bytes) {
+        return Err(Reject::new(RejectCode::TooLarge, "the metadata is too large").field("metadata"));
+    }
+    Ok(())
+}
+
+async fn take(node: &Node, link: &Link) -> Result<Option<Verdict>, Reject> {
+    let Some(rule) = link.rate.as_ref().filter(|_| node.config.load().limits.rates) else { return Ok(None) };
+    let taken = node.backplane.limits.take(&link.listener.user, rule).await;
+    taken.map(Some).map_err(|f| node.unavailable(&f))
+}
+
+fn limited(node: &Node, link: &Link, verdict: &Verdict) -> Reject {
+    let wait = verdict.reset.since(node.clock.now()).as_millis().max(1);
+    let message = link.rate.as_ref().map_or_else(String::new, |rule| {
+        let window = rule.window.as_secs_f32();
+        format!("at most {} messages per {window} s", rule.limit)
+    });
+    Reject::new(RejectCode::RateLimited, message).retry_after(u64::try_from(wait).unwrap_or(u64::MAX))
+}
+
+async fn give_back(node: &Node, link: &Link, verdict: Option<Verdict>) {
+    let (Some(verdict), Some(rule)) = (verdict, &link.rate) else { return };
+    if let Err(fault) = node.backplane.limits.give_back(&link.listener.user, rule, verdict.stamp).await {
+        tracing::warn!(%fault, "taking a rate entry back");
+    }
+}
+
+/// The message this send is a resend of, if it is in the log.
+async fn known(node: &Node, user: &UserId, send: &Send) -> Result<Option<Accepted>, Reject> {
+    let Some(client_id) = &send.client_id else { return Ok(None) };
+    let what = Find::ClientId {
+        author: user.clone(),
+        id: client_id.clone(),
+        conversation: Some(send.conversation.clone()),
+    };
+    let log = &node.backplane.log;
+    let Some((key, seq)) = log.find(what).await.map_err(|f| node.unavailable(&f))? else { return Ok(None) };
+    let range = Range::After { seq: seq.saturating_sub(1), limit: 1 };
+    let page = log.range(&key, range).await.map_err(|f| node.unavailable(&f))?;
+    Ok(page.entries.first().filter(|e| e.seq == seq).map(|entry| Accepted {
+        id: entry.id,
+        seq,
+        at: entry.at,
+        client_id: Some(client_id.clone()),
+        fresh: false,
+    }))
+}
+
+async fn append(node: &Node, author: &Author, send: &Send, mode: Membership) -> Result<Accepted, Reject> {
+    let message = Message {
+        author: author.clone(),
+        client_id: send.client_id.clone(),
+        body: send.body.clone(),
+        metadata: send.metadata.clone(),
+        extra: send.extra.clone(),
+    };
+    let mut appended = append_once(node, send, message.clone()).await?;
+    if appended == Appended::NoConversation && mode == Membership::Open && !send.to.is_empty() {
+        create(node, author, send).await?;
+        appended = append_once(node, send, message).await?;
+    }
+    let accepted = |stored: Stored, fresh| Accepted {
+        id: stored.id,
+        seq: stored.seq,
+        at: stored.at,
+        client_id: send.client_id.clone(),
+        fresh,
+    };
+    match appended {
+        Appended::New(stored) => Ok(accepted(stored, true)),
+        Appended::Duplicate(stored) => Ok(accepted(stored, false)),
+        // Not told apart: whether a conversation exists is nobody's business but its members'.
+        Appended::NotMember | Appended::NoConversation => {
+            Err(Reject::new(RejectCode::Forbidden, "not a member of this conversation"))
+        }
+    }
+}
+
+async fn append_once(node: &Node, send: &Send, message: Message) -> Result<Appended, Reject> {
+    node.backplane.log.append(&send.conversation, message).await.map_err(|f| node.unavailable(&f))
+}
+
+/// The first message of a conversation that does not exist: its members are the sender and the recipients.
+async fn create(node: &Node, author: &Author, send: &Send) -> Result<(), Reject> {
+    let mut members = vec![author.id.clone()];
+    for user in &send.to {
+        if !members.contains(user) {
+            members.push(user.clone());
+        }
+    }
+    let kind = if members.len() <= 2 { ConversationKind::Dm } else { ConversationKind::Group };
+    let change = Change {
+        id: send.conversation.clone(),
+        create: true,
+        only_create: true,
+        kind,
+        title: None,
+        members: MemberSet::Exactly(members),
+        number: None,
+        by: Some(author.id.clone()),
+    };
+    match conversations::change(node, change).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(Reject::new(RejectCode::Forbidden, "this conversation id is taken")),
+        Err(fault) => Err(node.unavailable(&fault)),
+    }
+}
+

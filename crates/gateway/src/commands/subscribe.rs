@@ -1,0 +1,84 @@
+//! Explicit subscriptions to channels.
+
+use std::sync::Arc;
+
+use parlance_model::{Answer, Channel, Event, PresenceEvent, Reject, RejectCode, UserId};
+
+use crate::node::Node;
+use crate::session::{Link, Start, join, leave, subscriptions_changed};
+
+pub(super) async fn subscribe(node: &Arc<Node>, link: &Arc<Link>, channel: Channel) -> Result<Answer, Reject> {
+    let name = channel.name();
+    if channel == Channel::Notifications {
+        return Ok(Answer::Channel(name));
+    }
+    if let Channel::Conversation(id) = &channel {
+        let found = node.backplane.conversations.get(id).await.map_err(|f| node.unavailable(&f))?;
+        if found.is_none_or(|c| c.member(&link.listener.user).is_none()) {
+            return Err(Reject::new(RejectCode::Forbidden, "no access to this channel"));
+        }
+    }
+    let max = node.config.load().limits.subscriptions;
+    if !link.add_channel(&channel, max) {
+        let message = format!("at most {max} subscriptions per connection");
+        return Err(Reject::new(RejectCode::LimitReached, message));
+    }
+    let topic = channel.topic(&link.listener.user);
+    if let Err(fault) = join(node, link, vec![(topic, Start::Now)]).await {
+        link.remove_channel(&channel);
+        return Err(node.unavailable(&fault));
+    }
+    if let Channel::Conversation(id) = &channel {
+        still_member(node, link, id).await?;
+    }
+    subscriptions_changed(node, link, &channel).await.map_err(|f| node.unavailable(&f))?;
+    if let Channel::Presence(user) = &channel {
+        tell_presence(node, link, user).await?;
+    }
+    Ok(Answer::Channel(name))
+}
+
+/// A removal between the check and the subscription was published before this node listened.
+async fn still_member(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    id: &parlance_model::ConversationId,
+) -> Result<(), Reject> {
+    let found = node.backplane.conversations.get(id).await.map_err(|f| node.unavailable(&f))?;
+    if found.is_some_and(|c| c.member(&link.listener.user).is_some()) {
+        return Ok(());
+    }
+    let channel = Channel::Conversation(id.clone());
+    link.remove_channel(&channel);
+    leave(node, link, &channel.topic(&link.listener.user));
+    Err(Reject::new(RejectCode::Forbidden, "no access to this channel"))
+}
+
+/// Whoever begins to watch a user hears at once how things stand.
+async fn tell_presence(node: &Node, link: &Link, user: &UserId) -> Result<(), Reject> {
+    let found =
+        node.backplane.presence.status(std::slice::from_ref(user)).await.map_err(|f| node.unavailable(&f))?;
+    let now = node.clock.now();
+    if let Some(presence) = found.first() {
+        let event = Event::Presence(PresenceEvent {
+            user: user.clone(),
+            status: presence.status,
+            last_seen: presence.last_seen.unwrap_or(now),
+            at: now,
+        });
+        if let Some(piece) = parlance_wire::encode(link.listener.accent(), &event) {
+            link.listener.push(&piece);
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn unsubscribe(node: &Arc<Node>, link: &Arc<Link>, channel: Channel) -> Result<Answer, Reject> {
+    let name = channel.name();
+    if channel != Channel::Notifications {
+        link.remove_channel(&channel);
+        leave(node, link, &channel.topic(&link.listener.user));
+        subscriptions_changed(node, link, &channel).await.map_err(|f| node.unavailable(&f))?;
+    }
+    Ok(Answer::Channel(name))
+}

@@ -1,0 +1,100 @@
+//! Log entries as the events clients are told.
+
+use parlance_model::{
+    AppEvent, Conversation, ConversationChanged, ConversationId, Entry, Event, LogKey, MessageEvent, MessageRef,
+    NotificationEvent, NotificationRead, ReactionEvent, Record, Resync,
+};
+
+/// The event an entry is told as, where no more than the entry is needed. `number` is the conversation's
+/// integer id.
+pub fn of_entry(key: &LogKey, number: u32, entry: &Entry, queued: bool) -> Option<Event> {
+    match key {
+        LogKey::Conversation(id) => in_conversation(id, number, entry, queued),
+        LogKey::User(_) => in_feed(entry),
+        LogKey::App(channel) => match &entry.record {
+            Record::App { kind, payload } => Some(Event::App(AppEvent {
+                id: entry.id,
+                channel: channel.clone(),
+                kind: kind.clone(),
+                payload: payload.clone(),
+                at: entry.at,
+            })),
+            _ => None,
+        },
+    }
+}
+
+fn in_conversation(id: &ConversationId, number: u32, entry: &Entry, queued: bool) -> Option<Event> {
+    match &entry.record {
+        Record::Message(message) => Some(Event::Message(MessageEvent {
+            conversation: id.clone(),
+            number,
+            id: entry.id,
+            seq: entry.seq,
+            at: entry.at,
+            message: message.clone(),
+            queued,
+        })),
+        Record::Reaction { author, target, kind, added } => Some(Event::Reaction(ReactionEvent {
+            conversation: id.clone(),
+            author: author.clone(),
+            message: parlance_model::MessageId::of_sequence(&[number], *target).unwrap_or(entry.id),
+            message_at: entry.at,
+            kind: kind.clone(),
+            added: *added,
+            id: entry.id,
+            at: entry.at,
+        })),
+        Record::Lost { from, to } => {
+            Some(Event::Resync(Resync { conversation: id.clone(), from: *from, to: *to, at: entry.at }))
+        }
+        _ => None,
+    }
+}
+
+fn in_feed(entry: &Entry) -> Option<Event> {
+    match &entry.record {
+        Record::App { kind, payload } => Some(Event::Notification(NotificationEvent {
+            id: entry.id,
+            at: entry.at,
+            kind: kind.clone(),
+            payload: payload.clone(),
+        })),
+        Record::NotificationRead { id } => Some(Event::NotificationRead(NotificationRead {
+            id: entry.id,
+            notification: id.clone(),
+            at: entry.at,
+        })),
+        _ => None,
+    }
+}
+
+/// The event of a change of members or title.
+pub fn of_change(conversation: &Conversation, entry: &Entry) -> Event {
+    let (added, removed) = match &entry.record {
+        Record::Members { added, removed, .. } => (added.clone(), removed.clone()),
+        _ => (Vec::new(), Vec::new()),
+    };
+    Event::Conversation(ConversationChanged {
+        conversation: conversation.id.clone(),
+        kind: conversation.kind,
+        title: conversation.title.clone(),
+        members: conversation.members.iter().map(|m| m.user.clone()).collect(),
+        added,
+        removed,
+        created_by: conversation.created_by.clone(),
+        created_at: conversation.created_at,
+        at: entry.at,
+    })
+}
+
+/// How receipts name the message of an entry; `None` for other entries.
+pub fn message_ref(entry: &Entry) -> Option<MessageRef> {
+    let Record::Message(message) = &entry.record else { return None };
+    Some(MessageRef {
+        id: entry.id,
+        at: entry.at,
+        client_id: message.client_id.clone(),
+        author: message.author.id.clone(),
+    })
+}

@@ -1,0 +1,273 @@
+//! From judged publications to the hub: gap repair, what an entry does to the node, integers, fan-out.
+
+use parlance_backplane::{Range, Signal};
+use parlance_hub::{Fanout, Listener, Notice};
+use parlance_model::{Entry, Event, LogKey, Record, Resync, Topic, UserId};
+use rustc_hash::FxHashMap;
+
+use super::{Feed, track::Judgement};
+use crate::events;
+
+/// Entries read at once when a gap is filled.
+const REPAIR_PAGE: usize = 500;
+
+/// Something to hand to the hub.
+pub(super) enum Ready {
+    /// A log entry, in order.
+    Entry { topic: Topic, entry: Entry, event: Option<Event> },
+    /// An event that is in no log.
+    Event { topic: Topic, event: Event, to: To },
+}
+
+/// Which listeners of the room.
+#[derive(Clone)]
+pub(super) enum To {
+    /// All but this user's.
+    Except(UserId),
+    /// Those of these users but never of the author; empty = all others.
+    Among { users: Vec<UserId>, author: UserId },
+    /// Only this user's.
+    Only(UserId),
+    /// Those whose offlines are held back for so long; sechat does not hear of its own user.
+    Presence { background_ms: u64, user: UserId, not: Vec<u64> },
+    /// Everybody.
+    All,
+}
+
+impl To {
+    fn includes(&self, listener: &Listener) -> bool {
+        match self {
+            Self::Except(user) => listener.user != *user,
+            Self::Among { users, author } => {
+                listener.user != *author && (users.is_empty() || users.contains(&listener.user))
+            }
+            Self::Only(user) => listener.user == *user,
+            Self::Presence { background_ms, user, not } => {
+                listener.background_ms == *background_ms
+                    && (listener.user != *user || listener.accent().echoes_own_messages())
+                    && !not.contains(&listener.number)
+            }
+            Self::All => true,
+        }
+    }
+}
+
+impl Feed {
+    pub(super) async fn judge(&mut self, topic: &Topic, entry: Entry, ready: &mut Vec<Ready>) {
+        let Some(track) = self.open.get_mut(topic) else { return };
+        match track.judge(&entry) {
+            Judgement::Drop => {}
+            Judgement::Deliver => self.accept(topic, entry, ready).await,
+            Judgement::Gap => {
+                self.node.metrics.feed_gaps.inc();
+                self.repair(topic, ready).await;
+            }
+        }
+    }
+
+    /// Reads everything after the topic's position from the log. What cannot be read any more is told.
+    pub(super) async fn repair(&mut self, topic: &Topic, ready: &mut Vec<Ready>) {
+        loop {
+            let Some((key, after, epoch)) =
+                self.open.get(topic).and_then(|t| Some((t.key.clone()?, t.seq, t.epoch)))
+            else {
+                return;
+            };
+            let range = Range::After { seq: after, limit: REPAIR_PAGE };
+            let page = match self.node.backplane.log.range(&key, range).await {
+                Ok(page) => page,
+                Err(fault) => {
+                    // The next publication or head check comes here again.
+                    tracing::warn!(%fault, ?topic, "gap repair");
+                    return;
+                }
+            };
+            self.node.metrics.feed_repairs.inc();
+            let lost_to = page.first.saturating_sub(1);
+            if (lost_to > after || page.epoch != epoch) && page.head > after {
+                self.tell_lost(topic, &key, (after + 1, lost_to.max(after + 1)), ready);
+            }
+            if let Some(track) = self.open.get_mut(topic) {
+                track.epoch = page.epoch;
+            }
+            let more = page.more && !page.entries.is_empty();
+            for entry in page.entries {
+                self.accept(topic, entry, ready).await;
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn tell_lost(&self, topic: &Topic, key: &LogKey, range: (u64, u64), ready: &mut Vec<Ready>) {
+        if let LogKey::Conversation(id) = key {
+            let event = Event::Resync(Resync {
+                conversation: id.clone(),
+                from: range.0,
+                to: range.1,
+                at: self.node.clock.now(),
+            });
+            ready.push(Ready::Event { topic: topic.clone(), event, to: To::All });
+        }
+    }
+
+    /// Takes the next entry of a topic.
+    async fn accept(&mut self, topic: &Topic, entry: Entry, ready: &mut Vec<Ready>) {
+        let Some(track) = self.open.get_mut(topic) else { return };
+        track.advance(&entry);
+        let Some(key) = track.key.clone() else { return };
+        let number = track.number;
+        let event = match (&key, &entry.record) {
+            (LogKey::Conversation(id), Record::Members { .. } | Record::Title { .. }) => {
+                match self.node.backplane.conversations.get(id).await {
+                    Ok(conversation) => conversation.map(|c| events::of_change(&c, &entry)),
+                    Err(fault) => {
+                        tracing::warn!(%fault, conversation = %id, "reading a changed conversation");
+                        None
+                    }
+                }
+            }
+            _ => events::of_entry(&key, number, &entry, false),
+        };
+        ready.push(Ready::Entry { topic: topic.clone(), entry, event });
+    }
+
+    pub(super) async fn heard_signal(&mut self, topic: &Topic, signal: Signal, ready: &mut Vec<Ready>) {
+        match signal {
+            Signal::Typing(change) => self.heard_typing(topic, change, ready),
+            Signal::Disconnect { reason, reconnect } => {
+                let code = if reconnect { 1012 } else { 1008 };
+                for listener in self.node.hub.listeners(topic) {
+                    listener.notify(Notice::Close { code, reason: reason.clone() });
+                }
+            }
+            Signal::Maintenance => match self.node.load_maintenance().await {
+                Ok(Some(notice)) => {
+                    let event = Event::Maintenance((*notice).clone());
+                    for link in &self.node.links {
+                        if let Some(piece) = parlance_wire::encode(link.listener.accent(), &event) {
+                            link.listener.push(&piece);
+                        }
+                    }
+                }
+                Ok(None) => {}
+                Err(fault) => tracing::warn!(%fault, "reading the maintenance switch"),
+            },
+        }
+    }
+
+    /// Hands everything to the hub, in order. Integers for sequenced accents are assigned in one call first.
+    pub(super) async fn deliver(&mut self, ready: Vec<Ready>) {
+        let integers = self.integers(&ready).await;
+        for (index, item) in ready.into_iter().enumerate() {
+            match item {
+                Ready::Entry { topic, entry, event } => {
+                    let empty = FxHashMap::default();
+                    let own = integers.get(&index).unwrap_or(&empty);
+                    self.deliver_entry(&topic, &entry, event.as_ref(), own).await;
+                }
+                Ready::Event { topic, event, to } => {
+                    let fanout = self.node.hub.deliver(&topic, &event, |l| to.includes(l));
+                    self.count(&fanout);
+                }
+            }
+        }
+    }
+
+    /// For each entry, the integer of each user who hears it in a sequenced accent.
+    async fn integers(&self, ready: &[Ready]) -> FxHashMap<usize, FxHashMap<UserId, u64>> {
+        let mut places = Vec::new();
+        let mut pointers = Vec::new();
+        for (index, item) in ready.iter().enumerate() {
+            let Ready::Entry { topic, entry, event: Some(_) } = item else { continue };
+            let Some(key) = LogKey::of_topic(topic) else { continue };
+            for user in self.node.hub.sequenced_users(topic) {
+                places.push((index, user.clone()));
+                pointers.push((user, key.clone(), entry.seq));
+            }
+        }
+        let mut integers: FxHashMap<usize, FxHashMap<UserId, u64>> = FxHashMap::default();
+        let assigned = self.assign(&pointers).await;
+        for ((index, user), integer) in places.into_iter().zip(assigned) {
+            integers.entry(index).or_default().insert(user, integer);
+        }
+        integers
+    }
+
+    /// Assigns integers, trying again until the backplane does it: an event must not be shown without its
+    /// integer, nor passed over.
+    async fn assign(&self, pointers: &[(UserId, LogKey, u64)]) -> Vec<u64> {
+        if pointers.is_empty() {
+            return Vec::new();
+        }
+        loop {
+            match self.node.backplane.sequences.assign(pointers).await {
+                Ok(integers) => return integers,
+                Err(fault) if self.node.halt.is_cancelled() => {
+                    tracing::warn!(%fault, "assigning integers");
+                    return Vec::new();
+                }
+                Err(fault) => {
+                    tracing::warn!(%fault, "assigning integers; trying again");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn deliver_entry(
+        &self,
+        topic: &Topic,
+        entry: &Entry,
+        event: Option<&Event>,
+        integers: &FxHashMap<UserId, u64>,
+    ) {
+        let author = match &entry.record {
+            Record::Message(message) => Some(&message.author.id),
+            _ => None,
+        };
+        let hears = |l: &Listener| author != Some(&l.user) || l.accent().echoes_own_messages();
+        let mut fanout = self.node.hub.deliver_entry(topic, entry.seq, event, integers, hears);
+        self.count(&fanout);
+        for listener in std::mem::take(&mut fanout.owed) {
+            let Some(key) = LogKey::of_topic(topic) else { continue };
+            let own = self.assign(&[(listener.user.clone(), key, entry.seq)]).await;
+            let piece = event.and_then(|e| parlance_wire::encode(listener.accent(), e));
+            if let (Some(integer), Some(piece)) = (own.first(), piece) {
+                listener.push(&piece.seal(*integer));
+            }
+        }
+        self.apply(topic, entry);
+    }
+
+    /// What an entry does to this node, after it was told.
+    fn apply(&self, topic: &Topic, entry: &Entry) {
+        match (&entry.record, topic) {
+            (Record::Members { removed, .. }, Topic::Conversation(id)) => {
+                for user in removed {
+                    for listener in self.node.hub.evict(topic, user) {
+                        listener.notify(Notice::Removed(id.clone()));
+                    }
+                }
+            }
+            (Record::Deleted, Topic::Conversation(id)) => {
+                for listener in self.node.hub.listeners(topic) {
+                    self.node.hub.leave(topic, listener.number);
+                    listener.notify(Notice::Removed(id.clone()));
+                }
+            }
+            (Record::Invited { conversation, since }, Topic::User(_)) => {
+                for listener in self.node.hub.listeners(topic) {
+                    listener
+                        .notify(Notice::Invited { conversation: conversation.clone(), since: *since });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&self, fanout: &Fanout) {
+        self.node.metrics.count_fanout(fanout.delivered, fanout.dropped, fanout.overflowed);
+    }
+}

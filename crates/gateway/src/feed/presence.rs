@@ -1,0 +1,82 @@
+//! Presence and typing publications on their way to the hub.
+
+use parlance_backplane::{PresenceChanged, TypingChanged};
+use parlance_model::{Event, PresenceEvent, Topic, TypingEvent};
+
+use super::{
+    Feed,
+    announce::Announcement,
+    deliver::{Ready, To},
+};
+
+impl Feed {
+    pub(super) fn heard_presence(&mut self, topic: &Topic, change: &PresenceChanged, ready: &mut Vec<Ready>) {
+        if *topic == Topic::PresenceAll {
+            self.node.metrics.presence_transitions.inc();
+        }
+        let now = self.node.clock.now();
+        for delay in self.delays() {
+            if let Some(told) = self.announcer.heard(topic, delay, change, now) {
+                ready.push(self.announce(told));
+            }
+        }
+    }
+
+    /// The distinct background delays of the mounts.
+    fn delays(&self) -> Vec<u64> {
+        let mut delays: Vec<u64> = self.node.config.load().mounts.iter().map(|m| m.background_ms).collect();
+        delays.sort_unstable();
+        delays.dedup();
+        delays
+    }
+
+    pub(super) fn announcements_due(&mut self, ready: &mut Vec<Ready>) {
+        for told in self.announcer.due(self.node.clock.now()) {
+            ready.push(self.announce(told));
+        }
+    }
+
+    fn announce(&self, told: Announcement) -> Ready {
+        // Whoever listens to everybody hears a user's transition there, not a second time here.
+        let not = match &told.topic {
+            Topic::Presence(_) => {
+                self.node.hub.listeners(&Topic::PresenceAll).iter().map(|l| l.number).collect()
+            }
+            _ => Vec::new(),
+        };
+        let change = told.change;
+        let to = To::Presence { background_ms: told.background_ms, user: change.user.clone(), not };
+        let event = Event::Presence(PresenceEvent {
+            user: change.user,
+            status: change.status,
+            last_seen: change.last_seen,
+            at: change.at,
+        });
+        Ready::Event { topic: told.topic, event, to }
+    }
+
+    pub(super) fn heard_typing(&mut self, topic: &Topic, change: TypingChanged, ready: &mut Vec<Ready>) {
+        let ttl = self.node.config.load().timings.typing_ttl();
+        if let Some(told) = self.typing.heard(topic, change, self.node.clock.now(), ttl) {
+            ready.push(tell_typing(topic.clone(), told));
+        }
+    }
+
+    pub(super) fn typing_due(&mut self, ready: &mut Vec<Ready>) {
+        if !self.typing.is_empty() {
+            let due = self.typing.expire(self.node.clock.now());
+            ready.extend(due.into_iter().map(|(topic, change)| tell_typing(topic, change)));
+        }
+    }
+}
+
+fn tell_typing(topic: Topic, change: TypingChanged) -> Ready {
+    let to = To::Among { users: change.to, author: change.author.id.clone() };
+    let event = Event::Typing(TypingEvent {
+        conversation: change.conversation,
+        author: change.author,
+        on: change.on,
+        at: change.at,
+    });
+    Ready::Event { topic, event, to }
+}

@@ -1,0 +1,115 @@
+//! Moved cursors, told to authors message by message and to the conversation as a whole.
+
+use parlance_backplane::{CursorChanged, Range};
+use parlance_model::{
+    ConversationId, CursorMoved, Event, LogKey, MessageReceipt, MessageRef, ReceiptKind, Topic,
+    delivery::{Marks, Moved},
+};
+
+use super::{
+    Feed,
+    deliver::{Ready, To},
+};
+use crate::events;
+
+/// At most so many messages are named when a cursor passes a long stretch; the newest.
+const NAMED: u64 = 256;
+
+impl Feed {
+    pub(super) async fn cursor_moved(&mut self, topic: &Topic, change: CursorChanged, ready: &mut Vec<Ready>) {
+        let Some(track) = self.open.get_mut(topic) else { return };
+        if change.version <= track.cursor_version {
+            return;
+        }
+        if change.version != track.cursor_version + 1 {
+            self.reread_cursors(topic, ready).await;
+            return;
+        }
+        track.cursor_version = change.version;
+        let marks = track.marks.entry(change.user.clone()).or_default();
+        if let Some((_, to)) = change.moved.delivered {
+            marks.delivered = marks.delivered.max(to);
+        }
+        if let Some((_, to)) = change.moved.read {
+            marks.read = marks.read.max(to);
+        }
+        self.tell_moved(topic, &change, ready).await;
+    }
+
+    /// A move was missed: reads all cursors and tells what changed.
+    pub(super) async fn reread_cursors(&mut self, topic: &Topic, ready: &mut Vec<Ready>) {
+        let Topic::Conversation(id) = topic else { return };
+        let (version, cursors) = match self.node.backplane.cursors.cursors(id).await {
+            Ok(read) => read,
+            Err(fault) => {
+                tracing::warn!(%fault, conversation = %id, "reading cursors");
+                return;
+            }
+        };
+        let mut changes = Vec::new();
+        let Some(track) = self.open.get_mut(topic) else { return };
+        track.cursor_version = version;
+        for cursor in cursors {
+            let now = Marks { delivered: cursor.delivered, read: cursor.read };
+            let before = track.marks.insert(cursor.user.clone(), now).unwrap_or_default();
+            let moved = Moved {
+                delivered: (now.delivered > before.delivered).then_some((before.delivered, now.delivered)),
+                read: (now.read > before.read).then_some((before.read, now.read)),
+            };
+            if moved != Moved::default() {
+                let at = self.node.clock.now();
+                changes.push(CursorChanged { conversation: id.clone(), user: cursor.user, moved, at, version });
+            }
+        }
+        for change in changes {
+            self.tell_moved(topic, &change, ready).await;
+        }
+    }
+
+    async fn tell_moved(&self, topic: &Topic, change: &CursorChanged, ready: &mut Vec<Ready>) {
+        let ranges = [(ReceiptKind::Delivered, change.moved.delivered), (ReceiptKind::Read, change.moved.read)];
+        for (kind, range) in ranges {
+            let Some((from, to)) = range else { continue };
+            let mut messages = self.messages(topic, &change.conversation, from, to).await;
+            messages.retain(|m| m.author != change.user);
+            for message in &messages {
+                let event = Event::Receipt(MessageReceipt {
+                    conversation: change.conversation.clone(),
+                    message: message.clone(),
+                    kind,
+                    by: change.user.clone(),
+                    at: change.at,
+                });
+                let to = To::Only(message.author.clone());
+                ready.push(Ready::Event { topic: topic.clone(), event, to });
+            }
+            let event = Event::Cursor(CursorMoved {
+                conversation: change.conversation.clone(),
+                kind,
+                by: change.user.clone(),
+                at: change.at,
+                messages,
+            });
+            ready.push(Ready::Event { topic: topic.clone(), event, to: To::Except(change.user.clone()) });
+        }
+    }
+
+    /// The messages of sequences `from+1..=to`: remembered, else from the log.
+    async fn messages(&self, topic: &Topic, id: &ConversationId, from: u64, to: u64) -> Vec<MessageRef> {
+        let from = from.max(to.saturating_sub(NAMED));
+        if let Some(messages) = self.open.get(topic).and_then(|t| t.remembered(from, to)) {
+            return messages;
+        }
+        let limit = usize::try_from(to - from).unwrap_or(usize::MAX);
+        let key = LogKey::Conversation(id.clone());
+        match self.node.backplane.log.range(&key, Range::After { seq: from, limit }).await {
+            Ok(page) => {
+                page.entries.iter().filter(|e| e.seq <= to).filter_map(events::message_ref).collect()
+            }
+            Err(fault) => {
+                tracing::warn!(%fault, conversation = %id, "reading what a receipt is about");
+                Vec::new()
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One open topic's position, and the rule by which a publication is delivered, dropped or shows a gap.
+//! Pure.
+
+use std::collections::VecDeque;
+
+use parlance_model::{Entry, LogKey, MessageRef, Time, UserId, delivery::Marks};
+use rustc_hash::FxHashMap;
+
+/// Entries whose message is remembered, so that a receipt soon after needs no look into the log.
+const RECENT: usize = 64;
+
+/// What to do with a published entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is the next one.
+    Deliver,
+    /// It was delivered before, or comes from a past that was fenced off.
+    Drop,
+    /// Something before it is missing: read the log.
+    Gap,
+}
+
+/// Where an open topic stands.
+#[derive(Debug)]
+pub struct Track {
+    /// Its log; `None` for topics without one.
+    pub key: Option<LogKey>,
+    /// The conversation's integer id.
+    pub number: u32,
+    /// The last sequence delivered.
+    pub seq: u64,
+    /// That entry's time.
+    pub at: Time,
+    /// The log's epoch.
+    pub epoch: u32,
+    /// The cursor version delivered.
+    pub cursor_version: u64,
+    /// The cursors delivered.
+    pub marks: FxHashMap<UserId, Marks>,
+    recent: VecDeque<(u64, Option<MessageRef>)>,
+    /// Nobody listened at the last look.
+    pub idle: bool,
+}
+
+impl Track {
+    /// A track that stands at a log's head.
+    pub fn new(key: Option<LogKey>, number: u32) -> Self {
+        Self {
+            key,
+            number,
+            seq: 0,
+            at: Time::default(),
+            epoch: 0,
+            cursor_version: 0,
+            marks: FxHashMap::default(),
+            recent: VecDeque::new(),
+            idle: false,
+        }
+    }
+
+    /// Judges a published entry by its chain: sequence, the time of the entry before it, epoch.
+    pub fn judge(&self, entry: &Entry) -> Judgement {
+        if entry.epoch == self.epoch && entry.seq <= self.seq {
+            return Judgement::Drop;
+        }
+        if entry.epoch < self.epoch {
+            return Judgement::Drop;
+        }
+        let next = entry.epoch == self.epoch && entry.seq == self.seq + 1;
+        if next && (self.seq == 0 || entry.prev_at == self.at) { Judgement::Deliver } else { Judgement::Gap }
+    }
+
+    /// Moves on over an entry.
+    pub fn advance(&mut self, entry: &Entry) {
+        self.seq = entry.seq;
+        self.at = entry.at;
+        self.epoch = entry.epoch;
+        if matches!(self.key, Some(LogKey::Conversation(_))) {
+            if self.recent.len() == RECENT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back((entry.seq, crate::events::message_ref(entry)));
+        }
+    }
+
+    /// The messages of sequences `from+1..=to`, when all of them are remembered.
+    pub fn remembered(&self, from: u64, to: u64) -> Option<Vec<MessageRef>> {
+        let (first, last) = (self.recent.front()?.0, self.recent.back()?.0);
+        if from + 1 < first || to > last || last - first + 1 != self.recent.len() as u64 {
+            return None;
+        }
+        let inside = self.recent.iter().filter(|(seq, _)| *seq > from && *seq <= to);
+        Some(inside.filter_map(|(_, message)| message.clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parlance_model::{Author, ConversationId, Message, MessageId, Record};
+    use proptest::prelude::*;
+
+    fn entry(seq: u64, epoch: u32) -> Entry {
+        Entry {
+            seq,
+            epoch,
+            at: Time(seq * 10),
+            prev_at: Time((seq - 1) * 10),
+            id: MessageId::new(1, u32::try_from(seq).unwrap()).unwrap(),
+            record: Record::Message(Message {
+                author: Author::bare(UserId::parse("a").unwrap()),
+                client_id: None,
+                body: "x".into(),
+                metadata: None,
+                extra: None,
+            }),
+        }
+    }
+
+    fn track() -> Track {
+        Track::new(Some(LogKey::Conversation(ConversationId::parse("c").unwrap())), 1)
+    }
+
+    proptest! {
+        /// Whatever is lost, doubled or reordered on the bus, and however gaps are repaired from the log:
+        /// what is delivered is every sequence once, in order.
+        #[test]
+        fn delivery_is_dense_whatever_the_bus_does(bus in prop::collection::vec(1u64..40, 0..120)) {
+            let (mut track, mut delivered) = (track(), Vec::new());
+            for seq in bus {
+                let published = entry(seq, 0);
+                match track.judge(&published) {
+                    Judgement::Deliver => {
+                        track.advance(&published);
+                        delivered.push(seq);
+                    }
+                    Judgement::Drop => {}
+                    Judgement::Gap => {
+                        for missing in track.seq + 1..=seq {
+                            track.advance(&entry(missing, 0));
+                            delivered.push(missing);
+                        }
+                    }
+                }
+            }
+            let expected: Vec<u64> = (1..=delivered.len() as u64).collect();
+            prop_assert_eq!(delivered, expected);
+        }
+    }
+
+    #[test]
+    fn a_late_publish_of_another_past_is_not_taken() {
+        let mut track = track();
+        track.advance(&entry(1, 0));
+        let mut zombie = entry(2, 0);
+        zombie.prev_at = Time(7);
+        assert_eq!(track.judge(&zombie), Judgement::Gap, "the log decides");
+        track.advance(&entry(9, 1));
+        assert_eq!(track.judge(&entry(10, 0)), Judgement::Drop);
+        assert_eq!(track.judge(&entry(10, 1)), Judgement::Deliver);
+        assert_eq!(track.judge(&entry(10, 2)), Judgement::Gap);
+    }
+
+    #[test]
+    fn receipts_find_recent_messages() {
+        let mut track = track();
+        for seq in 1..=100 {
+            track.advance(&entry(seq, 0));
+        }
+        assert_eq!(track.remembered(97, 100).unwrap().len(), 3);
+        assert_eq!(track.remembered(20, 30), None, "forgotten");
+        assert_eq!(track.remembered(99, 101), None, "not yet delivered");
+    }
+}

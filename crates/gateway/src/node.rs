@@ -1,0 +1,128 @@
+//! One node: everything its sessions, listeners and background tasks share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dashmap::DashMap;
+use parlance_backplane::{Backplane, Fault};
+use parlance_hub::Hub;
+use parlance_model::{ConnectionId, MaintenanceNotice, NodeId, Reject, RejectCode, Time};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Authenticator;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::feed::FeedHandle;
+use crate::metrics::Metrics;
+use crate::session::Link;
+
+/// Where the maintenance switch lies in [`parlance_backplane::Shared`].
+pub const MAINTENANCE_KEY: &str = "maintenance";
+
+/// A feed that has not come round for so long no longer delivers.
+const FEED_STALL_MS: u64 = 5_000;
+
+/// One node's shared state.
+pub struct Node {
+    /// This node.
+    pub id: NodeId,
+    /// Configuration; replaced by a reload.
+    pub config: ArcSwap<Config>,
+    /// The time of day.
+    pub clock: Clock,
+    /// What nodes share.
+    pub backplane: Backplane,
+    /// Local listeners.
+    pub hub: Hub,
+    /// Opens topics.
+    pub feed: FeedHandle,
+    /// Authenticated connections by number.
+    pub links: DashMap<u64, Arc<Link>, rustc_hash::FxBuildHasher>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Verifies tokens; replaced by a reload.
+    pub auth: ArcSwap<Authenticator>,
+    /// Owns every task.
+    pub tracker: TaskTracker,
+    /// Cancelled when the node begins to stop: no new connections.
+    pub shutdown: CancellationToken,
+    /// Cancelled when sessions are gone: background tasks end.
+    pub halt: CancellationToken,
+    /// The maintenance switch, when on.
+    pub maintenance: ArcSwapOption<MaintenanceNotice>,
+    /// When the node started.
+    pub started_at: Time,
+    /// Milliseconds at which the feed last came round.
+    pub(crate) feed_pulse: AtomicU64,
+    pub(crate) connections: AtomicU64,
+}
+
+/// The maintenance switch as it is stored and set over the server API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MaintenanceSwitch {
+    /// On or off.
+    pub enabled: bool,
+    /// For people.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Seconds until a retry makes sense.
+    #[serde(default)]
+    pub retry_after: Option<u64>,
+}
+
+impl Node {
+    /// A number for a new connection.
+    pub(crate) fn next_connection(&self) -> ConnectionId {
+        ConnectionId { node: self.id.clone(), number: self.connections.fetch_add(1, Ordering::Relaxed) + 1 }
+    }
+
+    /// Whether this node delivers.
+    ///
+    /// # Errors
+    /// What keeps it from delivering, for `/readyz`.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.shutdown.is_cancelled() {
+            return Err("stopping".to_owned());
+        }
+        let pulse = self.feed_pulse.load(Ordering::Relaxed);
+        if self.clock.now().millis().saturating_sub(pulse) > FEED_STALL_MS {
+            return Err("the feed has stopped".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The refusal for a backplane that cannot do it now. Logs the fault.
+    pub fn unavailable(&self, fault: &Fault) -> Reject {
+        tracing::warn!(%fault, "backplane");
+        Reject::new(RejectCode::Unavailable, "Service temporarily unavailable").retry_after(1_000)
+    }
+
+    /// Reads the maintenance switch again.
+    pub(crate) async fn load_maintenance(&self) -> Result<Option<Arc<MaintenanceNotice>>, Fault> {
+        let stored = self.backplane.shared.load(MAINTENANCE_KEY).await?;
+        let switch = stored.and_then(|bytes| serde_json::from_slice::<MaintenanceSwitch>(&bytes).ok());
+        let notice = switch.filter(|s| s.enabled).map(|s| {
+            Arc::new(MaintenanceNotice {
+                enabled: true,
+                message: s.message.unwrap_or_else(|| "Maintenance in progress".to_owned()).into(),
+                retry_after: s.retry_after.unwrap_or(60),
+                at: self.clock.now(),
+            })
+        });
+        self.maintenance.store(notice.clone());
+        Ok(notice)
+    }
+
+    /// The refusal while maintenance is on.
+    pub(crate) fn maintenance_refusal(&self) -> Option<Reject> {
+        let notice = self.maintenance.load_full()?;
+        Some(
+            Reject::new(RejectCode::Maintenance, notice.message.to_string())
+                .retry_after(notice.retry_after * 1000),
+        )
+    }
+}

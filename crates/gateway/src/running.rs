@@ -1,0 +1,140 @@
+//! A node's life: build, listen, reload, stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dashmap::DashMap;
+use parlance_backplane::{Backplane, Fault};
+use parlance_hub::{Hub, Notice};
+use parlance_model::{NodeId, Topic};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Authenticator;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::{background, feed, http};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration does not make sense.
+    #[error("{0}")]
+    Config(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// The backplane is not there.
+    #[error("{0}")]
+    Backplane(#[from] Fault),
+    /// The backplane's inbox belongs to another node.
+    #[error("the backplane handle is in use by another node")]
+    Inbox,
+}
+
+/// A running node.
+pub struct Running {
+    node: Arc<Node>,
+    public: SocketAddr,
+    internal: SocketAddr,
+}
+
+impl Running {
+    /// Starts a node: its feed first, its listeners last.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: Config, backplane: Backplane, id: NodeId, clock: Clock) -> Result<Self, StartError> {
+        config.validate().map_err(|e| StartError::Config(e.to_string()))?;
+        let auth = Authenticator::new(&config.auth, clock.clone()).map_err(StartError::Config)?;
+        let inbox = backplane.bus.inbox().ok_or(StartError::Inbox)?;
+        let (handle, requests) = feed::channel();
+        let (listen, internal_listen) = (config.listen, config.internal_listen);
+        let now = clock.now();
+        let node = Arc::new(Node {
+            id,
+            config: ArcSwap::from_pointee(config),
+            backplane,
+            hub: Hub::new(),
+            feed: handle,
+            links: DashMap::default(),
+            metrics: Metrics::new(),
+            auth: ArcSwap::from_pointee(auth),
+            tracker: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            halt: CancellationToken::new(),
+            maintenance: ArcSwapOption::empty(),
+            started_at: now,
+            feed_pulse: AtomicU64::new(now.millis()),
+            connections: AtomicU64::new(0),
+            clock,
+        });
+        node.tracker.spawn(feed::run(node.clone(), inbox, requests));
+        node.feed.open(vec![Topic::Nodes]).await?;
+        node.load_maintenance().await?;
+        node.tracker.spawn(background::sweep(node.clone()));
+        node.tracker.spawn(background::refresh(node.clone()));
+        let public = http::listen_public(&node, listen).await.map_err(|e| StartError::Listen(listen, e))?;
+        let internal = http::listen_internal(&node, internal_listen)
+            .await
+            .map_err(|e| StartError::Listen(internal_listen, e))?;
+        Ok(Self { node, public, internal })
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Where clients connect.
+    pub const fn public_addr(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where operators and the application's backend connect.
+    pub const fn internal_addr(&self) -> SocketAddr {
+        self.internal
+    }
+
+    /// Takes over keys, limits and timings of a new configuration; addresses and engine stay.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing changed then.
+    pub fn reload(&self, config: Config) -> Result<(), StartError> {
+        config.validate().map_err(|e| StartError::Config(e.to_string()))?;
+        let auth =
+            Authenticator::new(&config.auth, self.node.clock.clone()).map_err(StartError::Config)?;
+        self.node.auth.store(Arc::new(auth));
+        self.node.config.store(Arc::new(config));
+        tracing::info!("configuration reloaded");
+        Ok(())
+    }
+
+    /// Stops: no new connections, every client is told to come back, then the background tasks end. Returns
+    /// whether every connection ended in time.
+    pub async fn stop(self) -> bool {
+        let node = &self.node;
+        node.shutdown.cancel();
+        for link in &node.links {
+            let reason = "this server is restarting; reconnect".to_owned();
+            link.listener.notify(Notice::Close { code: 1012, reason });
+        }
+        let drain = node.config.load().timings.drain();
+        let gone = async {
+            while !node.links.is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(drain, gone).await.is_ok();
+        node.halt.cancel();
+        node.tracker.close();
+        // What is left after a moment (a client in the middle of its closing handshake) is cut off with the process.
+        let ended = tokio::time::timeout(Duration::from_secs(3), node.tracker.wait()).await.is_ok();
+        in_time && ended
+    }
+}

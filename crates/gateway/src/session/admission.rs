@@ -1,0 +1,106 @@
+//! Letting a connection in: the presence lease is taken before the client is told that it is connected.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parlance_backplane::Touched;
+use parlance_hub::{Limits, Listener};
+use parlance_model::{Identity, Reject, RejectCode};
+use parlance_wire::Dialect;
+
+use super::link::Link;
+use crate::config::Mount;
+use crate::node::Node;
+
+/// A connection that may come in. Dropping it unused gives the lease back.
+pub struct Admission {
+    pub(super) node: Arc<Node>,
+    pub(super) mount: Arc<Mount>,
+    /// Where it comes from.
+    pub remote: IpAddr,
+    pub(super) link: Option<Arc<Link>>,
+    used: bool,
+}
+
+impl Admission {
+    /// Uses the admission: from here the session gives the lease back.
+    pub(super) fn take(mut self) -> (Arc<Node>, Arc<Mount>, Option<Arc<Link>>) {
+        self.used = true;
+        (self.node.clone(), self.mount.clone(), self.link.take())
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if self.used {
+            return;
+        }
+        if let Some(link) = self.link.take() {
+            let node = self.node.clone();
+            self.node.tracker.spawn(async move { close(&node, &link).await });
+        }
+    }
+}
+
+/// Asks whether a connection may come in. Without an identity (a dialect that authenticates by its first
+/// frame) nothing is taken yet.
+///
+/// # Errors
+/// `TooManyConnections` when the user has as many as the mount allows, `Unavailable` when the node stops or
+/// the backplane is away.
+pub async fn admit(
+    node: &Arc<Node>,
+    mount: Arc<Mount>,
+    identity: Option<Identity>,
+    remote: IpAddr,
+) -> Result<Admission, Reject> {
+    if node.shutdown.is_cancelled() {
+        return Err(Reject::new(RejectCode::Unavailable, "this node is stopping").retry_after(1_000));
+    }
+    let link = match identity {
+        Some(identity) => Some(open(node, &mount, identity).await?),
+        None => None,
+    };
+    Ok(Admission { node: node.clone(), mount, remote, link, used: false })
+}
+
+/// Takes the lease of an authenticated connection.
+pub(super) async fn open(node: &Arc<Node>, mount: &Arc<Mount>, identity: Identity) -> Result<Arc<Link>, Reject> {
+    let config = node.config.load();
+    let connection = node.next_connection();
+    let dialect = Dialect::parse(&mount.dialect).unwrap_or(Dialect::Sechat);
+    let listener = Arc::new(Listener::new(
+        connection.number,
+        identity.user.clone(),
+        dialect.default_accent(),
+        mount.background_ms,
+        Limits { bytes: config.limits.outbox_bytes, pieces: config.limits.outbox_frames },
+    ));
+    let heard = Arc::new(AtomicU64::new(node.clock.now().millis()));
+    let link = Arc::new(Link::new(listener, connection, mount.clone(), Arc::new(identity), heard));
+    let lease = link.lease(config.timings.presence_ttl());
+    match node.backplane.presence.touch(lease).await {
+        Ok(Touched::Ok) => {
+            node.links.insert(link.connection.number, link.clone());
+            Ok(link)
+        }
+        Ok(Touched::TooMany) => {
+            Err(Reject::new(RejectCode::TooManyConnections, "maximum connections per user reached"))
+        }
+        Err(fault) => Err(node.unavailable(&fault)),
+    }
+}
+
+/// Gives everything back.
+pub(super) async fn close(node: &Arc<Node>, link: &Arc<Link>) {
+    let number = link.connection.number;
+    node.links.remove(&number);
+    for topic in link.topics() {
+        node.hub.leave(&topic, number);
+    }
+    if let Err(fault) = node.backplane.presence.close(&link.listener.user, &link.connection).await {
+        // The lease runs out by itself.
+        tracing::warn!(%fault, "giving a presence lease back");
+    }
+}

@@ -1,0 +1,80 @@
+//! What a connection joins by itself once it is authenticated.
+
+use std::sync::Arc;
+
+use parlance_backplane::{Fault, Membership};
+use parlance_model::{ConversationId, Topic, UserId};
+use parlance_wire::Dialect;
+
+use super::link::Link;
+use super::replay::{Start, join};
+use super::restore;
+use crate::config::PresenceScope;
+use crate::node::Node;
+
+/// Joins the user's own feed, and what the dialect implies: for sechat every conversation of the user from
+/// the delivered cursor on (backlog before live) and presence by the mount's scope; for socialhub what the
+/// client had subscribed before.
+pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
+    match link.dialect {
+        Dialect::Sechat => attach_sechat(node, link).await,
+        Dialect::Socialhub => {
+            if !restore::restore(node, link).await? {
+                restore::fresh(node, link).await?;
+            }
+            // A kept entry without the user's own feed still gets it.
+            join(node, link, vec![(Topic::User(link.listener.user.clone()), Start::Now)]).await?;
+            restore::save(node, link).await
+        }
+    }
+}
+
+async fn attach_sechat(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
+    let user = link.listener.user.clone();
+    let mut topics = vec![(Topic::User(user.clone()), Start::Now)];
+    if link.mount.presence_scope == PresenceScope::Everyone {
+        topics.push((Topic::PresenceAll, Start::Now));
+    }
+    join(node, link, topics).await?;
+    // Listening to the user's feed first: an invitation that comes from here on is heard.
+    let memberships = node.backplane.conversations.of_user(&user).await?;
+    if link.mount.presence_scope == PresenceScope::Contacts {
+        for membership in &memberships {
+            join_contacts(node, link, &membership.conversation).await?;
+        }
+    }
+    join(node, link, memberships.into_iter().map(backlog).collect()).await
+}
+
+fn backlog(membership: Membership) -> (Topic, Start) {
+    let seq = membership.marks.delivered.max(membership.joined_seq);
+    (Topic::Conversation(membership.conversation), Start::After { seq, queued: true })
+}
+
+/// The user became a member of a conversation while connected.
+pub(super) async fn invited(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    conversation: ConversationId,
+    since: u64,
+) -> Result<(), Fault> {
+    if link.dialect != Dialect::Sechat {
+        return Ok(());
+    }
+    let still = node.backplane.conversations.get(&conversation).await?;
+    if still.is_none_or(|c| c.member(&link.listener.user).is_none()) {
+        return Ok(());
+    }
+    if link.mount.presence_scope == PresenceScope::Contacts {
+        join_contacts(node, link, &conversation).await?;
+    }
+    let start = Start::After { seq: since, queued: false };
+    join(node, link, vec![(Topic::Conversation(conversation), start)]).await
+}
+
+async fn join_contacts(node: &Arc<Node>, link: &Arc<Link>, id: &ConversationId) -> Result<(), Fault> {
+    let Some(conversation) = node.backplane.conversations.get(id).await? else { return Ok(()) };
+    let others = conversation.members.into_iter().map(|m| m.user).filter(|u: &UserId| *u != link.listener.user);
+    let topics = others.map(|user| (Topic::Presence(user), Start::Now)).collect();
+    join(node, link, topics).await
+}

@@ -1,0 +1,167 @@
+//! An authenticated connection as the rest of the node sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use parlance_backplane::{Rule, Touch};
+use parlance_hub::Listener;
+use parlance_model::{Channel, ConnectionId, Identity, Status, Time, Topic};
+use parlance_wire::Dialect;
+
+use crate::config::Mount;
+
+/// An authenticated connection.
+pub struct Link {
+    /// The hub's view of it.
+    pub listener: Arc<Listener>,
+    /// Its id.
+    pub connection: ConnectionId,
+    /// Where it came in.
+    pub mount: Arc<Mount>,
+    /// The mount's dialect.
+    pub dialect: Dialect,
+    /// The mount's name, as leases carry it.
+    pub mount_name: Arc<str>,
+    /// Messages allowed; `None` = unlimited.
+    pub rate: Option<Rule>,
+    /// Milliseconds of the last received byte.
+    pub heard: Arc<AtomicU64>,
+    identity: Mutex<Arc<Identity>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Rooms entered.
+    topics: Vec<Topic>,
+    /// Channels subscribed by the client itself.
+    channels: Vec<Channel>,
+    /// The last position of each restorable channel that surely reached the client.
+    confirmed: Vec<(Channel, u64)>,
+    /// The last status the client set.
+    status: Option<Status>,
+}
+
+impl Link {
+    /// A link of a fresh connection.
+    pub(super) fn new(
+        listener: Arc<Listener>,
+        connection: ConnectionId,
+        mount: Arc<Mount>,
+        identity: Arc<Identity>,
+        heard: Arc<AtomicU64>,
+    ) -> Self {
+        let rate = (mount.messages.limit > 0).then(|| Rule {
+            name: format!("{}:send", mount.name).into(),
+            limit: mount.messages.limit,
+            window: std::time::Duration::from_millis(mount.messages.window_ms),
+        });
+        Self {
+            dialect: Dialect::parse(&mount.dialect).unwrap_or(Dialect::Sechat),
+            mount_name: mount.name.as_str().into(),
+            rate,
+            listener,
+            connection,
+            mount,
+            heard,
+            identity: Mutex::new(identity),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> Arc<Identity> {
+        self.identity.lock().clone()
+    }
+
+    /// The same user with a fresh token.
+    pub(super) fn refresh(&self, identity: Arc<Identity>) {
+        *self.identity.lock() = identity;
+    }
+
+    /// The lease that stands for it now.
+    pub fn lease(&self, ttl: std::time::Duration) -> Touch {
+        Touch {
+            user: self.listener.user.clone(),
+            connection: self.connection.clone(),
+            mount: self.mount_name.clone(),
+            status: self.state.lock().status,
+            deadline: Time::from_millis(self.heard.load(Ordering::Relaxed)) + ttl,
+            max: self.mount.connections_per_user,
+        }
+    }
+
+    /// Remembers the status the client set.
+    pub fn set_status(&self, status: Status) {
+        self.state.lock().status = Some(status);
+    }
+
+    /// Notes a room it entered.
+    pub fn entered(&self, topic: Topic) {
+        let mut state = self.state.lock();
+        if !state.topics.contains(&topic) {
+            state.topics.push(topic);
+        }
+    }
+
+    /// Forgets a room it left.
+    pub fn left(&self, topic: &Topic) {
+        self.state.lock().topics.retain(|t| t != topic);
+    }
+
+    /// The rooms it is in.
+    pub fn topics(&self) -> Vec<Topic> {
+        self.state.lock().topics.clone()
+    }
+
+    /// Notes an explicit subscription. `false` when there are `max` already.
+    pub fn add_channel(&self, channel: &Channel, max: usize) -> bool {
+        let mut state = self.state.lock();
+        if state.channels.contains(channel) {
+            return true;
+        }
+        if state.channels.len() >= max {
+            return false;
+        }
+        state.channels.push(channel.clone());
+        true
+    }
+
+    /// Forgets an explicit subscription.
+    pub fn remove_channel(&self, channel: &Channel) {
+        let mut state = self.state.lock();
+        state.channels.retain(|c| c != channel);
+        state.confirmed.retain(|(c, _)| c != channel);
+    }
+
+    /// Its explicit subscriptions.
+    pub fn channels(&self) -> Vec<Channel> {
+        self.state.lock().channels.clone()
+    }
+
+    /// What surely reached the client.
+    pub fn confirmed(&self) -> Vec<(Channel, u64)> {
+        self.state.lock().confirmed.clone()
+    }
+
+    /// Sets what surely reached the client; `true` when it moved.
+    pub fn confirm(&self, positions: Vec<(Channel, u64)>) -> bool {
+        let mut state = self.state.lock();
+        let mut moved = false;
+        for (channel, position) in positions {
+            match state.confirmed.iter_mut().find(|(c, _)| *c == channel) {
+                Some((_, at)) if *at >= position => {}
+                Some((_, at)) => {
+                    *at = position;
+                    moved = true;
+                }
+                None => {
+                    state.confirmed.push((channel, position));
+                    moved = true;
+                }
+            }
+        }
+        moved
+    }
+}

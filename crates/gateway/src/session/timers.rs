@@ -1,0 +1,265 @@
+//! A session's deadlines: one timer for all of them. Pure over given times.
+
+use std::time::Duration;
+
+use parlance_model::{Channel, Time};
+
+use crate::config::{Limits, Mount};
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Ping the client.
+    Ping,
+    /// The client has been silent for too long.
+    Silent,
+    /// No identity in time.
+    Unauthenticated,
+    /// The token ended.
+    Expired,
+    /// The socket takes nothing.
+    Stalled,
+    /// A message was begun and not finished.
+    Unfinished,
+    /// The closing handshake takes too long.
+    Closed,
+    /// Keep the restorable subscriptions again.
+    Save,
+    /// Input may be read again.
+    Refill,
+}
+
+/// What the deadlines depend on besides time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View {
+    pub last_heard: Time,
+    pub authenticated: bool,
+    pub token_ends: Option<Time>,
+    pub stalled_since: Option<Time>,
+    pub message_began: Option<Time>,
+    pub restorable: bool,
+    /// Whether durable events went out that no pong has confirmed yet.
+    pub unconfirmed: bool,
+}
+
+/// A session's timers.
+pub(super) struct Timers {
+    opened: Time,
+    ping_every: Duration,
+    silence: Duration,
+    unauthenticated: Duration,
+    stall: Duration,
+    message: Duration,
+    save_every: Duration,
+    next_ping: Time,
+    next_save: Time,
+    closing: Option<Time>,
+    /// The last ping sent and what had been handed over before it.
+    ping: Option<(u64, Vec<(Channel, u64)>)>,
+    pings: u64,
+    budget: Budget,
+}
+
+/// A pending confirmation is asked for this often at most.
+const CONFIRM: Duration = Duration::from_secs(1);
+
+impl Timers {
+    pub(super) fn new(now: Time, mount: &Mount, limits: &Limits, restore: Duration) -> Self {
+        let ping_every = Duration::from_millis(mount.ping_interval_ms);
+        let save_every = (restore / 2).max(Duration::from_millis(500));
+        Self {
+            opened: now,
+            ping_every,
+            silence: ping_every + Duration::from_millis(mount.ping_timeout_ms),
+            unauthenticated: Duration::from_millis(limits.unauthenticated_ms),
+            stall: Duration::from_millis(limits.write_stall_ms),
+            message: Duration::from_millis(limits.message_ms),
+            save_every,
+            next_ping: now + ping_every,
+            next_save: now + save_every,
+            closing: None,
+            ping: None,
+            pings: 0,
+            budget: Budget::new(now, if limits.rates { limits.frames_per_second } else { 0 }),
+        }
+    }
+
+    /// The earliest deadline and what it is for.
+    pub(super) fn next(&self, view: &View) -> (Time, Due) {
+        if let Some(at) = self.closing {
+            return (at, Due::Closed);
+        }
+        let mut all: smallvec::SmallVec<[(Time, Due); 9]> = smallvec::smallvec![
+            (self.ping_at(view), Due::Ping),
+            (view.last_heard + self.silence, Due::Silent),
+        ];
+        if !view.authenticated {
+            all.push((self.opened + self.unauthenticated, Due::Unauthenticated));
+        }
+        all.extend(view.token_ends.map(|at| (at, Due::Expired)));
+        all.extend(view.stalled_since.map(|at| (at + self.stall, Due::Stalled)));
+        all.extend(view.message_began.map(|at| (at + self.message, Due::Unfinished)));
+        if view.restorable {
+            all.push((self.next_save, Due::Save));
+        }
+        all.extend(self.budget.refill_at().map(|at| (at, Due::Refill)));
+        all.into_iter().min_by_key(|(at, _)| *at).unwrap_or((self.next_ping, Due::Ping))
+    }
+
+    /// Pings come at their interval, and sooner when something awaits confirmation and no ping is under way.
+    fn ping_at(&self, view: &View) -> Time {
+        if view.unconfirmed && self.ping.is_none() {
+            let soon = (self.next_ping - self.ping_every) + CONFIRM;
+            return soon.min(self.next_ping);
+        }
+        self.next_ping
+    }
+
+    /// A ping goes out now; `handed` is what was surely written before it. Returns its number.
+    pub(super) fn pinged(&mut self, now: Time, handed: Vec<(Channel, u64)>) -> u64 {
+        self.pings += 1;
+        self.ping = Some((self.pings, handed));
+        self.next_ping = now + self.ping_every;
+        self.pings
+    }
+
+    /// A pong came: what was handed over before its ping has arrived.
+    pub(super) fn ponged(&mut self, number: u64) -> Option<Vec<(Channel, u64)>> {
+        let (expected, _) = self.ping.as_ref()?;
+        if *expected != number {
+            return None;
+        }
+        self.ping.take().map(|(_, handed)| handed)
+    }
+
+    /// The subscriptions were kept.
+    pub(super) fn saved(&mut self, now: Time) {
+        self.next_save = now + self.save_every;
+    }
+
+    /// The connection is closing; it must be done by `at`.
+    pub(super) const fn close_by(&mut self, at: Time) {
+        self.closing = Some(at);
+    }
+
+    /// Counts a frame.
+    pub(super) fn frame(&mut self, now: Time) {
+        self.budget.spend(now);
+    }
+
+    /// Whether another frame may be read now.
+    pub(super) fn may_read(&mut self, now: Time) -> bool {
+        self.budget.has(now)
+    }
+}
+
+/// A bucket of frames: full for one second's worth.
+struct Budget {
+    per_second: u32,
+    /// Thousandths of a frame.
+    left: u64,
+    at: Time,
+}
+
+impl Budget {
+    const fn new(now: Time, per_second: u32) -> Self {
+        Self { per_second, left: per_second as u64 * 1000, at: now }
+    }
+
+    fn refill(&mut self, now: Time) {
+        let ms = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
+        let full = u64::from(self.per_second) * 1000;
+        self.left = self.left.saturating_add(ms.saturating_mul(u64::from(self.per_second))).min(full);
+        self.at = self.at.max(now);
+    }
+
+    fn spend(&mut self, now: Time) {
+        if self.per_second > 0 {
+            self.refill(now);
+            self.left = self.left.saturating_sub(1000);
+        }
+    }
+
+    fn has(&mut self, now: Time) -> bool {
+        if self.per_second == 0 {
+            return true;
+        }
+        self.refill(now);
+        self.left >= 1000
+    }
+
+    fn refill_at(&self) -> Option<Time> {
+        if self.per_second == 0 || self.left >= 1000 {
+            return None;
+        }
+        let ms = (1000 - self.left).div_ceil(u64::from(self.per_second)).max(1);
+        Some(self.at + Duration::from_millis(ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::default_mounts;
+
+    fn timers() -> Timers {
+        Timers::new(Time(0), &default_mounts()[0], &Limits::default(), Duration::from_secs(120))
+    }
+
+    fn view() -> View {
+        View {
+            last_heard: Time(0),
+            authenticated: true,
+            token_ends: None,
+            stalled_since: None,
+            message_began: None,
+            restorable: false,
+            unconfirmed: false,
+        }
+    }
+
+    #[test]
+    fn pings_come_at_25_s_and_silence_ends_at_45_s() {
+        let mut t = timers();
+        assert_eq!(t.next(&view()), (Time(25_000), Due::Ping));
+        t.pinged(Time(25_000), vec![]);
+        assert_eq!(t.next(&view()), (Time(45_000), Due::Silent));
+        let heard = View { last_heard: Time(25_010), ..view() };
+        assert_eq!(t.next(&heard), (Time(50_000), Due::Ping));
+    }
+
+    #[test]
+    fn an_unauthenticated_socket_has_10_s_and_a_started_message_10_s() {
+        let t = timers();
+        assert_eq!(t.next(&View { authenticated: false, ..view() }), (Time(10_000), Due::Unauthenticated));
+        let began = View { message_began: Some(Time(3_000)), ..view() };
+        assert_eq!(t.next(&began), (Time(13_000), Due::Unfinished));
+        let stalled = View { stalled_since: Some(Time(5_000)), ..view() };
+        assert_eq!(t.next(&stalled), (Time(15_000), Due::Stalled));
+        assert_eq!(t.next(&View { token_ends: Some(Time(7)), ..view() }), (Time(7), Due::Expired));
+    }
+
+    #[test]
+    fn what_awaits_confirmation_is_pinged_for_within_a_second_and_confirmed_by_its_pong_only() {
+        let mut t = timers();
+        let waiting = View { unconfirmed: true, ..view() };
+        assert_eq!(t.next(&waiting), (Time(1_000), Due::Ping));
+        let number = t.pinged(Time(1_000), vec![(Channel::Notifications, 7)]);
+        assert_eq!(t.next(&waiting), (Time(26_000), Due::Ping), "one at a time");
+        assert_eq!(t.ponged(number + 1), None);
+        assert_eq!(t.ponged(number), Some(vec![(Channel::Notifications, 7)]));
+        assert_eq!(t.ponged(number), None);
+    }
+
+    #[test]
+    fn more_frames_than_allowed_are_not_read_until_the_bucket_refills() {
+        let mut t = timers();
+        for _ in 0..200 {
+            assert!(t.may_read(Time(0)));
+            t.frame(Time(0));
+        }
+        assert!(!t.may_read(Time(0)));
+        assert_eq!(t.next(&view()), (Time(5), Due::Refill));
+        assert!(t.may_read(Time(5)));
+    }
+}
