@@ -1,0 +1,99 @@
+//! sechat through the peer, where one vector is not enough: drop classes, one frame's bytes for all, and the
+//! order of what a connection hears.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod fixtures;
+
+use parlance_model::Command;
+use parlance_wire::{Accent, Class, Dialect, Peer, Settings, encode};
+use serde_json::{Value, json};
+
+fn peer() -> Peer {
+    Peer::new(Settings { dialect: Dialect::Sechat, max_depth: 32, salt: 1 })
+}
+
+fn heard(peer: &mut Peer) -> Vec<Value> {
+    let mut all = Vec::new();
+    while let Some(frame) = peer.poll_frame() {
+        all.extend(frame.texts().into_iter().map(|t| serde_json::from_str::<Value>(t).unwrap()));
+    }
+    all
+}
+
+#[test]
+fn only_typing_and_presence_may_be_dropped() {
+    for accent in [Accent::SechatV1, Accent::SechatV2] {
+        for name in ["typing_on", "typing_off", "presence_online", "presence_offline"] {
+            assert_eq!(encode(accent, &fixtures::event(name)).unwrap().class(), Class::Passing, "{name}");
+        }
+        for name in ["message", "receipt_delivered", "receipt_read", "maintenance_on", "resync"] {
+            assert_eq!(encode(accent, &fixtures::event(name)).unwrap().class(), Class::Kept, "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_recipient_needs_bytes_of_its_own() {
+    for accent in [Accent::SechatV1, Accent::SechatV2] {
+        let encoded = encode(accent, &fixtures::event("message")).unwrap();
+        assert!(!encoded.is_open());
+        assert_eq!(encoded.seal(9), encoded);
+    }
+}
+
+#[test]
+fn type_is_the_first_member_of_every_frame() {
+    for name in ["message", "receipt_read", "typing_on", "presence_online", "maintenance_on", "resync"] {
+        for accent in [Accent::SechatV1, Accent::SechatV2] {
+            for text in encode(accent, &fixtures::event(name)).unwrap().texts() {
+                assert!(text.starts_with(r#"{"type":""#), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn metadata_reaches_the_recipient_byte_for_byte() {
+    let mut peer = peer();
+    let metadata = r#"{"n":1.0000000000000000000001, "b":[ 1e400 ],"a":"\u00e4\/"}"#;
+    let frame = format!(
+        r#"{{"type":"message:send","messageId":"m","conversationId":"c","body":"b","metadata":{metadata}}}"#
+    );
+    peer.receive(&frame, fixtures::NOW);
+    let (_, request) = peer.poll_request().unwrap();
+    let Command::Send(send) = request.command else { panic!("{request:?}") };
+    let mut event = fixtures::message_event();
+    event.message.metadata = send.metadata;
+    let encoded = encode(Accent::SechatV2, &parlance_model::Event::Message(event)).unwrap();
+    assert!(encoded.texts()[0].contains(metadata), "{:?}", encoded.texts());
+}
+
+#[test]
+fn requests_and_refusals_keep_their_order() {
+    let mut peer = peer();
+    peer.receive(r#"{"type":"presence:ping"}"#, fixtures::NOW);
+    peer.receive(r#"{"type":"first"}"#, fixtures::NOW);
+    peer.receive(r#"{"type":"second"}"#, fixtures::NOW);
+    assert!(matches!(peer.poll_request().unwrap().1.command, Command::Ping));
+    assert!(peer.poll_request().is_none());
+    let events: Vec<Value> = heard(&mut peer).into_iter().map(|e| e["details"]["event"].clone()).collect();
+    assert_eq!(events, [json!("first"), json!("second")]);
+}
+
+#[test]
+fn an_id_that_could_mean_two_pairs_of_users_means_one() {
+    let conversation = |me: &str, other: &str| {
+        let mut peer = peer();
+        peer.set_user(fixtures::user(me));
+        peer.receive(
+            &json!({"type":"send_message","recipientId":other,"message":"x"}).to_string(),
+            fixtures::NOW,
+        );
+        match peer.poll_request().unwrap().1.command {
+            Command::Send(send) => send.conversation,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(conversation("a:b", "c"), conversation("c", "a:b"));
+    assert_ne!(conversation("a:b", "c"), conversation("a", "b:c"));
+}
