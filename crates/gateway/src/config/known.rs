@@ -56,6 +56,7 @@ pub(super) fn options() -> Vec<(String, Kind)> {
 }
 
 /// The options that hold a value.
+#[cfg(test)]
 pub(super) fn leaves() -> impl Iterator<Item = (String, Kind)> {
     options().into_iter().filter(|(_, kind)| !matches!(kind, Kind::Section | Kind::Tables))
 }
