@@ -27,8 +27,6 @@ pub(crate) struct Context {
 pub(crate) enum Decoded {
     /// Hand it to the gateway and answer it under the tag.
     Request(Tag, Request),
-    /// Answered already (an echo): these texts go out.
-    Reply(Vec<String>),
     /// Nothing to do.
     Nothing,
     /// Refused for its shape: answer under the tag.

@@ -87,7 +87,6 @@ impl Peer {
         self.context.now = now;
         match codec::decode(self.dialect, text, &mut self.context) {
             Decoded::Request(tag, request) => self.requests.push_back((tag, request)),
-            Decoded::Reply(texts) => self.push(&texts),
             Decoded::Nothing => {}
             Decoded::Refused(tag, reject) => self.answer(&tag, &Err(reject), now),
         }
