@@ -1,0 +1,146 @@
+//! One HTTP connection: heads that are too big, too slow or garbage are answered, not just cut.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::IntGauge;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tower::ServiceExt;
+
+use super::permit::Permit;
+use super::socket::{Io, finish};
+use crate::node::Node;
+
+/// hyper refuses smaller buffers.
+const SMALLEST_BUFFER: usize = 8 * 1024;
+/// How long what a refused client still sends is read, so that it gets to read its answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 256 * 1024;
+
+/// The answer to a connection beyond the limits.
+pub const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+retry-after: 5\r\nconnection: close\r\ncontent-length: 53\r\n\r\n\
+{\"error\":\"too many connections\",\"code\":\"UNAVAILABLE\"}";
+const SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n\
+connection: close\r\ncontent-length: 64\r\n\r\n\
+{\"error\":\"the request took too long to arrive\",\"code\":\"TIMEOUT\"}";
+const NOT_HTTP1: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n\
+connection: close\r\ncontent-length: 56\r\n\r\n\
+{\"error\":\"only HTTP/1.1 is spoken\",\"code\":\"BAD_REQUEST\"}";
+
+/// A connection that was let in.
+pub struct Visit {
+    pub node: Arc<Node>,
+    pub router: Router,
+    pub stream: Arc<TcpStream>,
+    pub permit: Arc<Permit>,
+    pub sockets: IntGauge,
+}
+
+/// Where a request comes from; travels with the request into the upgrade.
+#[derive(Clone)]
+pub struct Origin(pub Arc<Permit>);
+
+struct Counted(IntGauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Serves a connection until it ends, is upgraded, or the node stops.
+pub async fn serve(visit: Visit) {
+    visit.sockets.inc();
+    let _counted = Counted(visit.sockets.clone());
+    let served = Arc::new(AtomicBool::new(false));
+    let builder = builder(&visit.node);
+    let (router, origin, any) = (visit.router.clone(), Origin(visit.permit.clone()), served.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        any.store(true, Ordering::Relaxed);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(origin.clone());
+        let router = router.clone();
+        async move {
+            let response = router.oneshot(request).await;
+            Ok::<_, Infallible>(response.unwrap_or_else(|never| match never {}))
+        }
+    });
+    let io = TokioIo::new(Io(visit.stream.clone()));
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
+    // A connection made while the node stops gets its one answer: it was told not to keep alive.
+    let stopping = visit.node.shutdown.is_cancelled();
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = visit.node.shutdown.cancelled(), if !stopping => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = visit.node.halt.cancelled() => return,
+            }
+        }
+        () = visit.node.halt.cancelled() => return,
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "http connection");
+        say_why(&visit.stream, &error, served.load(Ordering::Relaxed)).await;
+    }
+}
+
+fn builder(node: &Node) -> http1::Builder {
+    let config = node.config.load();
+    let limits = &config.limits;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits.head_ms))
+        .max_headers(limits.head_count)
+        .max_header_size(limits.head_bytes)
+        .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
+        .keep_alive(!node.shutdown.is_cancelled());
+    builder
+}
+
+/// hyper answers most bad heads itself; it says nothing to slow ones and to HTTP/2.
+async fn say_why(stream: &Arc<TcpStream>, error: &hyper::Error, served: bool) {
+    let answer = match error {
+        // An idle connection that is merely kept alive ends without a word.
+        e if e.is_timeout() && !served => SLOW,
+        e if e.is_parse_version_h2() => NOT_HTTP1,
+        e if e.is_parse() => &[],
+        _ => return,
+    };
+    if !answer.is_empty() && stream.try_write(answer).is_err() {
+        return;
+    }
+    let _ = finish(stream);
+    // Closing with unread input resets the connection, and the answer may be lost with it.
+    let mut rest = Io(stream.clone()).take(LINGER_BYTES);
+    let drained = tokio::io::copy(&mut rest, &mut tokio::io::sink());
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_made_answers_state_their_true_length() {
+        for answer in [FULL, SLOW, NOT_HTTP1] {
+            let text = std::str::from_utf8(answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}", body.len())), "{text}");
+            serde_json::from_str::<serde_json::Value>(body).unwrap();
+        }
+    }
+}

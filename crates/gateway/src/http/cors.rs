@@ -1,0 +1,113 @@
+//! Origins: which browser pages may talk to the public listener.
+//!
+//! A page of a foreign origin is refused outright, on WebSocket handshakes too, where browsers ask nobody.
+//! Echoing an allowed origin together with credentials gives no page anybody's authority: nothing here
+//! reads cookies, tokens are presented by the page itself.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use url::Url;
+
+use super::reply;
+use crate::node::Node;
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, OPTIONS");
+const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
+/// Browsers cap it at two hours.
+const REMEMBER: HeaderValue = HeaderValue::from_static("7200");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset");
+
+/// Refuses foreign origins, answers preflights and marks the answers to allowed ones.
+pub async fn guard(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    if let Some(origin) = &origin
+        && !allowed(&node.config.load().origins, origin, request.headers())
+    {
+        let mut response = reply::refusal(StatusCode::FORBIDDEN, "ORIGIN_NOT_ALLOWED", "origin not allowed");
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
+        return response;
+    }
+    let mut response = if request.method() == Method::OPTIONS {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBER);
+        response
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+    response
+}
+
+fn allowed(list: &[String], origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
+    if list.iter().any(|entry| entry == "*" || entry.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    same_host(origin, host)
+}
+
+/// Whether an origin names the host a request was sent to. A proxy may end TLS, so the scheme is not
+/// compared and each side's default port is left out.
+fn same_host(origin: &str, host: &str) -> bool {
+    let Ok(origin) = Url::parse(origin) else { return false };
+    let Ok(host) = Url::parse(&format!("{}://{host}", origin.scheme())) else { return false };
+    matches!(origin.scheme(), "http" | "https")
+        && origin.host_str().is_some_and(|name| host.host_str() == Some(name))
+        && origin.port_or_known_default() == host.port_or_known_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(list: &[&str], origin: &str, host: &str) -> bool {
+        let list: Vec<String> = list.iter().map(|o| (*o).to_owned()).collect();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+        allowed(&list, &HeaderValue::from_str(origin).unwrap(), &headers)
+    }
+
+    #[test]
+    fn listed_origins_the_star_and_the_own_host_pass() {
+        assert!(check(&["https://app.example"], "https://app.example", "rt.example"));
+        assert!(check(&["https://app.example/"], "https://APP.example", "rt.example"));
+        assert!(check(&["*"], "https://any.example", "rt.example"));
+        assert!(check(&["*"], "null", "rt.example"));
+        assert!(check(&[], "https://rt.example", "rt.example"));
+        assert!(check(&[], "https://rt.example:443", "rt.example"));
+        assert!(check(&[], "http://localhost:8082", "localhost:8082"));
+    }
+
+    #[test]
+    fn foreign_origins_do_not() {
+        for (origin, host) in [
+            ("https://evil.example", "rt.example"),
+            ("https://rt.example.evil.example", "rt.example"),
+            ("http://localhost:3000", "localhost:8082"),
+            ("https://app.example.evil", "rt.example"),
+            ("null", "rt.example"),
+            ("", ""),
+            ("file://", ""),
+            ("garbage", "garbage"),
+        ] {
+            assert!(!check(&["https://app.example"], origin, host), "{origin} at {host}");
+        }
+    }
+}

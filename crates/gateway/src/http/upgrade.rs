@@ -1,0 +1,222 @@
+//! The WebSocket handshake: everything that can be refused is refused before the 101, as plain HTTP.
+//!
+//! Owns: RFC 6455 section 4.2 and the credentials of a handshake. Must not know: frames. No extension and no
+//! subprotocol is ever agreed to.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper_util::rt::TokioIo;
+use parlance_model::{Identity, Reject, RejectCode};
+use parlance_wire::Dialect;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::connection::Origin;
+use super::reply;
+use super::socket::{Io, Socket};
+use crate::auth::AuthError;
+use crate::config::Mount;
+use crate::metrics::word;
+use crate::node::Node;
+use crate::session::{self, Admission};
+
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
+
+/// A handshake that is not one: status, reason and text.
+type Flaw = (StatusCode, &'static str, &'static str);
+
+/// Answers a request to a mount: 101 and a session, or a refusal.
+pub async fn handle(node: &Arc<Node>, mount: Arc<Mount>, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let key = match handshake(&parts) {
+        Ok(key) => key,
+        Err(flaw) => return not_a_handshake(node, &mount, flaw),
+    };
+    let (Some(pending), Some(origin)) = (
+        parts.extensions.remove::<hyper::upgrade::OnUpgrade>(),
+        parts.extensions.remove::<Origin>(),
+    ) else {
+        let flaw = (StatusCode::BAD_REQUEST, "BAD_REQUEST", "this connection cannot be upgraded");
+        return not_a_handshake(node, &mount, flaw);
+    };
+    match admit(node, &mount, &parts, &origin).await {
+        Ok(admission) => {
+            node.tracker.spawn(begin(pending, admission, origin));
+            switching(&key)
+        }
+        Err(reject) => {
+            node.metrics.refused(&mount.name, word(reject.code));
+            let mut response = reply::rejected(&reject);
+            if response.status() == StatusCode::UNAUTHORIZED {
+                let scheme = HeaderValue::from_static("Bearer");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            response
+        }
+    }
+}
+
+/// Becomes the session once the 101 is written. The permit lives as long as the session.
+async fn begin(pending: hyper::upgrade::OnUpgrade, admission: Admission, origin: Origin) {
+    let upgraded = match pending.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            // The client went before its answer; dropping the admission gives its lease back.
+            tracing::debug!(%error, "upgrade");
+            return;
+        }
+    };
+    match upgraded.downcast::<TokioIo<Io>>() {
+        Ok(parts) => {
+            let socket = Socket { stream: parts.io.into_inner().0, leftover: parts.read_buf };
+            session::run(admission, socket).await;
+        }
+        Err(_) => tracing::error!("an upgraded connection is not of our listener"),
+    }
+    drop(origin);
+}
+
+async fn admit(
+    node: &Arc<Node>,
+    mount: &Arc<Mount>,
+    parts: &Parts,
+    origin: &Origin,
+) -> Result<Admission, Reject> {
+    if node.shutdown.is_cancelled() {
+        return Err(Reject::new(RejectCode::Unavailable, "this node is stopping").retry_after(1_000));
+    }
+    let identity = identify(node, mount, parts).await?;
+    session::admit(node, mount.clone(), identity, origin.0.address()).await
+}
+
+async fn identify(node: &Node, mount: &Mount, parts: &Parts) -> Result<Option<Identity>, Reject> {
+    let token = credentials(parts);
+    // sechat clients may present their token in their first frame instead.
+    if token.is_none() && Dialect::parse(&mount.dialect) == Some(Dialect::Sechat) {
+        return Ok(None);
+    }
+    let auth = node.auth.load_full();
+    match auth.verify(token.as_deref().unwrap_or_default(), &mount.subjects).await {
+        Ok(identity) => Ok(Some(identity)),
+        Err(error) => {
+            node.metrics.token_failure(&error);
+            Err(match error {
+                AuthError::Missing => Reject::new(RejectCode::Unauthenticated, "missing token"),
+                AuthError::Expired => Reject::new(RejectCode::TokenExpired, "token expired"),
+                AuthError::Invalid(_) | AuthError::NoSubject => {
+                    Reject::new(RejectCode::InvalidToken, "invalid token")
+                }
+            })
+        }
+    }
+}
+
+/// `?token=`, else `Authorization: Bearer`. An empty one is none.
+fn credentials(parts: &Parts) -> Option<String> {
+    let query = parts.uri.query().unwrap_or_default();
+    let asked = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "token");
+    let asked = asked.map(|(_, value)| value.into_owned()).filter(|token| !token.trim().is_empty());
+    asked.or_else(|| {
+        let header = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = header.trim().split_once(' ')?;
+        let token = token.trim();
+        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+    })
+}
+
+/// Checks the handshake and returns its key.
+fn handshake(parts: &Parts) -> Result<HeaderValue, Flaw> {
+    const BAD: StatusCode = StatusCode::BAD_REQUEST;
+    let headers = &parts.headers;
+    if parts.method != Method::GET {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "use GET"));
+    }
+    if parts.version != Version::HTTP_11 {
+        return Err((BAD, "BAD_REQUEST", "a WebSocket handshake needs HTTP/1.1"));
+    }
+    if !names(headers, &header::UPGRADE, "websocket") {
+        return Err((StatusCode::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", "this address speaks WebSocket"));
+    }
+    if !names(headers, &header::CONNECTION, "upgrade") {
+        return Err((BAD, "BAD_REQUEST", "the Connection header does not ask for an upgrade"));
+    }
+    let mut versions = headers.get_all(header::SEC_WEBSOCKET_VERSION).iter();
+    if versions.next().is_none_or(|version| version != "13") || versions.next().is_some() {
+        let text = "only version 13 of the WebSocket protocol is spoken";
+        return Err((StatusCode::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", text));
+    }
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let key = keys.next().filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16));
+    match (key, keys.next()) {
+        (Some(key), None) => Ok(key.clone()),
+        _ => Err((BAD, "BAD_REQUEST", "Sec-WebSocket-Key is not one value of 16 bytes in base64")),
+    }
+}
+
+/// Whether a comma-separated header holds `word`.
+fn names(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
+}
+
+fn not_a_handshake(node: &Node, mount: &Mount, (status, code, text): Flaw) -> Response {
+    node.metrics.refused(&mount.name, "handshake");
+    let mut response = reply::refusal(status, code, text);
+    let headers = response.headers_mut();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(header::UPGRADE, WEBSOCKET);
+        headers.insert(header::CONNECTION, UPGRADE);
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    response
+}
+
+fn switching(key: &HeaderValue) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, WEBSOCKET);
+    headers.insert(header::CONNECTION, UPGRADE);
+    if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(uri: &str, authorization: Option<&str>) -> Parts {
+        let mut request = Request::builder().uri(uri);
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request.body(Body::empty()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_token_is_taken_from_the_query_or_the_header() {
+        for (uri, authorization, expected) in [
+            ("/ws?token=a.b", None, Some("a.b")),
+            ("/ws?x=1&token=a%2Eb", Some("Bearer c"), Some("a.b")),
+            ("/ws?token=", Some("bearer  c "), Some("c")),
+            ("/ws?token=%20", None, None),
+            ("/ws", Some("Basic c"), None),
+            ("/ws", Some("Bearer "), None),
+            ("/ws?xtoken=a", None, None),
+        ] {
+            assert_eq!(credentials(&parts(uri, authorization)).as_deref(), expected, "{uri} {authorization:?}");
+        }
+    }
+}
