@@ -1,1 +1,183 @@
-//! The contract suite.
+//! The contract suite: one async function per guarantee written on the traits. Every engine must pass all
+//! of them; [`crate::contract_tests`] turns them into tests.
+//!
+//! Owns: the meaning of the guarantees, as code. Must not know: any engine's insides.
+#![allow(missing_docs, reason = "each function's name is the guarantee it checks")]
+
+pub mod bus;
+pub mod conversations;
+pub mod cursors;
+pub mod limits;
+pub mod log;
+pub mod presence;
+pub mod ranges;
+pub mod sequences;
+pub mod typing;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parlance_model::{Author, Conversation, ConversationId, ConversationKind, Message, Time, Topic, UserId};
+
+use crate::{Appended, Backplane, Change, Delivery, Inbox, MemberSet, Publication, Stored};
+
+/// An engine under test: fresh and empty for each guarantee.
+#[async_trait]
+pub trait Rig: Send + Sync {
+    /// So many nodes over the one shared backplane.
+    async fn nodes(&self, count: usize) -> Vec<Backplane>;
+
+    /// Lets the engine's time pass (really sleeping where the clock is not the rig's).
+    async fn advance(&self, by: Duration);
+
+    /// The engine's time.
+    async fn now(&self) -> Time;
+
+    /// Publications an inbox holds at most before it says `Lost`.
+    fn inbox_capacity(&self) -> usize;
+
+    /// Entries a log keeps (trimming may lag behind); at most a few hundred.
+    fn retention_entries(&self) -> u64;
+}
+
+/// Defines one test per guarantee. The argument is an expression that gives a future of a fresh [`Rig`];
+/// it is evaluated in each test.
+#[macro_export]
+macro_rules! contract_tests {
+    ($rig:expr) => {
+        $crate::contract_tests! { @each $rig;
+            bus::signals_reach_subscribers_and_nobody_else,
+            bus::an_overflowing_inbox_says_lost_and_goes_on,
+            bus::unsubscribed_topics_fall_silent,
+            conversations::changes_are_seen_and_logged,
+            conversations::a_change_of_nothing_appends_nothing,
+            conversations::only_create_leaves_an_existing_one_alone,
+            conversations::the_index_of_users_agrees_with_the_members,
+            conversations::numbers_are_never_used_twice,
+            conversations::digit_ids_are_their_own_number,
+            conversations::a_deleted_one_is_gone_and_may_come_back,
+            cursors::cursors_only_move_forward_with_a_dense_version,
+            cursors::concurrent_receipts_agree,
+            limits::windows_slide_exactly,
+            limits::limits_hold_over_nodes_and_entries_can_be_given_back,
+            limits::shared_values_have_a_lifetime,
+            log::appends_are_dense_and_ordered,
+            log::concurrent_resends_get_one_id,
+            log::client_ids_are_scoped_and_leave_the_window,
+            log::strangers_append_nothing,
+            log::publications_come_in_order_on_every_node,
+            log::subscribe_then_read_misses_nothing,
+            log::reactions_are_idempotent,
+            log::feeds_and_channels_are_logs,
+            ranges::ranges_read_both_ways_and_by_time,
+            ranges::trimmed_logs_say_where_they_begin,
+            ranges::messages_are_found_by_both_ids,
+            presence::leases_combine_and_each_change_is_told_once,
+            presence::an_unrefreshed_lease_ends_once,
+            presence::a_pause_of_the_sweepers_ends_no_lease,
+            presence::limits_count_per_mount_and_spare_the_known,
+            presence::refresh_names_what_had_ended,
+            sequences::assignment_is_idempotent_and_grows,
+            sequences::concurrent_assignments_agree,
+            typing::starts_and_stops_alternate,
+            typing::silence_stops_typing_once,
+            typing::strangers_do_not_type
+        }
+    };
+    (@each $rig:expr; $($area:ident :: $name:ident),*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let rig = $rig.await;
+                $crate::contract::$area::$name(&rig).await;
+            }
+        )*
+    };
+}
+
+pub(crate) fn user(id: &str) -> UserId {
+    UserId::parse(id).unwrap()
+}
+
+pub(crate) fn conv(id: &str) -> ConversationId {
+    ConversationId::parse(id).unwrap()
+}
+
+pub(crate) fn topic(id: &str) -> Topic {
+    Topic::Conversation(conv(id))
+}
+
+pub(crate) fn message(author: &str, client_id: &str, body: &str) -> Message {
+    Message {
+        author: Author::bare(user(author)),
+        client_id: (!client_id.is_empty()).then(|| client_id.into()),
+        body: body.into(),
+        metadata: None,
+        extra: None,
+    }
+}
+
+pub(crate) fn change(id: &str, members: MemberSet) -> Change {
+    Change {
+        id: conv(id),
+        create: true,
+        only_create: false,
+        kind: ConversationKind::Group,
+        title: None,
+        members,
+        number: None,
+        by: None,
+    }
+}
+
+pub(crate) fn exactly(members: &[&str]) -> MemberSet {
+    MemberSet::Exactly(members.iter().map(|id| user(id)).collect())
+}
+
+pub(crate) async fn create(node: &Backplane, id: &str, members: &[&str]) -> Conversation {
+    let changed = node.conversations.change(change(id, exactly(members))).await.unwrap().unwrap();
+    assert!(changed.created);
+    changed.conversation
+}
+
+pub(crate) async fn say(node: &Backplane, to: &str, author: &str, body: &str) -> Stored {
+    match node.log.append(&conv(to), message(author, "", body)).await.unwrap() {
+        Appended::New(stored) => stored,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The next delivery; a test that waits in vain fails.
+pub(crate) async fn next(inbox: &mut Inbox) -> Delivery {
+    tokio::time::timeout(Duration::from_secs(10), inbox.recv()).await.expect("a delivery in time").unwrap()
+}
+
+/// The next publication.
+pub(crate) async fn heard(inbox: &mut Inbox) -> Publication {
+    match next(inbox).await {
+        Delivery::Published(_, publication) => publication,
+        Delivery::Lost => panic!("lost"),
+    }
+}
+
+/// Checks that nothing is on the way: a signal sent now is the next thing heard.
+pub(crate) async fn silent(node: &Backplane, inbox: &mut Inbox) {
+    node.bus.subscribe(&[Topic::Nodes]).await.unwrap();
+    node.bus.signal(&Topic::Nodes, crate::Signal::Maintenance).await.unwrap();
+    assert_eq!(
+        next(inbox).await,
+        Delivery::Published(Topic::Nodes, Publication::Signal(crate::Signal::Maintenance))
+    );
+}
+
+/// Lets time pass in steps of a second with a sweep after each, as a running node does. Returns the ends seen.
+pub(crate) async fn sweep_through(rig: &dyn Rig, node: &Backplane, seconds: u64) -> crate::Swept {
+    let mut all = crate::Swept::default();
+    for _ in 0..seconds {
+        rig.advance(Duration::from_secs(1)).await;
+        let swept = node.presence.sweep().await.unwrap();
+        all.leases += swept.leases;
+        all.typists += swept.typists;
+    }
+    all
+}

@@ -1,0 +1,77 @@
+//! Rate windows and shared values.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::{Rig, user};
+use crate::Rule;
+
+fn rule(limit: u32) -> Rule {
+    Rule { name: "send".into(), limit, window: Duration::from_secs(2) }
+}
+
+pub async fn windows_slide_exactly(rig: &dyn Rig) {
+    let node = &rig.nodes(1).await[0];
+    let rule = rule(3);
+    let take = async || node.limits.take(&user("u"), &rule).await.unwrap();
+    let begin = rig.now().await;
+    for remaining in [2, 1, 0] {
+        let verdict = take().await;
+        assert_eq!((verdict.allowed, verdict.remaining), (true, remaining));
+        rig.advance(Duration::from_millis(500)).await;
+    }
+    // t = 1.5 s: all three are in the window, the oldest leaves at 2 s.
+    let refused = take().await;
+    assert!(!refused.allowed && refused.reset >= begin + rule.window);
+    assert!(refused.reset < begin + rule.window + Duration::from_millis(400));
+    rig.advance(Duration::from_millis(600)).await;
+    // t = 2.1 s: one left; the refused attempt counted for nothing.
+    assert!(take().await.allowed);
+    assert!(!take().await.allowed);
+    assert!(node.limits.take(&user("v"), &rule).await.unwrap().allowed, "per user");
+    let other = Rule { name: "type".into(), ..rule.clone() };
+    assert!(node.limits.take(&user("u"), &other).await.unwrap().allowed, "per rule");
+}
+
+pub async fn limits_hold_over_nodes_and_entries_can_be_given_back(rig: &dyn Rig) {
+    let nodes = rig.nodes(3).await;
+    let rule = Rule { window: Duration::from_secs(600), ..rule(20) };
+    let mut tasks = JoinSet::new();
+    for n in 0..100 {
+        let (node, rule) = (nodes[n % 3].clone(), rule.clone());
+        tasks.spawn(async move { node.limits.take(&user("u"), &rule).await.unwrap() });
+    }
+    let verdicts = tasks.join_all().await;
+    let allowed: Vec<_> = verdicts.iter().filter(|verdict| verdict.allowed).collect();
+    assert_eq!(allowed.len(), 20);
+    nodes[0].limits.give_back(&user("u"), &rule, allowed[7].stamp).await.unwrap();
+    // Giving back twice, or what never was, changes nothing.
+    nodes[1].limits.give_back(&user("u"), &rule, allowed[7].stamp).await.unwrap();
+    assert!(nodes[1].limits.take(&user("u"), &rule).await.unwrap().allowed);
+    assert!(!nodes[2].limits.take(&user("u"), &rule).await.unwrap().allowed);
+}
+
+pub async fn shared_values_have_a_lifetime(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let (a, b) = (&nodes[0].shared, &nodes[1].shared);
+    assert_eq!(a.load("k").await.unwrap(), None);
+    a.save("k", b"one".to_vec(), Some(Duration::from_secs(2))).await.unwrap();
+    b.save("stays", vec![0, 255], None).await.unwrap();
+    assert_eq!(b.load("k").await.unwrap().as_deref(), Some(&b"one"[..]));
+    rig.advance(Duration::from_secs(1)).await;
+    b.save("k", b"two".to_vec(), Some(Duration::from_secs(2))).await.unwrap();
+    rig.advance(Duration::from_millis(1500)).await;
+    assert_eq!(
+        a.load("k").await.unwrap().as_deref(),
+        Some(&b"two"[..]),
+        "the last save wins, with its lifetime"
+    );
+    rig.advance(Duration::from_secs(1)).await;
+    assert_eq!(a.load("k").await.unwrap(), None);
+    a.save("other", vec![1], Some(Duration::from_secs(1))).await.unwrap();
+    assert_eq!(a.load("stays").await.unwrap(), Some(vec![0, 255]));
+    b.remove("stays").await.unwrap();
+    b.remove("stays").await.unwrap();
+    assert_eq!(a.load("stays").await.unwrap(), None);
+}

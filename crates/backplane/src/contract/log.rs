@@ -1,0 +1,194 @@
+//! Appending: order, dedupe, membership, publication, reactions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_model::{Author, LogKey, MessageId, RawJson, Record, SELF_NUMBER_LIMIT, Topic};
+use tokio::task::JoinSet;
+
+use super::{Rig, conv, create, heard, message, say, silent, topic, user};
+use crate::{Appended, Publication, Range, Reacted};
+
+const ALL: Range = Range::After { seq: 0, limit: 1000 };
+
+pub async fn appends_are_dense_and_ordered(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    create(&nodes[0], "c", &["a", "b"]).await;
+    let mut tasks = JoinSet::new();
+    for writer in 0..8 {
+        let node = nodes[writer % 2].clone();
+        tasks.spawn(async move {
+            let mut seqs = Vec::new();
+            for n in 0..10 {
+                seqs.push(say(&node, "c", "a", &format!("{writer} {n}")).await.seq);
+            }
+            seqs
+        });
+    }
+    for seqs in tasks.join_all().await {
+        assert!(seqs.is_sorted(), "one caller's appends keep their order: {seqs:?}");
+    }
+    let page = nodes[1].log.range(&LogKey::Conversation(conv("c")), ALL).await.unwrap();
+    assert_eq!(page.head, 81, "one record of the creation, and 80 messages");
+    let seqs: Vec<u64> = page.entries.iter().map(|entry| entry.seq).collect();
+    assert_eq!(seqs, (1..=81).collect::<Vec<_>>());
+    assert!(page.entries.windows(2).all(|two| two[0].at <= two[1].at && two[1].prev_at == two[0].at));
+    assert!(page.entries.windows(2).all(|two| two[0].id < two[1].id));
+}
+
+pub async fn concurrent_resends_get_one_id(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    create(&nodes[0], "c", &["a", "b"]).await;
+    let mut inbox = nodes[1].bus.inbox().unwrap();
+    nodes[1].bus.subscribe(&[topic("c")]).await.unwrap();
+    let mut tasks = JoinSet::new();
+    for n in 0..32 {
+        let node = nodes[n % 2].clone();
+        tasks.spawn(async move { node.log.append(&conv("c"), message("a", "m1", "hi")).await.unwrap() });
+    }
+    let (mut fresh, mut places) = (0, Vec::new());
+    for appended in tasks.join_all().await {
+        match appended {
+            Appended::New(stored) => {
+                fresh += 1;
+                places.push(stored);
+            }
+            Appended::Duplicate(stored) => places.push(stored),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((fresh, places.len()), (1, 32));
+    assert!(places.iter().all(|place| *place == places[0]), "{places:?}");
+    assert!(matches!(heard(&mut inbox).await, Publication::Entry(entry) if entry.seq == 2));
+    silent(&nodes[1], &mut inbox).await;
+}
+
+pub async fn client_ids_are_scoped_and_leave_the_window(rig: &dyn Rig) {
+    let node = &rig.nodes(1).await[0];
+    create(node, "c", &["a", "b"]).await;
+    create(node, "d", &["a", "b"]).await;
+    let mut ids = Vec::new();
+    for (place, author) in [("c", "a"), ("c", "b"), ("d", "a")] {
+        match node.log.append(&conv(place), message(author, "same", "x")).await.unwrap() {
+            Appended::New(stored) => ids.push(stored.id),
+            other => panic!("{place} {author}: {other:?}"),
+        }
+    }
+    assert!(ids[0] != ids[1] && ids[0] != ids[2]);
+    // Without a client id nothing is a duplicate.
+    assert_ne!(say(node, "c", "a", "y").await.id, say(node, "c", "a", "y").await.id);
+}
+
+pub async fn strangers_append_nothing(rig: &dyn Rig) {
+    let node = &rig.nodes(1).await[0];
+    create(node, "c", &["a"]).await;
+    node.log.append(&conv("c"), message("a", "m", "x")).await.unwrap();
+    for client_id in ["", "m"] {
+        let refused = node.log.append(&conv("c"), message("eve", client_id, "x")).await.unwrap();
+        assert_eq!(refused, Appended::NotMember);
+    }
+    let nowhere = node.log.append(&conv("none"), message("a", "", "x")).await.unwrap();
+    assert_eq!(nowhere, Appended::NoConversation);
+    let page = node.log.range(&LogKey::Conversation(conv("c")), ALL).await.unwrap();
+    assert_eq!(page.head, 2);
+    assert_eq!(node.conversations.heads(&[conv("none")]).await.unwrap(), vec![None]);
+}
+
+pub async fn publications_come_in_order_on_every_node(rig: &dyn Rig) {
+    let nodes = rig.nodes(3).await;
+    create(&nodes[0], "c", &["a", "b"]).await;
+    let mut inboxes = Vec::new();
+    for node in &nodes[1..] {
+        node.bus.subscribe(&[topic("c")]).await.unwrap();
+        inboxes.push(node.bus.inbox().unwrap());
+    }
+    let mut tasks = JoinSet::new();
+    for writer in 0..8 {
+        let node = nodes[writer % 3].clone();
+        tasks.spawn(async move {
+            for _ in 0..12 {
+                say(&node, "c", "b", "x").await;
+            }
+        });
+    }
+    tasks.join_all().await;
+    let page = nodes[0].log.range(&LogKey::Conversation(conv("c")), ALL).await.unwrap();
+    for inbox in &mut inboxes {
+        for entry in &page.entries[1..] {
+            assert_eq!(heard(inbox).await, Publication::Entry(entry.clone()));
+        }
+    }
+}
+
+pub async fn subscribe_then_read_misses_nothing(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    create(&nodes[0], "c", &["a"]).await;
+    let mut inbox = nodes[1].bus.inbox().unwrap();
+    let writer = nodes[0].clone();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        for _ in 0..100 {
+            say(&writer, "c", "a", "x").await;
+        }
+    });
+    tokio::task::yield_now().await;
+    nodes[1].bus.subscribe(&[topic("c")]).await.unwrap();
+    let page = nodes[1].log.range(&LogKey::Conversation(conv("c")), ALL).await.unwrap();
+    let mut position = page.head;
+    while position < 101 {
+        let Publication::Entry(entry) = heard(&mut inbox).await else { panic!("only entries are published") };
+        if entry.seq > position {
+            assert_eq!(entry.seq, position + 1, "a gap between what was read and what was heard");
+            position = entry.seq;
+        }
+    }
+    tasks.join_all().await;
+}
+
+pub async fn reactions_are_idempotent(rig: &dyn Rig) {
+    let node = &rig.nodes(1).await[0];
+    create(node, "c", &["a", "b"]).await;
+    let target = say(node, "c", "a", "x").await.seq;
+    let react = async |who: &str, target: u64, added: bool| {
+        node.log.react(&conv("c"), Author::bare(user(who)), target, Arc::from("👍"), added).await.unwrap()
+    };
+    assert_eq!(react("b", target, false).await, Reacted::Same);
+    let Reacted::New(first) = react("b", target, true).await else { panic!("a first reaction is new") };
+    assert_eq!(first.seq, target + 1);
+    assert_eq!(react("b", target, true).await, Reacted::Same);
+    assert!(matches!(react("a", target, true).await, Reacted::New(_)));
+    assert!(matches!(react("b", target, false).await, Reacted::New(_)));
+    assert_eq!(react("b", target, false).await, Reacted::Same);
+    assert_eq!(react("eve", target, true).await, Reacted::NotMember);
+    for missing in [0, 1, first.seq, 99] {
+        assert_eq!(react("a", missing, true).await, Reacted::NoMessage, "{missing}");
+    }
+    let head = node.conversations.heads(&[conv("c")]).await.unwrap()[0].unwrap();
+    assert_eq!(head.seq, target + 3);
+}
+
+pub async fn feeds_and_channels_are_logs(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let mut inbox = nodes[1].bus.inbox().unwrap();
+    let (feed, channel) = (LogKey::User(user("u")), LogKey::App("feed:x".into()));
+    nodes[1].bus.subscribe(&[Topic::User(user("u")), Topic::App("feed:x".into())]).await.unwrap();
+    let record = Record::App { kind: "notification".into(), payload: RawJson::trusted("{\"n\":1}") };
+    let mut ids: Vec<MessageId> = Vec::new();
+    for key in [&feed, &channel] {
+        for seq in 1..=3 {
+            let posted = nodes[0].log.post(key, record.clone()).await.unwrap();
+            assert_eq!(posted.seq, seq);
+            assert!(posted.id.number() >= SELF_NUMBER_LIMIT);
+            let Publication::Entry(entry) = heard(&mut inbox).await else { panic!("an entry") };
+            assert_eq!((entry.seq, entry.id, &entry.record), (seq, posted.id, &record));
+            ids.push(posted.id);
+        }
+        let page = nodes[1].log.range(key, ALL).await.unwrap();
+        assert_eq!((page.entries.len(), page.first, page.head, page.more), (3, 1, 3, false));
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 6);
+    rig.advance(Duration::from_millis(1)).await;
+    assert!(nodes[0].log.post(&LogKey::Conversation(conv("c")), record).await.is_err());
+}

@@ -1,0 +1,152 @@
+//! Presence leases.
+
+use std::time::Duration;
+
+use parlance_model::{ConnectionId, NodeId, Status, Topic};
+
+use super::{Rig, heard, silent, sweep_through, user};
+use crate::{Backplane, Inbox, PresenceCause, PresenceChanged, Publication, Touch, Touched};
+
+const LEASE: Duration = Duration::from_secs(5);
+
+fn connection(number: u64) -> ConnectionId {
+    ConnectionId { node: NodeId::parse("n1").unwrap(), number }
+}
+
+async fn lease(rig: &dyn Rig, id: &str, number: u64, status: Option<Status>) -> Touch {
+    let deadline = rig.now().await + LEASE;
+    Touch { user: user(id), connection: connection(number), mount: "m".into(), status, deadline, max: 0 }
+}
+
+async fn told(inbox: &mut Inbox) -> PresenceChanged {
+    match heard(inbox).await {
+        Publication::Presence(changed) => changed,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn status(node: &Backplane, id: &str) -> (Status, usize) {
+    let presence = node.presence.status(&[user(id)]).await.unwrap();
+    (presence[0].status, presence[0].devices)
+}
+
+pub async fn leases_combine_and_each_change_is_told_once(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let mut one = nodes[1].bus.inbox().unwrap();
+    let mut all = nodes[0].bus.inbox().unwrap();
+    nodes[1].bus.subscribe(&[Topic::Presence(user("u"))]).await.unwrap();
+    nodes[0].bus.subscribe(&[Topic::PresenceAll]).await.unwrap();
+    assert_eq!(nodes[0].presence.status(&[user("u")]).await.unwrap()[0].last_seen, None);
+    let steps = [
+        (0, 1, None, Some(Status::Online)),
+        (1, 2, Some(Status::Away), None),
+        (1, 2, Some(Status::Busy), Some(Status::Busy)),
+        (0, 1, None, None),
+        (1, 2, Some(Status::Offline), Some(Status::Online)),
+    ];
+    let mut before = Status::Offline;
+    for (node, number, said, change) in steps {
+        let touch = lease(rig, "u", number, said).await;
+        assert_eq!(nodes[node].presence.touch(touch).await.unwrap(), Touched::Ok);
+        if let Some(now) = change {
+            for inbox in [&mut one, &mut all] {
+                let told = told(inbox).await;
+                assert_eq!((told.before, told.status, told.cause), (before, now, PresenceCause::Said));
+            }
+            before = now;
+        }
+    }
+    assert_eq!(status(&nodes[1], "u").await, (Status::Online, 2));
+    nodes[1].presence.close(&user("u"), &connection(1)).await.unwrap();
+    let gone = told(&mut one).await;
+    assert_eq!((gone.status, gone.cause), (Status::Offline, PresenceCause::Closed));
+    nodes[1].presence.close(&user("u"), &connection(2)).await.unwrap();
+    nodes[1].presence.close(&user("u"), &connection(2)).await.unwrap();
+    silent(&nodes[1], &mut one).await;
+    let after = nodes[0].presence.status(&[user("u"), user("nobody")]).await.unwrap();
+    assert_eq!((after[0].status, after[0].devices, after[1].last_seen), (Status::Offline, 0, None));
+    assert!(after[0].last_seen.is_some());
+}
+
+pub async fn an_unrefreshed_lease_ends_once(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let mut inbox = nodes[0].bus.inbox().unwrap();
+    nodes[0].bus.subscribe(&[Topic::Presence(user("u"))]).await.unwrap();
+    nodes[0].presence.sweep().await.unwrap();
+    for number in [1, 2] {
+        nodes[0].presence.touch(lease(rig, "u", number, None).await).await.unwrap();
+    }
+    assert_eq!(told(&mut inbox).await.status, Status::Online);
+    assert_eq!(sweep_through(rig, &nodes[1], 3).await.leases, 0);
+    assert_eq!(
+        nodes[1].presence.refresh(&[lease(rig, "u", 2, None).await]).await.unwrap(),
+        Vec::<usize>::new()
+    );
+    assert_eq!(sweep_through(rig, &nodes[1], 3).await.leases, 1);
+    assert_eq!(status(&nodes[1], "u").await, (Status::Online, 1));
+    let mut ended = 0;
+    for _ in 0..4 {
+        rig.advance(Duration::from_secs(1)).await;
+        // Every node sweeps; one wins.
+        for node in &nodes {
+            ended += node.presence.sweep().await.unwrap().leases;
+        }
+    }
+    assert_eq!(ended, 1);
+    let gone = told(&mut inbox).await;
+    assert_eq!((gone.status, gone.cause), (Status::Offline, PresenceCause::Expired));
+    assert!(gone.last_seen < gone.at, "heard of last at the refresh");
+    silent(&nodes[0], &mut inbox).await;
+    assert_eq!(status(&nodes[0], "u").await, (Status::Offline, 0));
+}
+
+pub async fn a_pause_of_the_sweepers_ends_no_lease(rig: &dyn Rig) {
+    let node = &rig.nodes(1).await[0];
+    node.presence.sweep().await.unwrap();
+    for id in ["u", "v"] {
+        node.presence.touch(lease(rig, id, 1, None).await).await.unwrap();
+    }
+    rig.advance(LEASE + Duration::from_secs(1)).await;
+    assert_eq!(sweep_through(rig, node, 5).await.leases, 0);
+    assert_eq!(node.presence.refresh(&[lease(rig, "u", 1, None).await]).await.unwrap(), Vec::<usize>::new());
+    assert_eq!(status(node, "v").await.0, Status::Online);
+    for _ in 0..4 {
+        sweep_through(rig, node, 3).await;
+        node.presence.refresh(&[lease(rig, "u", 1, None).await]).await.unwrap();
+    }
+    assert_eq!(status(node, "u").await.0, Status::Online);
+    assert_eq!(status(node, "v").await.0, Status::Offline);
+}
+
+pub async fn limits_count_per_mount_and_spare_the_known(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let limited = |touch: Touch| Touch { max: 2, ..touch };
+    for number in [1, 2] {
+        let touch = limited(lease(rig, "u", number, None).await);
+        assert_eq!(nodes[0].presence.touch(touch).await.unwrap(), Touched::Ok);
+    }
+    let third = limited(lease(rig, "u", 3, None).await);
+    assert_eq!(nodes[1].presence.touch(third.clone()).await.unwrap(), Touched::TooMany);
+    let known = limited(lease(rig, "u", 2, None).await);
+    assert_eq!(nodes[1].presence.touch(known).await.unwrap(), Touched::Ok);
+    let elsewhere = Touch { mount: "other".into(), ..third.clone() };
+    assert_eq!(nodes[1].presence.touch(elsewhere).await.unwrap(), Touched::Ok);
+    let fourth = Touch { connection: connection(4), ..third };
+    assert_eq!(nodes[1].presence.touch(fourth.clone()).await.unwrap(), Touched::TooMany);
+    nodes[0].presence.close(&user("u"), &connection(1)).await.unwrap();
+    assert_eq!(nodes[1].presence.touch(fourth).await.unwrap(), Touched::Ok);
+    assert_eq!(status(&nodes[0], "u").await, (Status::Online, 3));
+}
+
+pub async fn refresh_names_what_had_ended(rig: &dyn Rig) {
+    let node = &rig.nodes(1).await[0];
+    node.presence.touch(lease(rig, "u", 1, None).await).await.unwrap();
+    let touches = [
+        lease(rig, "u", 7, None).await,
+        lease(rig, "u", 1, Some(Status::Busy)).await,
+        lease(rig, "v", 1, None).await,
+    ];
+    assert_eq!(node.presence.refresh(&touches).await.unwrap(), vec![0, 2]);
+    assert_eq!(status(node, "u").await, (Status::Busy, 1));
+    assert_eq!(status(node, "v").await, (Status::Offline, 0), "a refresh makes no lease");
+}
