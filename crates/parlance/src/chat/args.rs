@@ -46,9 +46,6 @@ fn dialect(text: &str) -> Result<Dialect, String> {
     Dialect::parse(text).ok_or_else(|| format!("unknown dialect `{text}`: sechat or socialhub"))
 }
 
-/// The secret `parlance dev` signs with when none is set: public, and good for nothing else.
-pub const DEV_SECRET: &str = "parlance-development-secret-not-for-production";
-
 impl Args {
     /// The options of the connection.
     ///
@@ -59,7 +56,7 @@ impl Args {
         let token = match &self.token {
             Some(token) => token.clone(),
             None => {
-                let secret = self.jwt_secret.as_deref().unwrap_or(DEV_SECRET);
+                let secret = self.jwt_secret.as_deref().unwrap_or(crate::dev::DEV_SECRET);
                 auth::sign_dev_token(secret, &user, Some(&self.user), TOKEN_TTL, Clock::system().now())
                     .map_err(anyhow::Error::msg)?
             }

@@ -1,16 +1,21 @@
-//! `parlance chat`: a terminal client, full screen on a terminal and line by line in a pipe.
+//! `parlance chat`: a terminal client, line by line.
 //!
-//! Owns: choosing between the two. Must not know: dialects (that is `parlance-client`).
+//! Owns: starting the client and its end. Must not know: dialects (that is `parlance-client`).
 
 mod args;
+mod lines;
+mod plain;
 
 pub use args::Args;
+use parlance_client::Client;
 
 /// Runs the client until the user leaves.
 ///
 /// # Errors
-/// When the gateway refuses the user.
+/// When the gateway refuses the user, or messages could not be delivered to it.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let _ = args.options()?;
-    Ok(())
+    let (client, updates) = Client::connect(args.options()?);
+    let result = plain::run(&args, &client, updates).await;
+    client.close().await;
+    result
 }

@@ -1,0 +1,90 @@
+//! One line in, one message out; one update in, one line out.
+//!
+//! Owns: standard input and output. Must not know: what lines look like (that is `lines`).
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use parlance_client::{Client, Update};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::Args;
+use super::lines::Lines;
+
+/// How long the end of input waits for acknowledgements.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub async fn run(args: &Args, client: &Client, mut updates: mpsc::Receiver<Update>) -> anyhow::Result<()> {
+    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    let mut lines = Lines::default();
+    let to: Vec<&str> = args.to.iter().map(String::as_str).collect();
+    let mut ended: Option<Instant> = None;
+    loop {
+        let done_at = ended.map(|at| at + Duration::from_secs(args.linger));
+        if done_at.is_some_and(|at| lines.all_settled() && Instant::now() >= at) {
+            break;
+        }
+        // Settled: wait for the linger to end; unsettled: for patience to.
+        let wake = ended.map(|at| if lines.all_settled() { done_at.unwrap_or(at) } else { at + PATIENCE });
+        tokio::select! {
+            line = input.next_line(), if ended.is_none() => match line.context("cannot read the input")? {
+                Some(line) if line == "/quit" => ended = Some(Instant::now()),
+                Some(line) if line.trim().is_empty() => {}
+                Some(line) => {
+                    // A piped file is faster than any server: wait for room, listening on.
+                    let id = send(client, args, &to, &line, (&mut updates, &mut lines)).await?;
+                    lines.sent(id, line);
+                }
+                None => ended = Some(Instant::now()),
+            },
+            update = updates.recv() => show(client, &mut lines, update).await?,
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                if !lines.all_settled() {
+                    bail!("{} messages were not acknowledged", lines.unsettled());
+                }
+            }
+        }
+    }
+    match lines.failed() {
+        0 => Ok(()),
+        failed => bail!("{failed} messages were refused"),
+    }
+}
+
+async fn send(
+    client: &Client,
+    args: &Args,
+    to: &[&str],
+    line: &str,
+    (updates, lines): (&mut mpsc::Receiver<Update>, &mut Lines),
+) -> anyhow::Result<String> {
+    let sending = client.send_when_free(&args.conversation, line, to);
+    tokio::pin!(sending);
+    loop {
+        tokio::select! {
+            biased;
+            id = &mut sending => return Ok(id?),
+            update = updates.recv() => show(client, lines, update).await?,
+        }
+    }
+}
+
+async fn show(client: &Client, lines: &mut Lines, update: Option<Update>) -> anyhow::Result<()> {
+    match &update {
+        None => bail!("the client has stopped"),
+        Some(Update::Refused { status, reason }) => bail!("refused by the gateway ({status}): {reason}"),
+        Some(Update::Message(message)) if message.local_id.is_none() => {
+            // Printed is seen.
+            let _ = client.mark_read(message);
+        }
+        Some(_) => {}
+    }
+    if let Some(line) = update.as_ref().and_then(|update| lines.line(update)) {
+        let mut out = tokio::io::stdout();
+        out.write_all(format!("{line}\n").as_bytes()).await.context("cannot write")?;
+        out.flush().await.context("cannot write")?;
+    }
+    Ok(())
+}
