@@ -126,7 +126,8 @@ async fn say_why(stream: &Arc<TcpStream>, error: &hyper::Error, served: bool) {
     let _ = finish(stream);
     // Closing with unread input resets the connection, and the answer may be lost with it.
     let mut rest = Io(stream.clone()).take(LINGER_BYTES);
-    let drained = tokio::io::copy(&mut rest, &mut tokio::io::sink());
+    let mut nowhere = tokio::io::sink();
+    let drained = tokio::io::copy(&mut rest, &mut nowhere);
     let _ = tokio::time::timeout(LINGER, drained).await;
 }
 

@@ -19,6 +19,15 @@ pub struct Public {
     mounts: Arc<[Arc<Mount>]>,
 }
 
+impl Public {
+    /// The mount at a path. One of this host goes before one of every host, whatever their order.
+    fn mount(&self, host: &str, path: &str) -> Option<Arc<Mount>> {
+        let here = || self.mounts.iter().filter(|m| m.path == path);
+        let own = |m: &&Arc<Mount>| m.host.as_deref().is_some_and(|h| h.eq_ignore_ascii_case(host));
+        here().find(own).or_else(|| here().find(|m| m.host.is_none())).cloned()
+    }
+}
+
 /// The public listener. Mounts are matched by hand: they depend on the host too, and a path from the
 /// configuration must not be able to break the router.
 pub fn public(node: &Arc<Node>) -> Router {
@@ -43,13 +52,7 @@ pub fn internal(node: &Arc<Node>) -> Router {
 }
 
 async fn mounted(State(public): State<Public>, request: Request) -> Response {
-    let host = host(&request);
-    let here = |m: &&Arc<Mount>| m.path == request.uri().path();
-    // A mount of this host goes before one of every host, whatever their order.
-    let own = |m: &&Arc<Mount>| m.host.as_deref().is_some_and(|h| h.eq_ignore_ascii_case(&host));
-    let found = (public.mounts.iter().filter(here).find(own))
-        .or_else(|| public.mounts.iter().filter(here).find(|m| m.host.is_none()));
-    match found.cloned() {
+    match public.mount(&host(&request), request.uri().path()) {
         Some(mount) => upgrade::handle(&public.node, mount, request).await,
         None => nothing_here().await,
     }

@@ -8,7 +8,7 @@ use parlance_wire::Dialect;
 
 use super::link::Link;
 use super::replay::{Start, join};
-use super::restore;
+use super::{restore, told};
 use crate::config::PresenceScope;
 use crate::node::Node;
 
@@ -43,12 +43,13 @@ async fn attach_sechat(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> 
             join_contacts(node, link, &membership.conversation).await?;
         }
     }
-    join(node, link, memberships.into_iter().map(backlog).collect()).await
+    join(node, link, memberships.iter().map(backlog).collect()).await?;
+    told::catch_up(node, link, &memberships).await
 }
 
-fn backlog(membership: Membership) -> (Topic, Start) {
+fn backlog(membership: &Membership) -> (Topic, Start) {
     let seq = membership.marks.delivered.max(membership.joined_seq);
-    (Topic::Conversation(membership.conversation), Start::After { seq, queued: true })
+    (Topic::Conversation(membership.conversation.clone()), Start::After { seq, queued: true })
 }
 
 /// The user became a member of a conversation while connected.

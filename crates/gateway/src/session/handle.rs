@@ -15,7 +15,7 @@ use super::link::Link;
 use super::run::Session;
 use super::timers::{Due, View};
 use super::work::{self, Done, Work};
-use super::{admission, restore};
+use super::{admission, restore, told};
 
 /// Pieces taken from the outbox at once.
 const TAKE: usize = 256;
@@ -292,10 +292,12 @@ impl Session {
     pub(super) async fn finish(&mut self) {
         self.doing = None;
         if let Some(link) = self.link.take() {
-            if link.dialect == Dialect::Socialhub
-                && let Err(fault) = restore::save(&self.node, &link).await
-            {
-                tracing::warn!(%fault, "keeping subscriptions");
+            let kept = match link.dialect {
+                Dialect::Socialhub => restore::save(&self.node, &link).await,
+                Dialect::Sechat => told::remember(&self.node, &link).await,
+            };
+            if let Err(fault) = kept {
+                tracing::warn!(%fault, "keeping a connection's state");
             }
             admission::close(&self.node, &link).await;
         }

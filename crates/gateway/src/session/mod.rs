@@ -11,6 +11,7 @@ mod replay;
 mod restore;
 mod run;
 mod timers;
+mod told;
 mod work;
 mod writer;
 

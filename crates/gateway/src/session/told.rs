@@ -1,0 +1,104 @@
+//! Receipts that came while their author was away (sechat): on the author's return the newest messages'
+//! states are told again, once per conversation whose cursors moved meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_backplane::{Fault, Membership, Range};
+use parlance_model::{
+    ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic,
+};
+
+use super::link::Link;
+use crate::events;
+use crate::node::Node;
+
+/// Entries looked back over, per conversation.
+const LOOK_BACK: usize = 64;
+/// Conversations whose state is remembered per user.
+const MAX_CONVERSATIONS: usize = 1000;
+/// As long as history itself by default: older receipts are of no use.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Conversation → the cursor version its author was told.
+type Told = BTreeMap<String, u64>;
+
+fn key(link: &Link) -> String {
+    format!("told:{}:{}", link.mount.name, link.listener.user)
+}
+
+/// The connection ends: everything up to here was told to it.
+pub(super) async fn remember(node: &Node, link: &Link) -> Result<(), Fault> {
+    let ids: Vec<ConversationId> = link
+        .topics()
+        .into_iter()
+        .filter_map(|t| if let Topic::Conversation(id) = t { Some(id) } else { None })
+        .take(MAX_CONVERSATIONS)
+        .collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let heads = node.backplane.conversations.heads(&ids).await?;
+    let told: Told = ids
+        .iter()
+        .zip(heads)
+        .filter_map(|(id, head)| Some((id.to_string(), head?.cursor_version)))
+        .collect();
+    let bytes = serde_json::to_vec(&told).map_err(|e| Fault::Corrupt(e.to_string()))?;
+    node.backplane.shared.save(&key(link), bytes, Some(KEPT)).await
+}
+
+/// Tells what moved since the user's last connection ended.
+pub(super) async fn catch_up(node: &Arc<Node>, link: &Link, memberships: &[Membership]) -> Result<(), Fault> {
+    if memberships.iter().all(|m| m.head.cursor_version == 0) {
+        return Ok(());
+    }
+    let stored = node.backplane.shared.load(&key(link)).await?;
+    let told: Told = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    for membership in memberships {
+        let id = &membership.conversation;
+        if told.get(id.as_str()).copied().unwrap_or(0) < membership.head.cursor_version {
+            tell(node, link, id).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn tell(node: &Node, link: &Link, id: &ConversationId) -> Result<(), Fault> {
+    let (_, cursors) = node.backplane.cursors.cursors(id).await?;
+    let key = LogKey::Conversation(id.clone());
+    let range = Range::Before { seq: u64::MAX, limit: LOOK_BACK };
+    let page = node.backplane.log.range(&key, range).await?;
+    for event in receipts(link, id, &page.entries, &cursors) {
+        if let Some(piece) = parlance_wire::encode(link.listener.accent(), &Event::Receipt(event)) {
+            link.listener.outbox.half_empty().await;
+            link.listener.push(&piece);
+        }
+    }
+    Ok(())
+}
+
+/// The states of the user's own messages with each other member, in the order they come about.
+fn receipts(link: &Link, id: &ConversationId, entries: &[Entry], cursors: &[Cursor]) -> Vec<MessageReceipt> {
+    let user = &link.listener.user;
+    let mut all = Vec::new();
+    for entry in entries {
+        let Some(message) = events::message_ref(entry).filter(|m| m.author == *user) else { continue };
+        for cursor in cursors.iter().filter(|c| c.user != *user) {
+            let states = [(ReceiptKind::Delivered, cursor.delivered), (ReceiptKind::Read, cursor.read)];
+            for (kind, up_to) in states {
+                if entry.seq <= up_to {
+                    all.push(MessageReceipt {
+                        conversation: id.clone(),
+                        message: message.clone(),
+                        kind,
+                        by: cursor.user.clone(),
+                        at: if kind == ReceiptKind::Read { cursor.read_at } else { entry.at },
+                    });
+                }
+            }
+        }
+    }
+    all
+}
