@@ -95,6 +95,7 @@ pub struct Page {
 /// backwards within a log; publications of a log reach each subscribed inbox in sequence order (or the
 /// inbox says [`crate::Delivery::Lost`]); once the future resolves the entry survives what the ack
 /// level says. Appends submitted by one caller one after the other keep their order.
+#[allow(clippy::too_many_arguments, reason = "a reaction has five parts, and `self` is counted too")]
 #[async_trait]
 pub trait Log: Send + Sync {
     /// Appends a message of a member; with a client id, once per (sender, conversation, client id)

@@ -18,6 +18,7 @@ use super::writer::Step;
 use crate::record::decode;
 use crate::{Appended, Fault, Find, Log, Page, Posted, Range, Reacted, Stored};
 
+#[allow(clippy::too_many_arguments, reason = "a reaction has five parts, and `self` is counted too")]
 #[async_trait]
 impl Log for Node {
     async fn append(&self, conversation: &ConversationId, message: Message) -> Result<Appended, Fault> {

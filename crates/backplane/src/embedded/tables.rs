@@ -199,9 +199,9 @@ pub fn user(text: &str) -> Result<UserId, Fault> {
 }
 
 /// Reads a JSON row.
-pub fn row<'a, T: serde::de::DeserializeOwned>(
+pub fn row<T: serde::de::DeserializeOwned>(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
-    key: &'a str,
+    key: &str,
 ) -> Result<Option<T>, Fault> {
     let Some(found) = table.get(key)? else { return Ok(None) };
     serde_json::from_slice(found.value()).map(Some).map_err(|error| Fault::Corrupt(format!("{key}: {error}")))
