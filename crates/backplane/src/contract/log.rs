@@ -63,7 +63,7 @@ pub async fn concurrent_resends_get_one_id(rig: &dyn Rig) {
     silent(&nodes[1], &mut inbox).await;
 }
 
-pub async fn client_ids_are_scoped_and_leave_the_window(rig: &dyn Rig) {
+pub async fn client_ids_are_scoped(rig: &dyn Rig) {
     let node = &rig.nodes(1).await[0];
     create(node, "c", &["a", "b"]).await;
     create(node, "d", &["a", "b"]).await;

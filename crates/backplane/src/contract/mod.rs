@@ -63,7 +63,7 @@ macro_rules! contract_tests {
             limits::shared_values_have_a_lifetime,
             log::appends_are_dense_and_ordered,
             log::concurrent_resends_get_one_id,
-            log::client_ids_are_scoped_and_leave_the_window,
+            log::client_ids_are_scoped,
             log::strangers_append_nothing,
             log::publications_come_in_order_on_every_node,
             log::subscribe_then_read_misses_nothing,
