@@ -146,7 +146,8 @@ impl Metrics {
             frames_in: PerDialect::new(&frames_in),
             deprecated_frames: r.counter("deprecated_frames_total", "Frames of an edition on its way out"),
             messages_accepted: PerDialect::new(&accepted),
-            messages_duplicate: r.counter("messages_duplicate_total", "Resends of messages in the log already"),
+            messages_duplicate: r
+                .counter("messages_duplicate_total", "Resends of messages in the log already"),
             append_seconds: r.histogram(
                 "append_seconds",
                 "Seconds from a send to its durable place in the log",
@@ -154,13 +155,18 @@ impl Metrics {
             ),
             rejects: r.counters("rejects_total", "Commands refused", &["dialect", "code"]),
             deliveries: r.counter("deliveries_total", "Events queued to connections"),
-            slow_consumers: r.counter("slow_consumers_total", "Connections closed for taking output too slowly"),
+            slow_consumers: r
+                .counter("slow_consumers_total", "Connections closed for taking output too slowly"),
             dropped_passing: r
                 .counter("dropped_passing_total", "Typing and presence events dropped at full outboxes"),
             feed_gaps: r.counter("feed_gaps_total", "Gaps noticed between publications and the log"),
             feed_repairs: r.counter("feed_repairs_total", "Gaps filled from the log"),
             presence_transitions: r.counter("presence_transitions_total", "Presence transitions heard"),
-            sweep_expired: r.counters("sweep_expired_total", "Leases and typists ended by the sweep", &["kind"]),
+            sweep_expired: r.counters(
+                "sweep_expired_total",
+                "Leases and typists ended by the sweep",
+                &["kind"],
+            ),
             backplane_errors: r.counter("backplane_errors_total", "Calls of the backplane that failed"),
             registry: r.0,
         };

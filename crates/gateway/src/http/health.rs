@@ -39,9 +39,8 @@ pub async fn ready(State(node): State<Arc<Node>>) -> Response {
 /// All metrics as Prometheus text.
 pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
     let mut response = Response::new(node.metrics.render().into());
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
     response
 }

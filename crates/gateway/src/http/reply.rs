@@ -25,7 +25,9 @@ pub fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
 pub fn rejected(reject: &Reject) -> Response {
     let status = match reject.code {
         RejectCode::Unavailable | RejectCode::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
-        code => StatusCode::from_u16(socialhub::http_status(code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        code => {
+            StatusCode::from_u16(socialhub::http_status(code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        }
     };
     let mut response = json(status, socialhub::refusal_body(reject.code, &reject.message));
     if let Some(ms) = reject.retry_after_ms {

@@ -39,10 +39,9 @@ pub async fn handle(node: &Arc<Node>, mount: Arc<Mount>, request: Request) -> Re
         Ok(key) => key,
         Err(flaw) => return not_a_handshake(node, &mount, flaw),
     };
-    let (Some(pending), Some(origin)) = (
-        parts.extensions.remove::<hyper::upgrade::OnUpgrade>(),
-        parts.extensions.remove::<Origin>(),
-    ) else {
+    let (Some(pending), Some(origin)) =
+        (parts.extensions.remove::<hyper::upgrade::OnUpgrade>(), parts.extensions.remove::<Origin>())
+    else {
         let flaw = (StatusCode::BAD_REQUEST, "BAD_REQUEST", "this connection cannot be upgraded");
         return not_a_handshake(node, &mount, flaw);
     };
@@ -216,7 +215,11 @@ mod tests {
             ("/ws", Some("Bearer "), None),
             ("/ws?xtoken=a", None, None),
         ] {
-            assert_eq!(credentials(&parts(uri, authorization)).as_deref(), expected, "{uri} {authorization:?}");
+            assert_eq!(
+                credentials(&parts(uri, authorization)).as_deref(),
+                expected,
+                "{uri} {authorization:?}"
+            );
         }
     }
 }

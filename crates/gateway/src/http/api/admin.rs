@@ -31,7 +31,11 @@ const fn yes() -> bool {
 }
 
 /// Closes all of a user's connections, on every node.
-pub async fn disconnect(State(node): State<Arc<Node>>, name: Named, Input(call): Input<Disconnect>) -> Answer {
+pub async fn disconnect(
+    State(node): State<Arc<Node>>,
+    name: Named,
+    Input(call): Input<Disconnect>,
+) -> Answer {
     let user = name.user()?;
     let reason = call.reason.unwrap_or_else(|| "disconnected by the server".to_owned());
     if reason.len() > LONGEST_REASON {

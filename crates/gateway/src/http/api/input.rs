@@ -103,5 +103,6 @@ pub fn raw(node: &Node, name: &str, value: &RawValue) -> Result<RawJson, ApiErro
         let text = format!("{name} is larger than {} bytes", limits.body_bytes);
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", text));
     }
-    RawJson::new(value.get(), limits.json_depth).map_err(|error| ApiError::invalid(format!("{name}: {error}")))
+    RawJson::new(value.get(), limits.json_depth)
+        .map_err(|error| ApiError::invalid(format!("{name}: {error}")))
 }

@@ -92,11 +92,14 @@ pub async fn list(State(node): State<Arc<Node>>, name: Named, Asked(query): Aske
             messages.push(item(&conversation, entry, message, reactions));
         }
     }
-    answer(StatusCode::OK, &json!({
-        "messages": messages,
-        "has_more": more,
-        "lastSequence": conversation.head.seq,
-    }))
+    answer(
+        StatusCode::OK,
+        &json!({
+            "messages": messages,
+            "has_more": more,
+            "lastSequence": conversation.head.seq,
+        }),
+    )
 }
 
 /// Sends on a member's behalf.
@@ -120,12 +123,15 @@ pub async fn send(State(node): State<Arc<Node>>, name: Named, Input(call): Input
     match commands::send::on_behalf(&node, author, send).await {
         Ok(accepted) => {
             let status = if accepted.fresh { StatusCode::CREATED } else { StatusCode::OK };
-            answer(status, &json!({
-                "id": shown(accepted.id, accepted.at),
-                "seq": accepted.seq,
-                "createdAt": accepted.at.to_iso(),
-                "duplicate": !accepted.fresh,
-            }))
+            answer(
+                status,
+                &json!({
+                    "id": shown(accepted.id, accepted.at),
+                    "seq": accepted.seq,
+                    "createdAt": accepted.at.to_iso(),
+                    "duplicate": !accepted.fresh,
+                }),
+            )
         }
         Err(reject) => {
             if reject.code == RejectCode::Forbidden {

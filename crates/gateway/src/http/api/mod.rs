@@ -12,12 +12,12 @@ mod publish;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post, put};
-use axum::Router;
 use serde::Serialize;
 use subtle::{Choice, ConstantTimeEq};
 
@@ -64,7 +64,8 @@ async fn guard(State(node): State<Arc<Node>>, request: Request, next: Next) -> R
 
 /// Every key is compared, whole: the time taken says nothing about how near a guess was.
 fn is_one_of(presented: &str, keys: &[String]) -> bool {
-    let matches = keys.iter().fold(Choice::from(0), |any, key| any | key.as_bytes().ct_eq(presented.as_bytes()));
+    let matches =
+        keys.iter().fold(Choice::from(0), |any, key| any | key.as_bytes().ct_eq(presented.as_bytes()));
     !presented.is_empty() && bool::from(matches)
 }
 

@@ -44,9 +44,12 @@ pub async fn publish(State(node): State<Arc<Node>>, Input(call): Input<Publish>)
     let payload = input::raw(&node, "payload", &call.payload)?;
     let record = Record::App { kind: call.kind.into(), payload };
     let posted = node.backplane.log.post(&key, record).await?;
-    answer(StatusCode::CREATED, &json!({
-        "id": posted.id.to_uuid(posted.at.seconds32()),
-        "seq": posted.seq,
-        "createdAt": posted.at.to_iso(),
-    }))
+    answer(
+        StatusCode::CREATED,
+        &json!({
+            "id": posted.id.to_uuid(posted.at.seconds32()),
+            "seq": posted.seq,
+            "createdAt": posted.at.to_iso(),
+        }),
+    )
 }
