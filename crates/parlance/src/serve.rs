@@ -114,7 +114,7 @@ fn reload(running: &Running, sources: &Sources, logs: &Logs) {
         start::reload(running, config)
     });
     match reloaded {
-        Ok(()) => tracing::info!("configuration reloaded"),
+        Ok(()) => {}
         Err(Failure::Usage(line)) => tracing::error!(%line, "the configuration is not reloaded"),
         Err(Failure::Other(error)) => tracing::error!(%error, "the configuration is not reloaded"),
     }

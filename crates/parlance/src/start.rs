@@ -1,39 +1,76 @@
 //! Chooses the engine and starts the node on it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use parlance_backplane::Backplane;
+use parlance_backplane::embedded::{Embedded, Options};
 use parlance_gateway::clock::Clock;
 use parlance_gateway::config::Config;
+use parlance_gateway::{Running as Node, StartError};
+use parlance_model::NodeId;
 
 use crate::failure::Failure;
 
-/// A running node.
-pub struct Running(std::convert::Infallible);
+/// A running node and the engine under it.
+pub struct Running {
+    node: Node,
+    engine: Embedded,
+}
 
 impl Running {
     /// Where clients connect.
     pub fn public_addr(&self) -> SocketAddr {
-        match self.0 {}
+        self.node.public_addr()
     }
 
     /// Where the server API is.
     pub fn internal_addr(&self) -> SocketAddr {
-        match self.0 {}
+        self.node.internal_addr()
     }
 
-    /// Drains and ends.
+    /// Drains and ends; the engine last, so that nothing is accepted that it could not keep.
     pub async fn stop(self) {
-        match self.0 {}
+        if !self.node.stop().await {
+            tracing::warn!("some connections did not end in time and were cut off");
+        }
+        self.engine.close().await;
     }
 }
 
 /// Opens the embedded engine and starts a node on it.
-pub async fn start(_config: Config, _clock: Clock) -> Result<(Running, Backplane), Failure> {
-    Err(Failure::Other(anyhow::anyhow!("this build cannot serve yet")))
+pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane), Failure> {
+    let options = options(&config);
+    let engine = tokio::task::block_in_place(|| Embedded::open(options, clock.for_engine()))
+        .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))?;
+    // New at every start: leases of a node that died must not look like this one's.
+    let id = format!("node-{}", uuid::Uuid::new_v4().simple());
+    let id = NodeId::parse(&id).map_err(anyhow::Error::from)?;
+    let backplane = engine.attach(id.clone());
+    let node = Node::start(config, backplane.clone(), id, clock).await.map_err(refused)?;
+    Ok((Running { node, engine }, backplane))
 }
 
 /// Applies keys, limits and whatever else may change while running.
-pub fn reload(running: &Running, _config: Config) -> Result<(), Failure> {
-    match running.0 {}
+pub fn reload(running: &Running, config: Config) -> Result<(), Failure> {
+    running.node.reload(config).map_err(refused)
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        path: (config.ack_level != "memory").then(|| config.data_dir.clone()),
+        retention_entries: config.retention.entries,
+        retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),
+        dedupe_window: Duration::from_secs(config.retention.dedupe_hours.saturating_mul(3_600)),
+        typing_ttl: config.timings.typing_ttl(),
+        ..Options::default()
+    }
+}
+
+fn refused(error: StartError) -> Failure {
+    match error {
+        StartError::Config(line) => Failure::Usage(line),
+        other => Failure::Other(other.into()),
+    }
 }
