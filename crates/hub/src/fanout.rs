@@ -24,17 +24,24 @@ pub struct Fanout {
     pub owed: Vec<Arc<Listener>>,
 }
 
+/// A log entry for a room.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// Which room.
+    pub topic: &'a Topic,
+    /// Its sequence.
+    pub seq: u64,
+    /// What it is told as; `None` moves the room on without a word.
+    pub event: Option<&'a Event>,
+    /// The integer of each user in [`Hub::sequenced_users`].
+    pub integers: &'a FxHashMap<UserId, u64>,
+}
+
 impl Hub {
-    /// Hands a log entry's event to those of a room who do not have it yet. `integers` holds the integer of
-    /// each user in [`Hub::sequenced_users`]; a listener whose user has none comes back in `owed`.
-    pub fn deliver_entry(
-        &self,
-        topic: &Topic,
-        seq: u64,
-        event: Option<&Event>,
-        integers: &FxHashMap<UserId, u64>,
-        to: impl Fn(&Listener) -> bool,
-    ) -> Fanout {
+    /// Hands a log entry's event to those of a room who do not have it yet. A listener whose user has no
+    /// integer comes back in `owed`.
+    pub fn deliver_entry(&self, entry: &Entry<'_>, to: impl Fn(&Listener) -> bool) -> Fanout {
+        let Entry { topic, seq, event, integers } = *entry;
         let mut fanout = Fanout::default();
         let Some(mut room) = self.rooms.get_mut(topic) else { return fanout };
         if seq <= room.last {

@@ -11,7 +11,7 @@ mod memo;
 mod outbox;
 mod registry;
 
-pub use fanout::Fanout;
+pub use fanout::{Entry, Fanout};
 pub use listener::{Listener, Notice};
 pub use memo::Memo;
 pub use outbox::{Limits, Outbox, Pushed};

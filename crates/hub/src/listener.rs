@@ -119,8 +119,13 @@ mod tests {
 
     #[test]
     fn unread_notices_are_bounded() {
-        let listener =
-            Listener::new(1, UserId::parse("u").unwrap(), Accent::Socialhub, 0, Limits { bytes: 1, pieces: 1 });
+        let listener = Listener::new(
+            1,
+            UserId::parse("u").unwrap(),
+            Accent::Socialhub,
+            0,
+            Limits { bytes: 1, pieces: 1 },
+        );
         for _ in 0..=MAX_NOTICES {
             listener.notify(Notice::Removed(ConversationId::parse("c").unwrap()));
         }

@@ -51,8 +51,7 @@ impl Hub {
         if room.seats.contains_key(&listener.number) {
             return false;
         }
-        room.seats
-            .insert(listener.number, Seat { listener: listener.clone(), standing: Standing::Reading });
+        room.seats.insert(listener.number, Seat { listener: listener.clone(), standing: Standing::Reading });
         true
     }
 

@@ -3,10 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parlance_hub::{Hub, Limits, Listener};
-use parlance_model::{
-    Author, ConversationId, Event, Message, MessageEvent, MessageId, Time, Topic, UserId,
-};
+use parlance_hub::{Entry, Fanout, Hub, Limits, Listener};
+use parlance_model::{Author, ConversationId, Event, Message, MessageEvent, MessageId, Time, Topic, UserId};
 use parlance_wire::Accent;
 use rustc_hash::FxHashMap;
 
@@ -54,8 +52,13 @@ fn bodies(listener: &Listener) -> Vec<String> {
         .collect()
 }
 
+fn entry(hub: &Hub, seq: u64, integers: &FxHashMap<UserId, u64>) -> Fanout {
+    let event = message(seq);
+    hub.deliver_entry(&Entry { topic: &topic(), seq, event: Some(&event), integers }, |_| true)
+}
+
 fn deliver(hub: &Hub, seq: u64, integers: &FxHashMap<UserId, u64>) -> usize {
-    hub.deliver_entry(&topic(), seq, Some(&message(seq)), integers, |_| true).delivered
+    entry(hub, seq, integers).delivered
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn an_accent_with_integers_gets_each_users_own_and_owes_the_rest() {
     }
     assert_eq!(hub.sequenced_users(&topic()), [user("bob"), user("carol")]);
     let integers = FxHashMap::from_iter([(user("bob"), 41)]);
-    let fanout = hub.deliver_entry(&topic(), 1, Some(&message(1)), &integers, |_| true);
+    let fanout = entry(&hub, 1, &integers);
     assert_eq!(fanout.delivered, 1);
     assert_eq!(fanout.owed.iter().map(|l| l.number).collect::<Vec<_>>(), [2]);
     let mut out = VecDeque::new();

@@ -228,7 +228,8 @@ impl Feed {
             _ => None,
         };
         let hears = |l: &Listener| author != Some(&l.user) || l.accent().echoes_own_messages();
-        let mut fanout = self.node.hub.deliver_entry(topic, entry.seq, event, integers, hears);
+        let told = parlance_hub::Entry { topic, seq: entry.seq, event, integers };
+        let mut fanout = self.node.hub.deliver_entry(&told, hears);
         self.count(&fanout);
         for listener in std::mem::take(&mut fanout.owed) {
             let Some(key) = LogKey::of_topic(topic) else { continue };
@@ -259,8 +260,7 @@ impl Feed {
             }
             (Record::Invited { conversation, since }, Topic::User(_)) => {
                 for listener in self.node.hub.listeners(topic) {
-                    listener
-                        .notify(Notice::Invited { conversation: conversation.clone(), since: *since });
+                    listener.notify(Notice::Invited { conversation: conversation.clone(), since: *since });
                 }
             }
             _ => {}

@@ -163,7 +163,9 @@ impl Feed {
                     self.sort_in(topic, publication, &mut ready).await;
                 }
                 Delivery::Lost => {
-                    tracing::warn!("publications were lost on the way: comparing every open topic with its log");
+                    tracing::warn!(
+                        "publications were lost on the way: comparing every open topic with its log"
+                    );
                     self.node.metrics.feed_gaps.inc();
                     self.check_heads(&mut ready).await;
                 }
@@ -219,8 +221,10 @@ impl Feed {
         for (id, head) in ids.into_iter().zip(heads) {
             let topic = Topic::Conversation(id);
             let (Some(head), Some(track)) = (head, self.open.get(&topic)) else { continue };
-            let (behind, cursors_behind) =
-                (head.seq > track.seq || head.epoch != track.epoch, head.cursor_version > track.cursor_version);
+            let (behind, cursors_behind) = (
+                head.seq > track.seq || head.epoch != track.epoch,
+                head.cursor_version > track.cursor_version,
+            );
             if behind {
                 self.repair(&topic, ready).await;
             }

@@ -16,7 +16,12 @@ use crate::events;
 const NAMED: u64 = 256;
 
 impl Feed {
-    pub(super) async fn cursor_moved(&mut self, topic: &Topic, change: CursorChanged, ready: &mut Vec<Ready>) {
+    pub(super) async fn cursor_moved(
+        &mut self,
+        topic: &Topic,
+        change: CursorChanged,
+        ready: &mut Vec<Ready>,
+    ) {
         let Some(track) = self.open.get_mut(topic) else { return };
         if change.version <= track.cursor_version {
             return;
@@ -58,7 +63,13 @@ impl Feed {
             };
             if moved != Moved::default() {
                 let at = self.node.clock.now();
-                changes.push(CursorChanged { conversation: id.clone(), user: cursor.user, moved, at, version });
+                changes.push(CursorChanged {
+                    conversation: id.clone(),
+                    user: cursor.user,
+                    moved,
+                    at,
+                    version,
+                });
             }
         }
         for change in changes {
@@ -67,7 +78,8 @@ impl Feed {
     }
 
     async fn tell_moved(&self, topic: &Topic, change: &CursorChanged, ready: &mut Vec<Ready>) {
-        let ranges = [(ReceiptKind::Delivered, change.moved.delivered), (ReceiptKind::Read, change.moved.read)];
+        let ranges =
+            [(ReceiptKind::Delivered, change.moved.delivered), (ReceiptKind::Read, change.moved.read)];
         for (kind, range) in ranges {
             let Some((from, to)) = range else { continue };
             let mut messages = self.messages(topic, &change.conversation, from, to).await;
@@ -103,9 +115,7 @@ impl Feed {
         let limit = usize::try_from(to - from).unwrap_or(usize::MAX);
         let key = LogKey::Conversation(id.clone());
         match self.node.backplane.log.range(&key, Range::After { seq: from, limit }).await {
-            Ok(page) => {
-                page.entries.iter().filter(|e| e.seq <= to).filter_map(events::message_ref).collect()
-            }
+            Ok(page) => page.entries.iter().filter(|e| e.seq <= to).filter_map(events::message_ref).collect(),
             Err(fault) => {
                 tracing::warn!(%fault, conversation = %id, "reading what a receipt is about");
                 Vec::new()

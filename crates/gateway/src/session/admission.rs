@@ -66,7 +66,11 @@ pub async fn admit(
 }
 
 /// Takes the lease of an authenticated connection.
-pub(super) async fn open(node: &Arc<Node>, mount: &Arc<Mount>, identity: Identity) -> Result<Arc<Link>, Reject> {
+pub(super) async fn open(
+    node: &Arc<Node>,
+    mount: &Arc<Mount>,
+    identity: Identity,
+) -> Result<Arc<Link>, Reject> {
     let config = node.config.load();
     let connection = node.next_connection();
     let dialect = Dialect::parse(&mount.dialect).unwrap_or(Dialect::Sechat);

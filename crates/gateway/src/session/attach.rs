@@ -75,7 +75,8 @@ pub(super) async fn invited(
 
 async fn join_contacts(node: &Arc<Node>, link: &Arc<Link>, id: &ConversationId) -> Result<(), Fault> {
     let Some(conversation) = node.backplane.conversations.get(id).await? else { return Ok(()) };
-    let others = conversation.members.into_iter().map(|m| m.user).filter(|u: &UserId| *u != link.listener.user);
+    let others =
+        conversation.members.into_iter().map(|m| m.user).filter(|u: &UserId| *u != link.listener.user);
     let topics = others.map(|user| (Topic::Presence(user), Start::Now)).collect();
     join(node, link, topics).await
 }

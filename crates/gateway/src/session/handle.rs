@@ -88,7 +88,7 @@ impl Session {
             if tag.deprecated() {
                 self.node.metrics.deprecated_frames.inc();
             }
-            self.todo.push_back(Work::Request(tag, request));
+            self.todo.push_back(Work::Request(Box::new((tag, request))));
         }
     }
 

@@ -31,7 +31,11 @@ pub(crate) enum Start {
 ///
 /// # Errors
 /// The backplane's fault; what was joined stays joined.
-pub(crate) async fn join(node: &Arc<Node>, link: &Arc<Link>, topics: Vec<(Topic, Start)>) -> Result<(), Fault> {
+pub(crate) async fn join(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    topics: Vec<(Topic, Start)>,
+) -> Result<(), Fault> {
     let fresh: Vec<(Topic, Start)> =
         topics.into_iter().filter(|(topic, _)| node.hub.enter(topic, &link.listener)).collect();
     for (topic, _) in &fresh {
@@ -122,7 +126,8 @@ impl Replay<'_> {
         let mut integers = self.node.backplane.sequences.assign(&pointers).await?.into_iter();
         for piece in pieces {
             listener.outbox.half_empty().await;
-            let sealed = if piece.is_open() { piece.seal(integers.next().unwrap_or_default()) } else { piece };
+            let sealed =
+                if piece.is_open() { piece.seal(integers.next().unwrap_or_default()) } else { piece };
             listener.push(&sealed);
         }
         Ok(())

@@ -70,11 +70,8 @@ pub(super) async fn restore(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, 
             continue;
         }
         let topic = channel.topic(&link.listener.user);
-        let start = if LogKey::of_topic(&topic).is_some() {
-            Start::After { seq, queued: false }
-        } else {
-            Start::Now
-        };
+        let start =
+            if LogKey::of_topic(&topic).is_some() { Start::After { seq, queued: false } } else { Start::Now };
         if channel != Channel::Notifications && !link.add_channel(&channel, max) {
             continue;
         }

@@ -74,10 +74,9 @@ impl Session {
     ) -> Self {
         let config = node.config.load();
         let now = node.clock.now();
-        let heard = link.as_ref().map_or_else(
-            || Arc::new(std::sync::atomic::AtomicU64::new(now.millis())),
-            |l| l.heard.clone(),
-        );
+        let heard = link
+            .as_ref()
+            .map_or_else(|| Arc::new(std::sync::atomic::AtomicU64::new(now.millis())), |l| l.heard.clone());
         let input = Input::new(Io(socket.stream.clone()), heard, node.clock.clone());
         let ws = WebSocketStream::from_partially_read(
             input,
@@ -86,8 +85,7 @@ impl Session {
             Some(websocket_config(mount.max_frame_bytes)),
         )
         .await;
-        let settings =
-            Settings { dialect, max_depth: config.limits.json_depth, salt: rand::random() };
+        let settings = Settings { dialect, max_depth: config.limits.json_depth, salt: rand::random() };
         let mut peer = Peer::new(settings);
         if let Some(link) = &link {
             peer.set_user(link.listener.user.clone());

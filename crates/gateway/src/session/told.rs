@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_backplane::{Fault, Membership, Range};
-use parlance_model::{
-    ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic,
-};
+use parlance_model::{ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic};
 
 use super::link::Link;
 use crate::events;
@@ -40,11 +38,8 @@ pub(super) async fn remember(node: &Node, link: &Link) -> Result<(), Fault> {
         return Ok(());
     }
     let heads = node.backplane.conversations.heads(&ids).await?;
-    let told: Told = ids
-        .iter()
-        .zip(heads)
-        .filter_map(|(id, head)| Some((id.to_string(), head?.cursor_version)))
-        .collect();
+    let told: Told =
+        ids.iter().zip(heads).filter_map(|(id, head)| Some((id.to_string(), head?.cursor_version))).collect();
     let bytes = serde_json::to_vec(&told).map_err(|e| Fault::Corrupt(e.to_string()))?;
     node.backplane.shared.save(&key(link), bytes, Some(KEPT)).await
 }

@@ -20,7 +20,7 @@ pub(super) enum Work {
     /// Join what the connection joins by itself.
     Attach,
     /// Carry out a client's request.
-    Request(Tag, Request),
+    Request(Box<(Tag, Request)>),
     /// Join a conversation the user was added to.
     Invited { conversation: ConversationId, since: u64 },
     /// Keep the restorable subscriptions.
@@ -40,10 +40,11 @@ pub(super) type Doing = Pin<Box<dyn Future<Output = Done> + Send>>;
 /// Starts on it. Boxed, so that an idle session stays small.
 pub(super) fn start(node: Arc<Node>, mount: Arc<Mount>, link: Option<Arc<Link>>, work: Work) -> Doing {
     match (work, link) {
-        (Work::Request(tag, request), None) => {
-            Box::pin(async move { unauthenticated(&node, &mount, tag, request).await })
+        (Work::Request(asked), None) => {
+            Box::pin(async move { unauthenticated(&node, &mount, asked.0, asked.1).await })
         }
-        (Work::Request(tag, request), Some(link)) => Box::pin(async move {
+        (Work::Request(asked), Some(link)) => Box::pin(async move {
+            let (tag, request) = *asked;
             let result = authenticated(&node, &link, request).await;
             Done::Answered(tag, result)
         }),
