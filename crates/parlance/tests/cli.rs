@@ -1,7 +1,8 @@
 //! The real binary: what it prints, what it refuses, and its exit codes.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const SECRET: &str = "a-test-secret-of-more-than-32-bytes!";
 
@@ -151,4 +152,110 @@ fn nodes_says_when_nobody_is_there() {
     assert_eq!(run.code, Some(1));
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     parlance(&["nodes", "--url", "nonsense"], &[]).refused("--url");
+}
+
+/// A gateway process; killed when a test ends early.
+struct Gateway(std::process::Child);
+
+impl Gateway {
+    /// Starts one on free ports and returns it with its `ready` line.
+    fn start(command: &str, data: &Path, env: &[(&str, &str)]) -> (Self, String) {
+        let mut gateway = Self(
+            Command::new(env!("CARGO_BIN_EXE_parlance"))
+                .args([command, "--listen", "127.0.0.1:0", "--internal-listen", "127.0.0.1:0", "--data-dir"])
+                .arg(data)
+                .env_clear()
+                .envs(env.iter().copied())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
+        let out = BufReader::new(gateway.0.stdout.take().unwrap());
+        let ready = out.lines().map(Result::unwrap).find(|line| line.starts_with("ready "));
+        (gateway, ready.expect("it ended before it was ready"))
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.0.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end; the exit code and what it logged.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut logged = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut logged).unwrap();
+        (self.0.wait().unwrap().code(), logged)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn serve_says_where_it_is_and_stops_cleanly_on_a_signal() {
+    for name in ["TERM", "INT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (gateway, ready) = Gateway::start("serve", folder.path(), &[("PARLANCE_JWT_SECRET", SECRET)]);
+        let (public, internal) =
+            ready.strip_prefix("ready public=").unwrap().split_once(" internal=").unwrap();
+        for address in [public, internal] {
+            assert!(std::net::TcpStream::connect(address).is_ok(), "{address}");
+        }
+        gateway.signal(name);
+        let (code, logged) = gateway.end();
+        assert_eq!(code, Some(0), "{logged}");
+        assert!(!logged.contains(SECRET));
+        assert!(logged.lines().all(|line| line.starts_with('{')), "no terminal, so JSON: {logged}");
+    }
+}
+
+#[test]
+fn an_unusable_reload_leaves_the_node_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), &format!("[auth]\nsecrets = [\"{SECRET}\"]\n"));
+    let env = [("PARLANCE_CONFIG", path.to_str().unwrap())];
+    let (mut gateway, ready) = Gateway::start("serve", folder.path(), &env);
+    let mut log = BufReader::new(gateway.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut told = |part: &str| log.find(|line| line.contains(part)).unwrap();
+
+    file(folder.path(), "listem = \"x\"\n");
+    gateway.signal("HUP");
+    assert!(told("the configuration is not reloaded").contains("did you mean `listen`?"));
+    let public = ready.split_once("public=").unwrap().1.split_once(' ').unwrap().0;
+    assert!(std::net::TcpStream::connect(public).is_ok());
+
+    file(folder.path(), &format!("[auth]\nsecrets = [\"{SECRET}\"]\n[log]\nlevel = \"info\"\n"));
+    gateway.signal("HUP");
+    told("configuration reloaded");
+}
+
+#[test]
+fn dev_shows_what_to_paste_and_lists_its_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gateway, ready) = Gateway::start("dev", folder.path(), &[]);
+    let internal = ready.split_once("internal=").unwrap().1;
+    let run = parlance(&["nodes", "--url", &format!("http://{internal}")], &[]);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.starts_with("ID ") && run.stdout.contains("node-"), "{}", run.stdout);
+    let wrong = parlance(&["nodes", "--url", &format!("http://{internal}"), "--api-key", "guess"], &[]);
+    assert_eq!(wrong.code, Some(1));
+    gateway.signal("TERM");
+    assert_eq!(gateway.end().0, Some(0));
+}
+
+#[test]
+fn an_address_in_use_ends_with_one() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = folder.path().to_str().unwrap();
+    let args = ["serve", "--listen", &address, "--internal-listen", "127.0.0.1:0", "--data-dir", data];
+    let run = parlance(&args, &[("PARLANCE_JWT_SECRET", SECRET)]);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("cannot listen on {address}")), "{}", run.stderr);
 }
