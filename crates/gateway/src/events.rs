@@ -1,8 +1,8 @@
 //! Log entries as the events clients are told.
 
 use parlance_model::{
-    AppEvent, Conversation, ConversationChanged, ConversationId, Entry, Event, LogKey, MessageEvent, MessageRef,
-    NotificationEvent, NotificationRead, ReactionEvent, Record, Resync,
+    AppEvent, Conversation, ConversationChanged, ConversationId, Entry, Event, LogKey, MessageEvent,
+    MessageRef, NotificationEvent, NotificationRead, ReactionEvent, Record, Resync,
 };
 
 /// The event an entry is told as, where no more than the entry is needed. `number` is the conversation's

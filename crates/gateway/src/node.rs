@@ -97,6 +97,7 @@ impl Node {
 
     /// The refusal for a backplane that cannot do it now. Logs the fault.
     pub fn unavailable(&self, fault: &Fault) -> Reject {
+        self.metrics.backplane_errors.inc();
         tracing::warn!(%fault, "backplane");
         Reject::new(RejectCode::Unavailable, "Service temporarily unavailable").retry_after(1_000)
     }

@@ -49,7 +49,12 @@ impl Running {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(config: Config, backplane: Backplane, id: NodeId, clock: Clock) -> Result<Self, StartError> {
+    pub async fn start(
+        config: Config,
+        backplane: Backplane,
+        id: NodeId,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
         config.validate().map_err(|e| StartError::Config(e.to_string()))?;
         let auth = Authenticator::new(&config.auth, clock.clone()).map_err(StartError::Config)?;
         let inbox = backplane.bus.inbox().ok_or(StartError::Inbox)?;
@@ -107,8 +112,7 @@ impl Running {
     /// What is wrong with it; nothing changed then.
     pub fn reload(&self, config: Config) -> Result<(), StartError> {
         config.validate().map_err(|e| StartError::Config(e.to_string()))?;
-        let auth =
-            Authenticator::new(&config.auth, self.node.clock.clone()).map_err(StartError::Config)?;
+        let auth = Authenticator::new(&config.auth, self.node.clock.clone()).map_err(StartError::Config)?;
         self.node.auth.store(Arc::new(auth));
         self.node.config.store(Arc::new(config));
         tracing::info!("configuration reloaded");

@@ -7,7 +7,11 @@ use parlance_model::{Answer, PresenceChange, Reject};
 use crate::node::Node;
 use crate::session::Link;
 
-pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, change: PresenceChange) -> Result<Answer, Reject> {
+pub(super) async fn run(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    change: PresenceChange,
+) -> Result<Answer, Reject> {
     link.set_status(change.status);
     touch(node, link).await?;
     Ok(Answer::Done)

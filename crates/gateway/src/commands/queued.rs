@@ -26,8 +26,12 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>) -> Result<Answer, Re
         let key = LogKey::Conversation(id.clone());
         let range = Range::After { seq: from, limit: MAX_EVENTS - queued.len() };
         let page = backplane.log.range(&key, range).await.map_err(|f| node.unavailable(&f))?;
-        let number =
-            backplane.conversations.get(&id).await.map_err(|f| node.unavailable(&f))?.map_or(0, |c| c.number());
+        let number = backplane
+            .conversations
+            .get(&id)
+            .await
+            .map_err(|f| node.unavailable(&f))?
+            .map_or(0, |c| c.number());
         for entry in &page.entries {
             let foreign = matches!(&entry.record, Record::Message(m) if m.author.id != *user);
             if let Some(event) = events::of_entry(&key, number, entry, true).filter(|_| foreign) {

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use parlance_backplane::{Appended, Change, Find, MemberSet, Range, Stored, Verdict};
-use parlance_model::{
-    Accepted, Answer, Author, ConversationKind, Message, Reject, RejectCode, Send, UserId,
-};
+use parlance_model::{Accepted, Answer, Author, ConversationKind, Message, Reject, RejectCode, Send, UserId};
 
 use super::conversations;
 use crate::config::Membership;
@@ -168,4 +166,3 @@ async fn create(node: &Node, author: &Author, send: &Send) -> Result<(), Reject>
         Err(fault) => Err(node.unavailable(&fault)),
     }
 }
-

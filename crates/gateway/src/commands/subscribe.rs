@@ -7,7 +7,11 @@ use parlance_model::{Answer, Channel, Event, PresenceEvent, Reject, RejectCode, 
 use crate::node::Node;
 use crate::session::{Link, Start, join, leave, subscriptions_changed};
 
-pub(super) async fn subscribe(node: &Arc<Node>, link: &Arc<Link>, channel: Channel) -> Result<Answer, Reject> {
+pub(super) async fn subscribe(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    channel: Channel,
+) -> Result<Answer, Reject> {
     let name = channel.name();
     if channel == Channel::Notifications {
         return Ok(Answer::Channel(name));
@@ -73,7 +77,11 @@ async fn tell_presence(node: &Node, link: &Link, user: &UserId) -> Result<(), Re
     Ok(())
 }
 
-pub(super) async fn unsubscribe(node: &Arc<Node>, link: &Arc<Link>, channel: Channel) -> Result<Answer, Reject> {
+pub(super) async fn unsubscribe(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    channel: Channel,
+) -> Result<Answer, Reject> {
     let name = channel.name();
     if channel != Channel::Notifications {
         link.remove_channel(&channel);

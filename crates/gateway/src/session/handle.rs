@@ -142,19 +142,23 @@ impl Session {
                     }
                 }
                 Notice::Close { code, reason } => {
-                    self.say_going_away(code);
-                    self.close(code, &reason);
+                    self.go_away(code, &reason);
                     return;
                 }
             }
         }
     }
 
-    /// sechat has a word for a node that goes away.
-    fn say_going_away(&mut self, code: u16) {
-        if code != 1012 {
-            return;
+    /// Closes on the node's or the operator's behalf.
+    pub(super) fn go_away(&mut self, code: u16, reason: &str) {
+        if code == 1012 {
+            self.say_going_away();
         }
+        self.close(code, reason);
+    }
+
+    /// sechat has a word for a node that goes away.
+    fn say_going_away(&mut self) {
         let event = Event::Maintenance(MaintenanceNotice {
             enabled: true,
             message: "this server is restarting; reconnect".into(),

@@ -49,6 +49,7 @@ enum Wake {
     Writable,
     Done(Done),
     Timer,
+    Stop,
 }
 
 /// Runs a connection until it is closed, and gives back what it held. A panic inside ends only it.
@@ -132,11 +133,14 @@ impl Session {
                 _ = self.stream.writable(), if blocked => Wake::Writable,
                 done = done(&mut self.doing) => Wake::Done(done),
                 () = &mut sleep => Wake::Timer,
+                // Authenticated connections are told one by one.
+                () = self.node.shutdown.cancelled(), if self.link.is_none() && !self.closing => Wake::Stop,
             };
             match wake {
                 Wake::Input(frame) => self.input(frame),
                 Wake::Outbox => self.output(),
                 Wake::Writable => {}
+                Wake::Stop => self.go_away(1012, "this server is restarting; reconnect"),
                 Wake::Done(done) => {
                     self.doing = None;
                     self.done(done);
