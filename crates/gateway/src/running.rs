@@ -88,6 +88,8 @@ impl Running {
         let internal = http::listen_internal(&node, internal_listen)
             .await
             .map_err(|e| StartError::Listen(internal_listen, e))?;
+        let ack_level = node.backplane.ack_level.as_str();
+        tracing::info!(node = %node.id, %public, %internal, ack_level, "listening");
         Ok(Self { node, public, internal })
     }
 

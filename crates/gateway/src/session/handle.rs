@@ -29,7 +29,7 @@ impl Session {
         View {
             last_heard: input.last_heard(),
             authenticated: identity.is_some(),
-            token_ends: identity.filter(|i| i.verified).map(|i| i.expires_at),
+            token_ends: identity.filter(|i| i.verified).map(|i| i.expires_at + crate::auth::LEEWAY),
             stalled_since: self.writer.stalled_since(),
             message_began: input.started(),
             restorable: self.is_restorable(),
@@ -251,11 +251,13 @@ impl Session {
         let mut handed = Vec::new();
         if let Some(link) = &self.link
             && self.is_restorable()
-            && self.writer.is_empty()
-            && link.listener.outbox.is_empty()
         {
-            handed = restore::positions(&self.node, link);
-            self.unconfirmed = false;
+            // Positions first, emptiness second: what is handed over in between is then still waiting here.
+            let positions = restore::positions(&self.node, link);
+            if self.writer.is_empty() && link.listener.outbox.is_empty() {
+                handed = positions;
+                self.unconfirmed = false;
+            }
         }
         let number = self.timers.pinged(now, handed);
         self.writer.push(websocket::ping(&number.to_be_bytes()));
