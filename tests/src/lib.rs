@@ -1,1 +1,20 @@
-//! placeholder
+//! The harness of the cross-process tests: starts the real binary, and speaks to it as clients and backends do.
+//!
+//! Must not know: the gateway's code. What a test sees, a client could see.
+
+pub mod gateway;
+pub mod http;
+pub mod token;
+pub mod ws;
+
+pub use gateway::{Gateway, Options};
+pub use http::Response;
+pub use token::token;
+pub use ws::Ws;
+
+/// The secret that signs the tokens of all tests.
+pub const SECRET: &str = "a-secret-of-the-tests-of-32-bytes-or-more";
+/// The key of the server API in all tests.
+pub const API_KEY: &str = "test-api-key";
+/// How long a test waits for what must come.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

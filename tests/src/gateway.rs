@@ -1,0 +1,405 @@
+//! A node as a process: the real binary with its own data folder and ports.
+//!
+//! Must not know: what is tested with it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::http::{Request, Response};
+use crate::{API_KEY, PATIENCE, SECRET, Ws, token};
+
+/// A debug build on a busy machine may take its time.
+const START: Duration = Duration::from_secs(30);
+
+/// How a node is started.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    environment: Vec<(String, String)>,
+    config: Option<String>,
+    binary: Option<PathBuf>,
+}
+
+impl Options {
+    /// Sets an environment variable of the node (`PARLANCE_…`).
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives the node a configuration file (TOML).
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// Starts another program than the one that was built with the tests.
+    #[must_use]
+    pub fn binary(mut self, path: &Path) -> Self {
+        self.binary = Some(path.to_owned());
+        self
+    }
+}
+
+/// Where a node is heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Addresses {
+    public: String,
+    internal: String,
+}
+
+/// What is known of a process from its output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Ready(Addresses),
+    Gone,
+}
+
+struct Process {
+    child: Child,
+    stage: watch::Receiver<Stage>,
+}
+
+/// A node; dropped, it is killed.
+pub struct Gateway {
+    options: Options,
+    folder: TempDir,
+    addresses: Addresses,
+    process: Option<Process>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Gateway {
+    /// Starts a node with a fresh data folder on free ports and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not become ready; the error shows its log.
+    pub async fn start(options: Options) -> Result<Self> {
+        let any = "127.0.0.1:0".to_owned();
+        let mut gateway = Self {
+            options,
+            folder: tempfile::tempdir()?,
+            addresses: Addresses { public: any.clone(), internal: any },
+            process: None,
+            log: Arc::default(),
+        };
+        gateway.launch().await?;
+        Ok(gateway)
+    }
+
+    /// Starts the node again with its data, on its ports; kills it first when it is running.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill9()?;
+        self.launch().await
+    }
+
+    /// Kills the process, as `kill -9` does, and waits for its end. Does nothing when it is not running.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill9(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.child.kill()?;
+            process.child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Asks the process to stop, waits for its end, and returns how it ended.
+    ///
+    /// # Errors
+    /// When it does not end in time (then it is killed).
+    pub async fn sigterm(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.exited(START).await
+    }
+
+    /// Sends a signal to the process.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.process.as_ref().context("not running")?.child), signal)?;
+        Ok(())
+    }
+
+    /// Waits for the process to end by itself.
+    ///
+    /// # Errors
+    /// When it does not within `patience` (then it is killed).
+    pub async fn exited(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("not running")?;
+        if timeout(patience, process.stage.wait_for(|stage| *stage == Stage::Gone)).await.is_err() {
+            process.child.kill()?;
+            process.child.wait()?;
+            bail!("the node does not end; its log:\n{}", self.log());
+        }
+        Ok(process.child.wait()?)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.child.id())
+    }
+
+    /// What the node has written to standard error so far, over all its lives.
+    pub fn log(&self) -> String {
+        lock(&self.log).clone()
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The WebSocket address of a path on the public listener.
+    pub fn url(&self, path: &str) -> String {
+        format!("ws://{}{path}", self.addresses.public)
+    }
+
+    /// Opens `path` as `user`, with the token in the query.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn connect(&self, path: &str, user: &str) -> Result<Ws> {
+        Ws::connect(&self.url(&format!("{path}?token={}", token(user)?))).await
+    }
+
+    /// Calls the server API with the key of the tests.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is not JSON.
+    pub async fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
+        let answer = self.internal(method, path, Some(API_KEY), body).await?;
+        Ok((answer.status, answer.json()?))
+    }
+
+    /// Calls the internal listener.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn internal(
+        &self,
+        method: &str,
+        path: &str,
+        bearer: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<Response> {
+        Request { address: &self.addresses.internal, method, path, bearer, body }.send().await
+    }
+
+    /// Calls the public listener with a user's token.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn public(&self, method: &str, path: &str, bearer: Option<&str>) -> Result<Response> {
+        Request { address: &self.addresses.public, method, path, bearer, body: None }.send().await
+    }
+
+    async fn launch(&mut self) -> Result<()> {
+        let mut child = self.command()?.spawn().context("cannot start the node")?;
+        let (told, stage) = watch::channel(Stage::Starting);
+        let stdout = child.stdout.take().context("no standard output")?;
+        let stderr = child.stderr.take().context("no standard error")?;
+        let log = Arc::clone(&self.log);
+        std::thread::spawn(move || read_log(stderr, &log));
+        std::thread::spawn(move || read_stage(stdout, &told));
+        let process = self.process.insert(Process { child, stage });
+        let ready = timeout(START, process.stage.wait_for(|stage| *stage != Stage::Starting)).await;
+        let stage = ready.ok().and_then(Result::ok).map(|stage| stage.clone());
+        match stage {
+            Some(Stage::Ready(addresses)) => {
+                self.addresses = addresses;
+                Ok(())
+            }
+            stage => {
+                self.kill9()?;
+                bail!("the node is not ready ({stage:?}); its log:\n{}", self.log())
+            }
+        }
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(match &self.options.binary {
+            Some(path) => path.clone(),
+            None => built_binary()?,
+        });
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PARLANCE_"))
+        {
+            command.env_remove(name);
+        }
+        command.arg("serve").args(["--listen", &self.addresses.public]);
+        command.args(["--internal-listen", &self.addresses.internal]);
+        if let Some(config) = &self.options.config {
+            let path = self.folder.path().join("parlance.toml");
+            std::fs::write(&path, config)?;
+            command.arg("--config").arg(path);
+        }
+        command.env("PARLANCE_DATA_DIR", self.data_dir());
+        command.env("PARLANCE_JWT_SECRET", SECRET).env("PARLANCE_API_KEY", API_KEY);
+        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(command)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Nothing can be done about a failure here, and the folder is removed all the same.
+        let _ = self.kill9();
+        if std::thread::panicking() {
+            eprintln!("log of the node:\n{}", self.log());
+        }
+    }
+}
+
+/// Waits until `path` of the internal listener answers `status`; useful after a fault.
+///
+/// # Errors
+/// When it does not within the patience of the tests.
+pub async fn until_status(gateway: &Gateway, path: &str, status: u16) -> Result<()> {
+    let asked = async {
+        loop {
+            if gateway.internal("GET", path, None, None).await.is_ok_and(|answer| answer.status == status) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, asked).await.with_context(|| format!("{path} does not become {status}"))
+}
+
+fn lock(log: &Mutex<String>) -> std::sync::MutexGuard<'_, String> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_log(stderr: impl Read, log: &Mutex<String>) {
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let mut log = lock(log);
+        log.push_str(&String::from_utf8_lossy(&line));
+        log.push('\n');
+    }
+}
+
+fn read_stage(stdout: impl Read, stage: &watch::Sender<Stage>) {
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        if let Some(addresses) = ready_line(&line) {
+            stage.send_replace(Stage::Ready(addresses));
+        }
+    }
+    // Standard output ends with the process.
+    stage.send_replace(Stage::Gone);
+}
+
+/// Reads `ready public=ADDR internal=ADDR`.
+fn ready_line(line: &str) -> Option<Addresses> {
+    let mut words = line.strip_prefix("ready ")?.split_whitespace();
+    let public = words.next()?.strip_prefix("public=")?.to_owned();
+    let internal = words.next()?.strip_prefix("internal=")?.to_owned();
+    Some(Addresses { public, internal })
+}
+
+/// The `parlance` binary beside the test's own; built when it is missing.
+fn built_binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let found = BUILT.get_or_init(|| find_or_build().map_err(|error| format!("{error:#}")));
+    found.clone().map_err(anyhow::Error::msg)
+}
+
+fn find_or_build() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    // target/<profile>/deps/<test>
+    let profile = own.ancestors().nth(2).context("the test lies outside a target folder")?;
+    let binary = profile.join(format!("parlance{}", std::env::consts::EXE_SUFFIX));
+    if !binary.exists() {
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--package", "parlance"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        ensure!(build.status()?.success(), "cargo build --package parlance failed");
+    }
+    ensure!(binary.exists(), "{} was not built", binary.display());
+    Ok(binary)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::PathBuf;
+
+    use anyhow::Result;
+
+    use super::{Addresses, Gateway, Options, ready_line};
+
+    /// A program that behaves as `script` says instead of being a node.
+    fn program(folder: &tempfile::TempDir, script: &str) -> Result<PathBuf> {
+        let path = folder.path().join("program");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        Ok(path)
+    }
+
+    #[test]
+    fn only_a_whole_ready_line_counts() {
+        let addresses = Addresses { public: "127.0.0.1:1".to_owned(), internal: "[::1]:2".to_owned() };
+        assert_eq!(ready_line("ready public=127.0.0.1:1 internal=[::1]:2"), Some(addresses));
+        assert_eq!(ready_line("ready public=127.0.0.1:1"), None);
+        assert_eq!(ready_line("not ready public=a internal=b"), None);
+    }
+
+    #[tokio::test]
+    async fn a_node_keeps_its_ports_and_settings_over_a_restart() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        // The first life reports ports of its own; a later one reports what it was told to listen on.
+        let path = program(
+            &folder,
+            r#"echo "$@ $PARLANCE_X $PARLANCE_DATA_DIR" >&2
+            if [ "$3" = 127.0.0.1:0 ]; then echo "ready public=127.0.0.1:7001 internal=127.0.0.1:7002"
+            else echo "ready public=$3 internal=$5"; fi
+            exec sleep 60"#,
+        )?;
+        let mut gateway = Gateway::start(Options::default().binary(&path).env("PARLANCE_X", "y")).await?;
+        let first = gateway.pid();
+        gateway.kill9()?;
+        assert_eq!(gateway.pid(), None);
+        gateway.restart().await?;
+        assert_ne!(gateway.pid(), first);
+        assert_eq!(gateway.url("/ws"), "ws://127.0.0.1:7001/ws");
+        let status = gateway.sigterm().await?;
+        assert_eq!(status.signal(), Some(15));
+        let log = gateway.log();
+        let data = gateway.data_dir();
+        let line = format!("--listen 127.0.0.1:7001 --internal-listen 127.0.0.1:7002 y {}", data.display());
+        assert!(log.contains(&line), "{log}");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_node_that_dies_at_start_is_reported_with_its_log() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = program(&folder, "echo no such option >&2; exec 1>&-; exec sleep 0.1")?;
+        let Err(error) = Gateway::start(Options::default().binary(&path)).await else {
+            anyhow::bail!("it counts as started")
+        };
+        assert!(error.to_string().contains("no such option"), "{error}");
+        Ok(())
+    }
+}
