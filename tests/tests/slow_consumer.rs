@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use parlance_tests::{Gateway, Options, Ws};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 const MESSAGES: usize = 400;
@@ -40,13 +41,14 @@ async fn a_slow_consumer_is_closed_and_catches_up_while_others_hear_everything_i
     // Never read from again.
     let slow = gateway.connect("/sechat", "slow").await?;
     let quick = gateway.connect("/sechat", "quick").await?;
-    let reading = tokio::spawn(quick_reader(quick));
+    let mut reading = JoinSet::new();
+    reading.spawn(quick_reader(quick));
     let body = "x".repeat(60_000);
     for index in 1..=MESSAGES {
         sender.send(&message(index, &body)).await?;
         ensure!(sender.expect("message:acked").await?["messageId"] == format!("m-{index:04}"), "in order");
     }
-    let (ids, _quick) = reading.await??;
+    let (ids, _quick) = reading.join_next().await.context("the reader")???;
     let expected: Vec<String> = (0..=MESSAGES).map(|i| format!("m-{i:04}")).collect();
     ensure!(ids == expected, "the quick one heard {} messages", ids.len());
     let deadline = Instant::now() + Duration::from_secs(20);
