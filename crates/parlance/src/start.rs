@@ -41,6 +41,7 @@ impl Running {
 
 /// Opens the embedded engine and starts a node on it.
 pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane), Failure> {
+    raise_descriptors();
     let options = options(&config);
     let engine = tokio::task::block_in_place(|| Embedded::open(options, clock.for_engine()))
         .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))?;
@@ -55,6 +56,19 @@ pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane),
 /// Applies keys, limits and whatever else may change while running.
 pub fn reload(running: &Running, config: Config) -> Result<(), Failure> {
     running.node.reload(config).map_err(refused)
+}
+
+/// A connection is a descriptor, and the soft limit is often 1,024.
+fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => tracing::debug!(?current, ?maximum, "raised the limit of open files"),
+        Err(error) => tracing::warn!(%error, ?current, "cannot raise the limit of open files"),
+    }
 }
 
 fn options(config: &Config) -> Options {
