@@ -5,10 +5,12 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use parlance_tests::{Gateway, Options, PATIENCE, Ws, token};
+use parlance_tests::token::{expiry, sign};
+use parlance_tests::{Gateway, Options, PATIENCE, SECRET, Ws};
 use serde_json::{Value, json};
 
 /// The type of the notification that marks the end of what a test looks at.
@@ -56,6 +58,14 @@ pub async fn until_devices(gateway: &Gateway, user: &str, devices: u64) -> Resul
     tokio::time::timeout(PATIENCE, asked).await.with_context(|| format!("{user}: not {devices} devices"))?
 }
 
+/// A token like no other, valid for an hour.
+pub fn fresh_token(user: &str) -> Result<String> {
+    static TOKENS: AtomicUsize = AtomicUsize::new(0);
+    let number = TOKENS.fetch_add(1, Ordering::Relaxed);
+    let exp = expiry(Duration::from_secs(3600));
+    sign(&json!({ "user_id": user, "exp": exp, "jti": format!("token-{number}") }), SECRET)
+}
+
 /// One connection of a user.
 pub struct Client {
     /// Whose.
@@ -69,9 +79,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects with a fresh token.
+    /// Connects with a token of its own: a shared one would take up what another connection subscribed.
     pub async fn connect(gateway: &Gateway, user: &str) -> Result<Self> {
-        Self::with_token(gateway, user, token(user)?).await
+        Self::with_token(gateway, user, fresh_token(user)?).await
     }
 
     /// Connects with this token.
