@@ -7,7 +7,6 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream;
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -74,7 +73,7 @@ pub async fn run(arguments: &Arguments) -> Result<Report> {
     let rss_before_kib = target::resident_kib(arguments.pid)?;
     let mut held = JoinSet::new();
     held.spawn(hold(first));
-    let mut times = Histogram::<u64>::new(3)?;
+    let mut times = target::times()?;
     let started = Instant::now();
     let mut opening = stream::iter(0..arguments.connections)
         .map(|index| {
@@ -105,8 +104,8 @@ pub async fn run(arguments: &Arguments) -> Result<Report> {
         rss_after_kib,
         kib_per_connection: (rss_after_kib as f64 - rss_before_kib as f64) / arguments.connections as f64,
         connects_per_second: arguments.connections as f64 / elapsed.as_secs_f64(),
-        connect_p50_ms: times.value_at_quantile(0.50) as f64 / 1000.0,
-        connect_p99_ms: times.value_at_quantile(0.99) as f64 / 1000.0,
+        connect_p50_ms: target::milliseconds(&times, 0.50),
+        connect_p99_ms: target::milliseconds(&times, 0.99),
     })
 }
 

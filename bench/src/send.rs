@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -95,7 +94,7 @@ pub async fn run(arguments: &Arguments) -> Result<Report> {
         sending.spawn(send(pair.sender, pair.names, arguments.clone()));
         receiving.spawn(receive(pair.receiver, arguments.messages, arguments.receivers));
     }
-    let mut times = Histogram::<u64>::new(3)?;
+    let mut times = target::times()?;
     let mut acked = 0;
     while let Some(done) = sending.join_next().await {
         for time in done?? {
@@ -113,8 +112,8 @@ pub async fn run(arguments: &Arguments) -> Result<Report> {
         acked,
         seconds,
         acked_per_second: acked as f64 / seconds,
-        ack_p50_ms: times.value_at_quantile(0.50) as f64 / 1000.0,
-        ack_p99_ms: times.value_at_quantile(0.99) as f64 / 1000.0,
+        ack_p50_ms: target::milliseconds(&times, 0.50),
+        ack_p99_ms: target::milliseconds(&times, 0.99),
         delivered: tally.delivered,
         lost: acked.saturating_sub(tally.delivered),
         duplicated: tally.duplicated,

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use hdrhistogram::Histogram;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
@@ -74,6 +75,16 @@ pub fn resident_kib(pid: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 
+/// Times in microseconds: up to two minutes, longer ones count as that.
+pub fn times() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 120_000_000, 3)?)
+}
+
+/// A percentile of times, in milliseconds.
+pub fn milliseconds(times: &Histogram<u64>, quantile: f64) -> f64 {
+    times.value_at_quantile(quantile) as f64 / 1000.0
+}
+
 /// Lets this process open as many connections as the system allows it.
 pub fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
@@ -95,7 +106,7 @@ fn since_epoch() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{resident_kib, source};
+    use super::{milliseconds, resident_kib, source, times};
 
     #[test]
     fn sources_change_before_their_ports_run_out() {
@@ -108,5 +119,15 @@ mod tests {
     #[test]
     fn this_process_has_memory() {
         assert!(resident_kib(std::process::id()).unwrap() > 100);
+    }
+
+    #[test]
+    fn times_are_kept_as_they_are() {
+        let mut all = times().unwrap();
+        for time in [500, 20_000, 20_000, 3_000_000] {
+            all.saturating_record(time);
+        }
+        assert!((milliseconds(&all, 0.5) - 20.0).abs() < 0.1);
+        assert!((milliseconds(&all, 0.99) - 3000.0).abs() < 5.0);
     }
 }
