@@ -128,6 +128,22 @@ async fn a_notification_reaches_all_connections_of_its_user_and_nobody_else() ->
 }
 
 #[tokio::test]
+async fn a_notification_published_right_after_the_handshake_is_heard() -> Result<()> {
+    let gateway = gateway().await?;
+    let mut last = Value::Null;
+    for n in 0..40 {
+        let mut alice = Client::connect(&gateway, "alice").await?;
+        let id = notify(&gateway, "alice", "notification", &json!({ "n": n })).await?;
+        let frame = alice.hear("notification").await?;
+        assert_eq!(frame["id"], id);
+        assert_ne!(frame["seq"], last, "what was before the connection is not told");
+        last = frame["seq"].clone();
+        alice.ws.close(1000).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn unsubscribing_from_notifications_changes_nothing() -> Result<()> {
     let gateway = gateway().await?;
     let mut alice = Client::on(&gateway, "alice", "notifications").await?;

@@ -99,7 +99,7 @@ async fn ill_typed_and_missing_fields_are_invalid_messages_and_nothing_is_stored
         ("typing_start", json!({})),
         ("read_receipt", json!({})),
         ("notification_read", json!({})),
-        ("notification_read", json!({ "notification_id": 7 })),
+        ("notification_read", json!({ "notification_id": {} })),
     ] {
         let refused = alice.refused(json!({ "type": kind, "payload": payload })).await?;
         assert_eq!(refused["code"], "INVALID_MESSAGE", "{kind} {payload}");
