@@ -119,13 +119,14 @@ impl Hub {
         }
     }
 
-    /// Users in a room whose accent gives each of them an integer of their own.
+    /// Users with a live listener in a room whose accent gives each of them an integer of their own. Those who
+    /// still read are left out: what they read comes first, so it must get the smaller integers.
     pub fn sequenced_users(&self, topic: &Topic) -> Vec<UserId> {
         let Some(room) = self.rooms.get(topic) else { return Vec::new() };
         let mut users: Vec<UserId> = room
             .seats
             .values()
-            .filter(|s| s.listener.accent().is_sequenced())
+            .filter(|s| s.standing != Standing::Reading && s.listener.accent().is_sequenced())
             .map(|s| s.listener.user.clone())
             .collect();
         users.sort_unstable();

@@ -108,6 +108,15 @@ fn an_accent_with_integers_gets_each_users_own_and_owes_the_rest() {
 }
 
 #[test]
+fn who_still_reads_the_log_needs_no_integer_for_what_is_live() {
+    let (hub, bob) = (Hub::new(), listener(1, "bob", Accent::Socialhub));
+    hub.enter(&topic(), &bob);
+    assert!(hub.sequenced_users(&topic()).is_empty(), "what bob reads comes first and gets smaller ones");
+    hub.go_live_now(&topic(), 1);
+    assert_eq!(hub.sequenced_users(&topic()), [user("bob")]);
+}
+
+#[test]
 fn an_evicted_user_hears_nothing_more() {
     let hub = Hub::new();
     let (a, b, c) = (
