@@ -29,12 +29,7 @@ pub async fn run(node: &Arc<Node>, link: &Arc<Link>, command: Command) -> Result
         Command::Ping => presence::ping(node, link).await,
         Command::Subscribe(channel) => subscribe::subscribe(node, link, channel).await,
         Command::Unsubscribe(channel) => subscribe::unsubscribe(node, link, channel).await,
-        Command::NotificationRead { id } => {
-            let key = LogKey::User(link.listener.user.clone());
-            let record = Record::NotificationRead { id };
-            let posted = node.backplane.log.post(&key, record).await;
-            posted.map_err(|f| node.unavailable(&f)).map(|_| Answer::Done)
-        }
+        Command::NotificationRead { id } => notification_read(node, link, id).await,
         Command::QueuedEvents => queued::run(node, link).await,
         // The session of these is handled by the session itself.
         Command::Register(_) => Ok(Answer::Registered { user: link.listener.user.clone() }),
@@ -42,6 +37,20 @@ pub async fn run(node: &Arc<Node>, link: &Arc<Link>, command: Command) -> Result
             let reason = "goodbye".to_owned();
             link.listener.notify(parlance_hub::Notice::Close { code: 1000, reason });
             Ok(Answer::Done)
+        }
+    }
+}
+
+/// Kept in the user's feed, and told to the user's other connections.
+async fn notification_read(node: &Node, link: &Link, id: Option<Arc<str>>) -> Result<Answer, Reject> {
+    let key = LogKey::User(link.listener.user.clone());
+    // First: the feed may come round before the post returns.
+    link.will_read(id.clone());
+    match node.backplane.log.post(&key, Record::NotificationRead { id: id.clone() }).await {
+        Ok(_) => Ok(Answer::Done),
+        Err(fault) => {
+            link.takes_own_read(id.as_deref());
+            Err(node.unavailable(&fault))
         }
     }
 }

@@ -223,11 +223,15 @@ impl Feed {
         event: Option<&Event>,
         integers: &FxHashMap<UserId, u64>,
     ) {
-        let author = match &entry.record {
-            Record::Message(message) => Some(&message.author.id),
-            _ => None,
+        let hears = |l: &Listener| match &entry.record {
+            Record::Message(message) => message.author.id != l.user || l.accent().echoes_own_messages(),
+            // Whoever said so knows.
+            Record::NotificationRead { id } => {
+                let link = self.node.links.get(&l.number);
+                !link.is_some_and(|link| link.takes_own_read(id.as_deref()))
+            }
+            _ => true,
         };
-        let hears = |l: &Listener| author != Some(&l.user) || l.accent().echoes_own_messages();
         let told = parlance_hub::Entry { topic, seq: entry.seq, event, integers };
         let mut fanout = self.node.hub.deliver_entry(&told, hears);
         self.count(&fanout);

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use parlance_backplane::Touched;
+use parlance_backplane::{Fault, Range, Touched};
 use parlance_hub::{Limits, Listener};
-use parlance_model::{Identity, Reject, RejectCode};
+use parlance_model::{Identity, LogKey, Reject, RejectCode};
 use parlance_wire::Dialect;
 
 use super::link::Link;
@@ -83,6 +83,10 @@ pub(super) async fn open(
     ));
     let heard = Arc::new(AtomicU64::new(node.clock.now().millis()));
     let link = Arc::new(Link::new(listener, connection, mount.clone(), Arc::new(identity), heard));
+    if dialect == Dialect::Socialhub {
+        // Before the client knows that it is connected: what is posted from then on must reach it.
+        link.came_at(feed_head(node, &link).await.map_err(|f| node.unavailable(&f))?);
+    }
     let lease = link.lease(config.timings.presence_ttl());
     match node.backplane.presence.touch(lease).await {
         Ok(Touched::Ok) => {
@@ -94,6 +98,13 @@ pub(super) async fn open(
         }
         Err(fault) => Err(node.unavailable(&fault)),
     }
+}
+
+/// Where the user's own feed stands.
+async fn feed_head(node: &Node, link: &Link) -> Result<u64, Fault> {
+    let key = LogKey::User(link.listener.user.clone());
+    let newest = Range::Before { seq: u64::MAX, limit: 1 };
+    Ok(node.backplane.log.range(&key, newest).await?.head)
 }
 
 /// Gives everything back.

@@ -27,6 +27,8 @@ pub struct Link {
     pub rate: Option<Rule>,
     /// Milliseconds of the last received byte.
     pub heard: Arc<AtomicU64>,
+    /// The head of the user's own feed when the connection was let in.
+    came_at: AtomicU64,
     identity: Mutex<Arc<Identity>>,
     state: Mutex<State>,
 }
@@ -41,7 +43,12 @@ struct State {
     confirmed: Vec<(Channel, u64)>,
     /// The last status the client set.
     status: Option<Status>,
+    /// Notifications this connection marked as read and was not passed over for yet; `None` = all.
+    own_reads: Vec<Option<Arc<str>>>,
 }
+
+/// More of them outstanding: the oldest are told to the connection itself too.
+const MAX_OWN_READS: usize = 16;
 
 impl Link {
     /// A link of a fresh connection.
@@ -65,9 +72,20 @@ impl Link {
             connection,
             mount,
             heard,
+            came_at: AtomicU64::new(0),
             identity: Mutex::new(identity),
             state: Mutex::default(),
         }
+    }
+
+    /// Notes where the user's own feed stood when the connection was let in.
+    pub(super) fn came_at(&self, head: u64) {
+        self.came_at.store(head, Ordering::Relaxed);
+    }
+
+    /// See [`Self::came_at`].
+    pub(super) fn feed_start(&self) -> u64 {
+        self.came_at.load(Ordering::Relaxed)
     }
 
     /// Who it is.
@@ -95,6 +113,22 @@ impl Link {
     /// Remembers the status the client set.
     pub fn set_status(&self, status: Status) {
         self.state.lock().status = Some(status);
+    }
+
+    /// Notes that the connection itself is about to mark a notification, or all, as read.
+    pub fn will_read(&self, notification: Option<Arc<str>>) {
+        let mut state = self.state.lock();
+        if state.own_reads.len() >= MAX_OWN_READS {
+            state.own_reads.remove(0);
+        }
+        state.own_reads.push(notification);
+    }
+
+    /// Whether the connection itself marked it as read; true once per [`Self::will_read`].
+    pub fn takes_own_read(&self, notification: Option<&str>) -> bool {
+        let mut state = self.state.lock();
+        let found = state.own_reads.iter().position(|own| own.as_deref() == notification);
+        found.map(|index| state.own_reads.remove(index)).is_some()
     }
 
     /// Notes a room it entered.

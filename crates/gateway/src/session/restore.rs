@@ -47,11 +47,12 @@ pub(super) async fn save(node: &Node, link: &Link) -> Result<(), Fault> {
     node.backplane.shared.save(&key(link), bytes, Some(ttl)).await
 }
 
-/// A subscription came or went: what is handed over so far counts as known to the client (it asked just
-/// now), and the change is kept.
+/// A subscription came or went: a new one begins here, and the change is kept. One that is only repeated
+/// proves nothing: what was handed over for it may still be on its way.
 pub(crate) async fn changed(node: &Node, link: &Link, channel: &Channel) -> Result<(), Fault> {
-    let here = positions(node, link).into_iter().filter(|(c, _)| c == channel).collect();
-    link.confirm(here);
+    if link.confirmed().iter().all(|(known, _)| known != channel) {
+        link.confirm(positions(node, link).into_iter().filter(|(c, _)| c == channel).collect());
+    }
     save(node, link).await
 }
 
@@ -88,9 +89,9 @@ async fn may(node: &Node, link: &Link, channel: &Channel) -> Result<bool, Fault>
     Ok(conversation.is_some_and(|c| c.member(&link.listener.user).is_some()))
 }
 
-/// The user's own feed, from now on.
+/// The user's own feed, from when the connection was let in.
 pub(super) async fn fresh(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
-    join(node, link, vec![(Topic::User(link.listener.user.clone()), Start::Now)]).await?;
-    link.confirm(positions(node, link));
-    Ok(())
+    let seq = link.feed_start();
+    link.confirm(vec![(Channel::Notifications, seq)]);
+    join(node, link, vec![(Topic::User(link.listener.user.clone()), Start::After { seq, queued: false })]).await
 }
