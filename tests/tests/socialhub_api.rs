@@ -57,7 +57,11 @@ async fn unknown_and_ill_typed_fields_are_refused_and_nothing_is_done() -> Resul
     let room = "/api/v1/conversations/room";
     let messages = "/api/v1/conversations/room/messages";
     for (method, path, body) in [
-        ("POST", "/api/v1/conversations", json!({ "id": "x", "type": "group", "members": ["a"], "extra": 1 })),
+        (
+            "POST",
+            "/api/v1/conversations",
+            json!({ "id": "x", "type": "group", "members": ["a"], "extra": 1 }),
+        ),
         ("POST", "/api/v1/conversations", json!({ "id": "x", "type": "party", "members": ["a"] })),
         ("POST", "/api/v1/conversations", json!({ "id": "not an id", "type": "group", "members": ["a"] })),
         ("POST", "/api/v1/conversations", json!({ "id": "x", "type": "group", "members": ["not an id"] })),
@@ -69,9 +73,17 @@ async fn unknown_and_ill_typed_fields_are_refused_and_nothing_is_done() -> Resul
         ("POST", messages, json!({ "senderId": "alice", "body": "x", "extra": 1 })),
         ("POST", messages, json!({ "senderId": "alice", "body": "" })),
         ("POST", messages, json!({ "senderId": "alice" })),
-        ("POST", "/api/v1/publish", json!({ "channel": "feed:updates", "type": "x", "payload": {}, "extra": 1 })),
+        (
+            "POST",
+            "/api/v1/publish",
+            json!({ "channel": "feed:updates", "type": "x", "payload": {}, "extra": 1 }),
+        ),
         ("POST", "/api/v1/publish", json!({ "channel": "feed:updates", "type": "x" })),
-        ("POST", "/api/v1/publish", json!({ "channel": "feed:updates", "type": "not a type", "payload": {} })),
+        (
+            "POST",
+            "/api/v1/publish",
+            json!({ "channel": "feed:updates", "type": "not a type", "payload": {} }),
+        ),
         ("POST", "/api/v1/publish", json!({ "channel": "nonsense", "type": "x", "payload": {} })),
         ("POST", "/api/v1/publish", json!({ "channel": "notifications", "type": "x", "payload": {} })),
         ("POST", "/api/v1/publish", json!({ "channel": ROOM, "type": "x", "payload": {} })),
@@ -98,9 +110,12 @@ async fn a_conversation_is_created_read_changed_and_deleted() -> Result<()> {
     let create = json!({ "id": "room", "type": "group", "title": "Room", "members": ["alice", "bob"], "createdBy": "alice" });
     let (status, created) = gateway.api("POST", "/api/v1/conversations", Some(&create)).await?;
     assert_eq!(status, 201, "{created}");
-    for (field, expected) in
-        [("id", json!("room")), ("type", json!("group")), ("title", json!("Room")), ("createdBy", json!("alice"))]
-    {
+    for (field, expected) in [
+        ("id", json!("room")),
+        ("type", json!("group")),
+        ("title", json!("Room")),
+        ("createdBy", json!("alice")),
+    ] {
         assert_eq!(created[field], expected, "{created}");
     }
     let room = "/api/v1/conversations/room";
@@ -109,7 +124,10 @@ async fn a_conversation_is_created_read_changed_and_deleted() -> Result<()> {
     // The same call again is the same conversation, with these members.
     let again = json!({ "id": "room", "type": "group", "members": ["alice", "bob", "carol"] });
     let (status, changed) = gateway.api("POST", "/api/v1/conversations", Some(&again)).await?;
-    assert_eq!((status, &changed["members"], &changed["title"]), (200, &json!(["alice", "bob", "carol"]), &json!("Room")));
+    assert_eq!(
+        (status, &changed["members"], &changed["title"]),
+        (200, &json!(["alice", "bob", "carol"]), &json!("Room"))
+    );
 
     let patch = json!({ "title": null, "addMembers": ["dave"], "removeMembers": ["bob"] });
     let (status, changed) = gateway.api("PATCH", room, Some(&patch)).await?;
@@ -176,7 +194,8 @@ async fn a_message_on_behalf_reaches_subscribers_like_any_other() -> Result<()> 
     let (status, second) = gateway.api("POST", messages, Some(&body)).await?;
     assert_eq!((status, &second["duplicate"], &second["id"]), (200, &json!(true), &first["id"]));
     // The client's own resend is the same message, too.
-    let resend = json!({ "type": "message", "channel": ROOM, "payload": { "content": "hello", "client_id": "c1" } });
+    let resend =
+        json!({ "type": "message", "channel": ROOM, "payload": { "content": "hello", "client_id": "c1" } });
     assert_eq!(alice.accepted(resend).await?["duplicate"], true);
     bob.heard_nothing(&gateway).await
 }
@@ -215,8 +234,12 @@ async fn history_is_paged_by_the_ids_clients_know() -> Result<()> {
         let path = format!("/api/v1/conversations/room/messages{query}");
         let (status, page) = gateway.api("GET", &path, None).await?;
         assert_eq!(status, 200, "{query}: {page}");
-        let bodies: Vec<_> =
-            page["messages"].as_array().into_iter().flatten().map(|m| m["body"].as_str().unwrap_or_default()).collect();
+        let bodies: Vec<_> = page["messages"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|m| m["body"].as_str().unwrap_or_default())
+            .collect();
         assert_eq!((&bodies[..], &page["has_more"]), (expected, &json!(more)), "{query}");
     }
     for query in ["?after=nonsense", "?limit=many", "?unknown=1", "?after=1&before=2"] {
@@ -236,11 +259,15 @@ async fn presence_is_answered_for_one_and_for_many() -> Result<()> {
     bob.ws.close(1000).await?;
     until_devices(&gateway, "bob", 0).await?;
     let (status, one) = gateway.api("GET", "/api/v1/users/alice/presence", None).await?;
-    assert_eq!((status, &one["userId"], &one["status"], &one["devices"]), (200, &json!("alice"), &json!("busy"), &json!(2)));
+    assert_eq!(
+        (status, &one["userId"], &one["status"], &one["devices"]),
+        (200, &json!("alice"), &json!("busy"), &json!(2))
+    );
     let ask = json!({ "users": ["nobody", "alice", "bob"] });
     let (status, many) = gateway.api("POST", "/api/v1/presence", Some(&ask)).await?;
     assert_eq!(status, 200);
-    let shown: Vec<_> = many["users"].as_array().into_iter().flatten().map(|u| (&u["userId"], &u["status"])).collect();
+    let shown: Vec<_> =
+        many["users"].as_array().into_iter().flatten().map(|u| (&u["userId"], &u["status"])).collect();
     let word = |text: &str| json!(text);
     assert_eq!(shown[0], (&word("nobody"), &word("offline")));
     assert_eq!(shown[1], (&word("alice"), &word("busy")));

@@ -73,7 +73,8 @@ async fn another_s_conversation_and_one_that_does_not_exist_are_refused_alike() 
     let gateway = gateway().await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;
     let mut mallory = Client::connect(&gateway, "mallory").await?;
-    let subscribe = |id: &str| json!({ "type": "subscribe", "payload": { "channel": format!("conversation:{id}") } });
+    let subscribe =
+        |id: &str| json!({ "type": "subscribe", "payload": { "channel": format!("conversation:{id}") } });
     let foreign = mallory.refused(subscribe("room")).await?;
     let unknown = mallory.refused(subscribe("nowhere")).await?;
     assert_eq!(foreign["code"], "CHANNEL_NOT_FOUND");
@@ -86,7 +87,17 @@ async fn ill_formed_channel_names_are_refused() -> Result<()> {
     let gateway = gateway().await?;
     let mut alice = Client::connect(&gateway, "alice").await?;
     let long = format!("conversation:{}", "x".repeat(300));
-    for name in ["", "other", "other:x", "conversation:", "conversation:a b", "presence:", "feed:", "Notifications", &long] {
+    for name in [
+        "",
+        "other",
+        "other:x",
+        "conversation:",
+        "conversation:a b",
+        "presence:",
+        "feed:",
+        "Notifications",
+        &long,
+    ] {
         assert_eq!(alice.not_subscribed(name).await?, "CHANNEL_NOT_FOUND", "{name}");
     }
     for payload in [json!({ "channel": 7 }), json!({ "channel": {} }), json!([]), json!(7), json!({})] {
@@ -117,7 +128,8 @@ async fn a_notification_reaches_all_connections_of_its_user_and_nobody_else() ->
     let mut first = Client::connect(&gateway, "alice").await?;
     let mut second = Client::connect(&gateway, "alice").await?;
     let mut bob = Client::on(&gateway, "bob", "notifications").await?;
-    let payload = json!({ "id": "n1", "type": "like", "actor_id": "bob", "message": "Bob liked", "read": false });
+    let payload =
+        json!({ "id": "n1", "type": "like", "actor_id": "bob", "message": "Bob liked", "read": false });
     let id = notify(&gateway, "alice", "notification", &payload).await?;
     let frame = first.hear("notification").await?;
     assert_eq!((&frame["id"], &frame["channel"]), (&json!(id), &json!("notifications")));
@@ -165,7 +177,8 @@ async fn feed_updates_and_counts_reach_subscribers_only_and_in_order() -> Result
     publish(&gateway, &post("count_update", &count)).await?;
     publish(&gateway, &post("app:anything-else", &json!([1, "two", null]))).await?;
     let frames = alice.all_before_now(&gateway).await?;
-    let told: Vec<_> = frames.iter().map(|f| (f["type"].as_str().unwrap_or_default(), &f["payload"])).collect();
+    let told: Vec<_> =
+        frames.iter().map(|f| (f["type"].as_str().unwrap_or_default(), &f["payload"])).collect();
     let anything = json!([1, "two", null]);
     assert_eq!(told, [("feed_update", &update), ("count_update", &count), ("app:anything-else", &anything)]);
     assert!(frames.iter().all(|f| f["channel"] == "feed:updates" && f["seq"].is_u64()), "{frames:?}");
@@ -186,7 +199,10 @@ async fn reading_one_notification_or_all_is_told_to_the_user_s_other_connections
     assert_eq!(read["payload"]["notification_id"], "n1");
     assert!(read["payload"]["read_at"].is_string(), "{read}");
     let all = there.hear("notification_read_all").await?;
-    assert!(all["payload"]["read_at"].is_string() && all["payload"].get("notification_id").is_none(), "{all}");
+    assert!(
+        all["payload"]["read_at"].is_string() && all["payload"].get("notification_id").is_none(),
+        "{all}"
+    );
     there.heard_nothing(&gateway).await?;
     bob.heard_nothing(&gateway).await?;
     here.heard_nothing(&gateway).await

@@ -26,7 +26,9 @@ async fn without_ack_id_a_refusal_is_an_error_frame_and_with_it_a_failed_ack_alo
     let mut alice = Client::connect(&gateway, "alice").await?;
     alice.tell("subscribe", json!({ "channel": "conversation:nowhere" })).await?;
     let told = error(&mut alice).await?;
-    let failed = alice.refused(json!({ "type": "subscribe", "payload": { "channel": "conversation:nowhere" } })).await?;
+    let failed = alice
+        .refused(json!({ "type": "subscribe", "payload": { "channel": "conversation:nowhere" } }))
+        .await?;
     assert_eq!(told, failed, "the same words");
     assert_eq!(told["code"], "CHANNEL_NOT_FOUND");
     assert!(told["message"].is_string() && told["details"].is_object(), "{told}");
@@ -49,7 +51,19 @@ async fn what_is_no_envelope_is_an_invalid_message_and_the_connection_goes_on() 
     let gateway = gateway().await?;
     let mut alice = Client::connect(&gateway, "alice").await?;
     let deep = format!("{{\"type\":\"connect\",\"payload\":{}1{}}}", "[".repeat(100), "]".repeat(100));
-    for text in ["", "{", "null", "7", "[]", "\"x\"", "{}", "{\"type\":7}", "{\"type\":\"\"}", "{\"type\":\"nonsense\"}", &deep] {
+    for text in [
+        "",
+        "{",
+        "null",
+        "7",
+        "[]",
+        "\"x\"",
+        "{}",
+        "{\"type\":7}",
+        "{\"type\":\"\"}",
+        "{\"type\":\"nonsense\"}",
+        &deep,
+    ] {
         alice.ws.send_message(Message::text(text)).await?;
         let told = error(&mut alice).await.with_context(|| format!("after {text}"))?;
         assert_eq!(told["code"], "INVALID_MESSAGE", "{text}");
@@ -182,7 +196,8 @@ async fn burst(client: &mut Client, count: usize) -> Result<Vec<Value>> {
     let mut acks = Vec::new();
     while acks.len() < count {
         let frame = client.hear("ack").await?;
-        ensure!(frame["ack_id"] == acks.len().to_string(), "out of order: {frame}");
+        let turn = acks.len().to_string();
+        ensure!(frame["ack_id"] == turn, "out of order: {frame}");
         acks.push(frame["payload"].clone());
     }
     Ok(acks)
@@ -263,7 +278,11 @@ async fn maintenance_refuses_messages_with_internal_error_and_when_to_come_back(
     conversation(&gateway, "room", &["alice"]).await?;
     let mut alice = Client::on(&gateway, "alice", ROOM).await?;
     let (status, answer) = gateway
-        .api("PUT", "/api/v1/maintenance", Some(&json!({ "enabled": true, "message": "back soon", "retryAfter": 30 })))
+        .api(
+            "PUT",
+            "/api/v1/maintenance",
+            Some(&json!({ "enabled": true, "message": "back soon", "retryAfter": 30 })),
+        )
         .await?;
     ensure!(status == 200, "{status} {answer}");
     let send = json!({ "type": "message", "channel": ROOM, "payload": { "content": "x" } });

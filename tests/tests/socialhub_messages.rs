@@ -28,7 +28,8 @@ async fn the_ack_names_the_message_that_all_subscribers_and_the_sender_see() -> 
     let mut alice = Client::on(&gateway, "alice", ROOM).await?;
     let mut bob = Client::on(&gateway, "bob", ROOM).await?;
     let mut carol = Client::on(&gateway, "carol", ROOM).await?;
-    let payload = json!({ "conversation_id": "room", "content": "hello", "client_id": "c1", "metadata": { "a": [1] } });
+    let payload =
+        json!({ "conversation_id": "room", "content": "hello", "client_id": "c1", "metadata": { "a": [1] } });
     let data = alice.accepted(message(payload)).await?;
     assert_eq!(data["duplicate"], false);
     assert_eq!((&data["conversation_id"], &data["client_id"]), (&json!("room"), &json!("c1")));
@@ -118,7 +119,8 @@ async fn a_resend_with_the_same_client_id_is_the_same_message() -> Result<()> {
     conversation(&gateway, "other", &["alice", "bob"]).await?;
     let mut alice = Client::connect(&gateway, "alice").await?;
     let mut bob = Client::on(&gateway, "bob", ROOM).await?;
-    let send = |room: &str| message(json!({ "conversation_id": room, "content": "hello", "client_id": "c1" }));
+    let send =
+        |room: &str| message(json!({ "conversation_id": room, "content": "hello", "client_id": "c1" }));
     let first = alice.accepted(send("room")).await?;
     // From another connection, too.
     let second = Client::connect(&gateway, "alice").await?.accepted(send("room")).await?;
@@ -294,7 +296,8 @@ async fn typing_in_another_s_name_is_refused() -> Result<()> {
     conversation(&gateway, "room", &["alice", "bob"]).await?;
     let mut alice = Client::connect(&gateway, "alice").await?;
     let mut bob = Client::on(&gateway, "bob", ROOM).await?;
-    let typing = json!({ "type": "typing_start", "payload": { "conversation_id": "room", "user_id": "bob" } });
+    let typing =
+        json!({ "type": "typing_start", "payload": { "conversation_id": "room", "user_id": "bob" } });
     alice.refused(typing).await?;
     let send = message(json!({ "conversation_id": "room", "content": "x", "sender_id": "bob" }));
     alice.refused(send).await?;
@@ -325,7 +328,10 @@ async fn a_read_receipt_is_told_to_the_others_with_all_messages_it_covers() -> R
         assert_eq!(payload["read_at"], data["read_at"]);
     }
     let frames = bob.all_before_now(&gateway).await?;
-    assert!(frames.iter().all(|frame| frame["type"] == "message"), "a reader hears no own receipt: {frames:?}");
+    assert!(
+        frames.iter().all(|frame| frame["type"] == "message"),
+        "a reader hears no own receipt: {frames:?}"
+    );
     Ok(())
 }
 
@@ -339,7 +345,8 @@ async fn what_is_read_stays_read_and_is_told_once() -> Result<()> {
     for n in 0..4 {
         sent.push(alice.say("room", &format!("{n}")).await?);
     }
-    let read = |ids: &[String]| json!({ "type": "mark_read", "channel": ROOM, "payload": { "message_ids": ids } });
+    let read =
+        |ids: &[String]| json!({ "type": "mark_read", "channel": ROOM, "payload": { "message_ids": ids } });
     bob.accepted(read(&sent[1..2])).await?;
     // An older one, the same, and own ones later: accepted, and nobody is told again.
     bob.accepted(read(&sent[..1])).await?;
@@ -362,7 +369,8 @@ async fn a_read_receipt_must_name_messages_of_its_conversation() -> Result<()> {
     let mut bob = Client::connect(&gateway, "bob").await?;
     let (here, there) = (alice.say("room", "x").await?, alice.say("other", "x").await?);
     let read = |ids: Value| json!({ "type": "read_receipt", "payload": { "conversation_id": "room", "message_ids": ids } });
-    for ids in [json!([]), json!(["nonsense"]), json!([there]), json!([here, there]), json!([{}]), json!("x")] {
+    for ids in [json!([]), json!(["nonsense"]), json!([there]), json!([here, there]), json!([{}]), json!("x")]
+    {
         assert_eq!(bob.refused(read(ids.clone())).await?["code"], "INVALID_MESSAGE", "{ids}");
     }
     let frames = alice.all_before_now(&gateway).await?;

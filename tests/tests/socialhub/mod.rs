@@ -44,18 +44,29 @@ pub async fn publish(gateway: &Gateway, body: &Value) -> Result<String> {
 
 /// Waits until a user has so many connections.
 pub async fn until_devices(gateway: &Gateway, user: &str, devices: u64) -> Result<()> {
+    until_presence(gateway, user, "devices", &json!(devices)).await
+}
+
+/// Waits until a user has this status.
+pub async fn until_status(gateway: &Gateway, user: &str, status: &str) -> Result<()> {
+    until_presence(gateway, user, "status", &json!(status)).await
+}
+
+async fn until_presence(gateway: &Gateway, user: &str, field: &str, expected: &Value) -> Result<()> {
     let path = format!("/api/v1/users/{user}/presence");
     let asked = async {
         loop {
             let (status, answer) = gateway.api("GET", &path, None).await?;
             ensure!(status == 200, "{status} {answer}");
-            if answer["devices"] == devices {
+            if answer[field] == *expected {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asked).await.with_context(|| format!("{user}: not {devices} devices"))?
+    tokio::time::timeout(PATIENCE, asked)
+        .await
+        .with_context(|| format!("{user}: {field} never {expected}"))?
 }
 
 /// A token like no other, valid for an hour.
