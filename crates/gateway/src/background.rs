@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parlance_backplane::Touch;
 use tokio::time::MissedTickBehavior;
 
 use crate::node::Node;
@@ -46,7 +47,11 @@ pub async fn refresh(node: Arc<Node>) {
 }
 
 async fn refresh_batch(node: &Node, links: &[&Arc<Link>], ttl: Duration) {
-    let leases: Vec<_> = links.iter().map(|l| l.lease(ttl)).collect();
+    let leases: Vec<_> = links
+        .iter()
+        // The status said last may be on its way: a refresh leaves it as it is.
+        .map(|l| Touch { status: None, ..l.lease(ttl) })
+        .collect();
     let missing = match node.backplane.presence.refresh(&leases).await {
         Ok(missing) => missing,
         Err(fault) => {
@@ -54,14 +59,18 @@ async fn refresh_batch(node: &Node, links: &[&Arc<Link>], ttl: Duration) {
             return;
         }
     };
-    for mut lease in missing.into_iter().filter_map(|i| leases.get(i).cloned()) {
+    for link in missing.into_iter().filter_map(|i| links.get(i)) {
         // It was let in before: the limit is not asked again.
-        lease.max = 0;
-        // A connection that closed meanwhile must not come back to life.
-        if !node.links.contains_key(&lease.connection.number) {
-            continue;
-        }
-        if let Err(fault) = node.backplane.presence.touch(lease).await {
+        let lease = Touch { max: 0, ..link.lease(ttl) };
+        let taken = match node.backplane.presence.touch(lease).await {
+            // A connection that closed meanwhile must not come back to life.
+            Ok(_) if !node.links.contains_key(&link.connection.number) => {
+                node.backplane.presence.close(&link.listener.user, &link.connection).await
+            }
+            Ok(_) => Ok(()),
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = taken {
             tracing::warn!(%fault, "taking a lease again");
         }
     }

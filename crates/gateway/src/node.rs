@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use parlance_backplane::{Backplane, Fault};
-use parlance_hub::Hub;
-use parlance_model::{ConnectionId, MaintenanceNotice, NodeId, Reject, RejectCode, Time};
+use parlance_hub::{Hub, Notice};
+use parlance_model::{ConnectionId, MaintenanceNotice, NodeId, Reject, RejectCode, Time, Topic};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -100,6 +100,15 @@ impl Node {
         self.metrics.backplane_errors.inc();
         tracing::warn!(%fault, "backplane");
         Reject::new(RejectCode::Unavailable, "Service temporarily unavailable").retry_after(1_000)
+    }
+
+    /// Nobody hears a conversation any more; the connections are told.
+    pub(crate) fn evict_all(&self, topic: &Topic) {
+        let Topic::Conversation(id) = topic else { return };
+        for listener in self.hub.listeners(topic) {
+            self.hub.leave(topic, listener.number);
+            listener.notify(Notice::Removed(id.clone()));
+        }
     }
 
     /// Reads the maintenance switch again.

@@ -108,11 +108,13 @@ impl Running {
         self.internal
     }
 
-    /// Takes over keys, limits and timings of a new configuration; addresses and engine stay.
+    /// Takes over keys, limits and timings of a new configuration; addresses, mounts and engine stay.
     ///
     /// # Errors
     /// What is wrong with it; nothing changed then.
-    pub fn reload(&self, config: Config) -> Result<(), StartError> {
+    pub fn reload(&self, mut config: Config) -> Result<(), StartError> {
+        // Live connections keep the mount they came in by.
+        config.mounts.clone_from(&self.node.config.load().mounts);
         config.validate().map_err(|e| StartError::Config(e.to_string()))?;
         let auth = Authenticator::new(&config.auth, self.node.clock.clone()).map_err(StartError::Config)?;
         self.node.auth.store(Arc::new(auth));

@@ -63,12 +63,13 @@ impl Hub {
     /// The sequence that was handed to the room last.
     pub fn go_live(&self, topic: &Topic, number: u64, position: u64) -> Result<(), u64> {
         let Some(mut room) = self.rooms.get_mut(topic) else { return Ok(()) };
-        if room.last > position {
-            return Err(room.last);
+        let last = room.last;
+        // Whoever was evicted meanwhile has nothing more to read.
+        let Some(seat) = room.seats.get_mut(&number) else { return Ok(()) };
+        if last > position {
+            return Err(last);
         }
-        if let Some(seat) = room.seats.get_mut(&number) {
-            seat.standing = Standing::Live { after: position };
-        }
+        seat.standing = Standing::Live { after: position };
         Ok(())
     }
 

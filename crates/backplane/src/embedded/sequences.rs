@@ -88,6 +88,9 @@ fn newest(step: &Step<'_, '_>, user: &str) -> Result<u64, Fault> {
 }
 
 /// Removes the oldest pointers whose entries are gone; the newest stays, as it carries the count.
+/// Pointers kept per user at most; beyond, the oldest are forgotten.
+const MAX_POINTERS: u64 = 10_000;
+
 fn trim(step: &mut Step<'_, '_>, user: &str, newest: u64) -> Result<(), Fault> {
     for _ in 0..TRIM {
         let oldest = step.read().pointers.range((user, 0)..(user, newest))?.next().transpose()?;
@@ -98,7 +101,9 @@ fn trim(step: &mut Step<'_, '_>, user: &str, newest: u64) -> Result<(), Fault> {
             break;
         };
         let state: Option<LogState> = row(&step.read().logs, &log)?;
-        if state.is_none_or(|state| !state.deleted && seq >= state.first) {
+        // A quiet log keeps its entries for long: its pointers must not keep all later ones.
+        let beyond = newest.saturating_sub(integer) >= MAX_POINTERS;
+        if !beyond && state.is_none_or(|state| !state.deleted && seq >= state.first) {
             break;
         }
         let tables = step.write();

@@ -39,7 +39,13 @@ impl Typists {
         let typing = self.all.entry(key.clone()).or_insert_with(fresh);
         let before = typing.typist.deadline();
         let transition = typing.typist.heartbeat(moment.now, moment.ttl);
-        typing.to = to.to_vec();
+        // Whoever was told of the start is told of the stop, also when a heartbeat names others.
+        if transition == Transition::Start || to.is_empty() {
+            typing.to = to.to_vec();
+        } else if !typing.to.is_empty() {
+            let fresh: Vec<UserId> = to.iter().filter(|u| !typing.to.contains(u)).cloned().collect();
+            typing.to.extend(fresh);
+        }
         let until = typing.typist.deadline().unwrap_or(moment.now);
         moment.tell(&key.0, typing, true, until);
         if let Some(before) = before {

@@ -9,6 +9,8 @@ pub mod send;
 mod subscribe;
 mod typing;
 
+pub(crate) use subscribe::tell_presence;
+
 use std::sync::Arc;
 
 use parlance_model::{Answer, Command, LogKey, Record, Reject};

@@ -11,15 +11,17 @@ use crate::session::Link;
 
 /// Events in one answer; the rest follows when these were received.
 const MAX_EVENTS: usize = 500;
+/// Bytes of bodies in one answer.
+const MAX_BYTES: usize = 256 * 1024;
 
 pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>) -> Result<Answer, Reject> {
     let user = &link.listener.user;
     let backplane = &node.backplane;
     let memberships = backplane.conversations.of_user(user).await.map_err(|f| node.unavailable(&f))?;
-    let mut queued = Vec::new();
+    let (mut queued, mut bytes) = (Vec::new(), 0);
     for membership in memberships {
         let from = membership.marks.delivered.max(membership.joined_seq);
-        if membership.head.seq <= from || queued.len() >= MAX_EVENTS {
+        if membership.head.seq <= from || queued.len() >= MAX_EVENTS || bytes > MAX_BYTES {
             continue;
         }
         let id = membership.conversation;
@@ -33,7 +35,12 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>) -> Result<Answer, Re
             .map_err(|f| node.unavailable(&f))?
             .map_or(0, |c| c.number());
         for entry in &page.entries {
-            let foreign = matches!(&entry.record, Record::Message(m) if m.author.id != *user);
+            let Record::Message(message) = &entry.record else { continue };
+            let foreign = message.author.id != *user;
+            bytes += if foreign { message.body.len() } else { 0 };
+            if bytes > MAX_BYTES {
+                break;
+            }
             if let Some(event) = events::of_entry(&key, number, entry, true).filter(|_| foreign) {
                 queued.push((entry.at, Arc::new(event)));
             }

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use parlance_backplane::Find;
+use parlance_backplane::{Fault, Find, Range};
 use parlance_model::{
-    Answer, ConversationId, LogKey, MessageId, Receipt, ReceiptTarget, Reject, RejectCode, UserId,
+    Answer, ConversationId, LogKey, MessageId, Receipt, ReceiptTarget, Record, Reject, RejectCode, UserId,
 };
 
 use crate::node::Node;
 use crate::session::Link;
 
+/// A message in a conversation's log.
+type Place = (ConversationId, u64);
+
 pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, receipt: Receipt) -> Result<Answer, Reject> {
     let user = &link.listener.user;
     let (conversation, seq) = match &receipt.target {
         ReceiptTarget::ClientId { author, id } => by_client_id(node, user, author, id).await?,
-        ReceiptTarget::Ids { conversation, ids } => by_ids(node, conversation.as_ref(), ids).await?,
+        ReceiptTarget::Ids { conversation, ids } => by_ids(node, user, conversation.as_ref(), ids).await?,
     };
     let advanced = node.backplane.cursors.advance(&conversation, user, receipt.kind, seq).await;
     match advanced.map_err(|f| node.unavailable(&f))? {
@@ -24,45 +27,98 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, receipt: Receipt) ->
     }
 }
 
-async fn by_client_id(
+async fn by_client_id(node: &Node, user: &UserId, author: &UserId, id: &Arc<str>) -> Result<Place, Reject> {
+    if author == user {
+        return Err(own());
+    }
+    let found = find_client_id(node, user, author, id).await.map_err(|f| node.unavailable(&f))?;
+    found.ok_or_else(not_found)
+}
+
+/// The message an author gave an id. An author may have used it in several conversations: the newest use
+/// counts, of those in conversations the reader is in.
+async fn find_client_id(
     node: &Node,
     user: &UserId,
     author: &UserId,
     id: &Arc<str>,
-) -> Result<(ConversationId, u64), Reject> {
-    if author == user {
-        return Err(Reject::new(RejectCode::Forbidden, "only a recipient sends receipts"));
+) -> Result<Option<Place>, Fault> {
+    let find = |conversation| Find::ClientId { author: author.clone(), id: id.clone(), conversation };
+    if let Some(place) = place(node.backplane.log.find(find(None)).await?) {
+        if is_member(node, user, &place.0).await? {
+            return Ok(Some(place));
+        }
+        for membership in node.backplane.conversations.of_user(user).await? {
+            let here = find(Some(membership.conversation));
+            if let Some(place) = place_of(node, here).await? {
+                return Ok(Some(place));
+            }
+        }
     }
-    let what = Find::ClientId { author: author.clone(), id: id.clone(), conversation: None };
-    let mut found = node.backplane.log.find(what).await.map_err(|f| node.unavailable(&f))?;
-    if found.is_none()
-        && let Some(id) = MessageId::from_opaque(id)
-    {
-        found = node.backplane.log.find(Find::Id(id)).await.map_err(|f| node.unavailable(&f))?;
-    }
-    match found {
-        Some((LogKey::Conversation(conversation), seq)) => Ok((conversation, seq)),
-        _ => Err(not_found()),
-    }
+    // An author whose dialect gives no ids of its own: the message was told by its server id.
+    let Some(id) = MessageId::from_opaque(id) else { return Ok(None) };
+    let Some(place) = place_of(node, Find::Id(id)).await? else { return Ok(None) };
+    let written = author_of(node, &place).await?;
+    Ok((written.as_ref() == Some(author)).then_some(place))
 }
 
 async fn by_ids(
     node: &Node,
+    user: &UserId,
     conversation: Option<&ConversationId>,
     ids: &[MessageId],
-) -> Result<(ConversationId, u64), Reject> {
-    let mut place: Option<(ConversationId, u64)> = None;
+) -> Result<Place, Reject> {
+    let mut newest: Option<Place> = None;
     for id in ids {
-        let found = node.backplane.log.find(Find::Id(*id)).await.map_err(|f| node.unavailable(&f))?;
-        let Some((LogKey::Conversation(found), seq)) = found else { return Err(not_found()) };
-        if conversation.is_some_and(|c| *c != found) || place.as_ref().is_some_and(|(c, _)| *c != found) {
+        let faulty = |f: Fault| node.unavailable(&f);
+        let found = place_of(node, Find::Id(*id)).await.map_err(faulty)?.ok_or_else(not_found)?;
+        // Whether a message exists is nobody's business but its members'.
+        if !is_member(node, user, &found.0).await.map_err(faulty)? {
+            return Err(not_found());
+        }
+        let elsewhere = conversation.is_some_and(|c| *c != found.0)
+            || newest.as_ref().is_some_and(|(c, _)| *c != found.0);
+        if elsewhere {
             let message = "a message is not of this conversation";
             return Err(Reject::new(RejectCode::InvalidField, message).field("message_ids"));
         }
-        let highest = place.map_or(seq, |(_, s)| s.max(seq));
-        place = Some((found, highest));
+        let is_own = author_of(node, &found).await.map_err(faulty)?.as_ref() == Some(user);
+        if !is_own && newest.as_ref().is_none_or(|(_, seq)| *seq < found.1) {
+            newest = Some(found);
+        }
     }
-    place.ok_or_else(|| Reject::new(RejectCode::MissingField, "no message is named").field("message_ids"))
+    newest.ok_or_else(own)
+}
+
+async fn place_of(node: &Node, what: Find) -> Result<Option<Place>, Fault> {
+    Ok(place(node.backplane.log.find(what).await?))
+}
+
+fn place(found: Option<(LogKey, u64)>) -> Option<Place> {
+    match found? {
+        (LogKey::Conversation(conversation), seq) => Some((conversation, seq)),
+        _ => None,
+    }
+}
+
+async fn is_member(node: &Node, user: &UserId, id: &ConversationId) -> Result<bool, Fault> {
+    let conversation = node.backplane.conversations.get(id).await?;
+    Ok(conversation.is_some_and(|c| c.member(user).is_some()))
+}
+
+async fn author_of(node: &Node, place: &Place) -> Result<Option<UserId>, Fault> {
+    let key = LogKey::Conversation(place.0.clone());
+    let range = Range::After { seq: place.1.saturating_sub(1), limit: 1 };
+    let page = node.backplane.log.range(&key, range).await?;
+    let entry = page.entries.into_iter().next().filter(|e| e.seq == place.1);
+    Ok(entry.and_then(|e| match e.record {
+        Record::Message(message) => Some(message.author.id),
+        _ => None,
+    }))
+}
+
+fn own() -> Reject {
+    Reject::new(RejectCode::Forbidden, "only a recipient sends receipts")
 }
 
 fn not_found() -> Reject {

@@ -8,7 +8,7 @@ use parlance_model::{Accepted, Answer, Author, ConversationKind, Message, Reject
 use super::conversations;
 use crate::config::Membership;
 use crate::node::Node;
-use crate::session::Link;
+use crate::session::{self, Link};
 
 /// Carries out a client's send.
 pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, send: Send) -> Result<Answer, Reject> {
@@ -26,7 +26,8 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, send: Send) -> Resul
         return Err(limited(node, link, &verdict));
     }
     let author = Author::from(&*link.identity());
-    let appended = append(node, &author, &send, link.mount.membership).await;
+    let opener = (link.mount.membership == Membership::Open).then_some(link);
+    let appended = append(node, &author, &send, opener).await;
     if !matches!(appended, Ok(Accepted { fresh: true, .. })) {
         give_back(node, link, verdict).await;
     }
@@ -39,12 +40,12 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, send: Send) -> Resul
 ///
 /// # Errors
 /// The refusal, in canonical form.
-pub async fn on_behalf(node: &Node, author: Author, send: Send) -> Result<Accepted, Reject> {
+pub async fn on_behalf(node: &Arc<Node>, author: Author, send: Send) -> Result<Accepted, Reject> {
     check(node, &send)?;
     if let Some(refusal) = node.maintenance_refusal() {
         return Err(refusal);
     }
-    append(node, &author, &send, Membership::Managed).await
+    append(node, &author, &send, None).await
 }
 
 fn check(node: &Node, send: &Send) -> Result<(), Reject> {
@@ -107,7 +108,13 @@ async fn known(node: &Node, user: &UserId, send: &Send) -> Result<Option<Accepte
     }))
 }
 
-async fn append(node: &Node, author: &Author, send: &Send, mode: Membership) -> Result<Accepted, Reject> {
+/// `opener` is the author's connection where a first message may create its conversation.
+async fn append(
+    node: &Arc<Node>,
+    author: &Author,
+    send: &Send,
+    opener: Option<&Arc<Link>>,
+) -> Result<Accepted, Reject> {
     let message = Message {
         author: author.clone(),
         client_id: send.client_id.clone(),
@@ -116,8 +123,13 @@ async fn append(node: &Node, author: &Author, send: &Send, mode: Membership) -> 
         extra: send.extra.clone(),
     };
     let mut appended = append_once(node, send, message.clone()).await?;
-    if appended == Appended::NoConversation && mode == Membership::Open && !send.to.is_empty() {
-        create(node, author, send).await?;
+    if let (Appended::NoConversation, Some(link), false) = (&appended, opener, send.to.is_empty()) {
+        let joined = create(node, author, send).await?;
+        if let Some(since) = joined {
+            // Before the message is out: an answer to it must not be faster than the author's own invitation.
+            let heard = session::invited(node, link, send.conversation.clone(), since).await;
+            heard.map_err(|f| node.unavailable(&f))?;
+        }
         appended = append_once(node, send, message).await?;
     }
     let accepted = |stored: Stored, fresh| Accepted {
@@ -142,7 +154,8 @@ async fn append_once(node: &Node, send: &Send, message: Message) -> Result<Appen
 }
 
 /// The first message of a conversation that does not exist: its members are the sender and the recipients.
-async fn create(node: &Node, author: &Author, send: &Send) -> Result<(), Reject> {
+/// Returns from where the author belongs to it, if at all: another may have created it meanwhile.
+async fn create(node: &Arc<Node>, author: &Author, send: &Send) -> Result<Option<u64>, Reject> {
     let mut members = vec![author.id.clone()];
     for user in &send.to {
         if !members.contains(user) {
@@ -161,7 +174,7 @@ async fn create(node: &Node, author: &Author, send: &Send) -> Result<(), Reject>
         by: Some(author.id.clone()),
     };
     match conversations::change(node, change).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(changed)) => Ok(changed.conversation.member(&author.id).map(|m| m.joined_seq)),
         Ok(Err(_)) => Err(Reject::new(RejectCode::Forbidden, "this conversation id is taken")),
         Err(fault) => Err(node.unavailable(&fault)),
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parlance_backplane::Fault;
 use parlance_model::{Answer, Channel, Event, PresenceEvent, Reject, RejectCode, UserId};
 
 use crate::node::Node;
@@ -37,7 +38,7 @@ pub(super) async fn subscribe(
     }
     subscriptions_changed(node, link, &channel).await.map_err(|f| node.unavailable(&f))?;
     if let Channel::Presence(user) = &channel {
-        tell_presence(node, link, user).await?;
+        tell_presence(node, link, user).await.map_err(|f| node.unavailable(&f))?;
     }
     Ok(Answer::Channel(name))
 }
@@ -59,9 +60,8 @@ async fn still_member(
 }
 
 /// Whoever begins to watch a user hears at once how things stand.
-async fn tell_presence(node: &Node, link: &Link, user: &UserId) -> Result<(), Reject> {
-    let found =
-        node.backplane.presence.status(std::slice::from_ref(user)).await.map_err(|f| node.unavailable(&f))?;
+pub(crate) async fn tell_presence(node: &Node, link: &Link, user: &UserId) -> Result<(), Fault> {
+    let found = node.backplane.presence.status(std::slice::from_ref(user)).await?;
     let now = node.clock.now();
     if let Some(presence) = found.first() {
         let event = Event::Presence(PresenceEvent {

@@ -87,8 +87,10 @@ impl Feed {
             if (lost_to > after || page.epoch != epoch) && page.head > after {
                 self.tell_lost(topic, &key, (after + 1, lost_to.max(after + 1)), ready);
             }
+            let number = if page.epoch == epoch { None } else { self.number_of(&key).await };
             if let Some(track) = self.open.get_mut(topic) {
                 track.epoch = page.epoch;
+                track.number = number.unwrap_or(track.number);
             }
             let more = page.more && !page.entries.is_empty();
             for entry in page.entries {
@@ -98,6 +100,12 @@ impl Feed {
                 return;
             }
         }
+    }
+
+    /// The integer id of a conversation: another one after it was deleted and created again.
+    async fn number_of(&self, key: &LogKey) -> Option<u32> {
+        let LogKey::Conversation(id) = key else { return None };
+        self.node.backplane.conversations.get(id).await.ok().flatten().map(|c| c.number())
     }
 
     fn tell_lost(&self, topic: &Topic, key: &LogKey, range: (u64, u64), ready: &mut Vec<Ready>) {
@@ -256,12 +264,7 @@ impl Feed {
                     }
                 }
             }
-            (Record::Deleted, Topic::Conversation(id)) => {
-                for listener in self.node.hub.listeners(topic) {
-                    self.node.hub.leave(topic, listener.number);
-                    listener.notify(Notice::Removed(id.clone()));
-                }
-            }
+            (Record::Deleted, Topic::Conversation(_)) => self.node.evict_all(topic),
             (Record::Invited { conversation, since }, Topic::User(_)) => {
                 for listener in self.node.hub.listeners(topic) {
                     listener.notify(Notice::Invited { conversation: conversation.clone(), since: *since });

@@ -92,6 +92,11 @@ pub async fn run(node: Arc<Node>, mut inbox: Inbox, mut requests: FeedRequests) 
         tokio::select! {
             biased;
             () = node.halt.cancelled() => break,
+            // Deadlines before everything: a busy inbox must not hold them up.
+            _ = tick.tick() => {
+                ticks += 1;
+                feed.tick(ticks).await;
+            }
             Some(open) = requests.0.recv() => {
                 let result = feed.open(&open.topics).await;
                 // A session that went away no longer waits for the answer.
@@ -104,10 +109,6 @@ pub async fn run(node: Arc<Node>, mut inbox: Inbox, mut requests: FeedRequests) 
                     break;
                 }
                 feed.take(&mut batch).await;
-            }
-            _ = tick.tick() => {
-                ticks += 1;
-                feed.tick(ticks).await;
             }
         }
     }
@@ -167,11 +168,24 @@ impl Feed {
                         "publications were lost on the way: comparing every open topic with its log"
                     );
                     self.node.metrics.feed_gaps.inc();
-                    self.check_heads(&mut ready).await;
+                    self.recover(&mut ready).await;
                 }
             }
         }
         self.deliver(ready).await;
+    }
+
+    /// Anything may have been missed: every open log is read on, the switches are looked at again.
+    async fn recover(&mut self, ready: &mut Vec<deliver::Ready>) {
+        let logs: Vec<Topic> =
+            self.open.iter().filter(|(_, t)| t.key.is_some()).map(|(topic, _)| topic.clone()).collect();
+        for topic in logs {
+            self.repair(&topic, ready).await;
+        }
+        self.check_heads(ready).await;
+        if let Err(fault) = self.node.load_maintenance().await {
+            tracing::warn!(%fault, "reading the maintenance switch");
+        }
     }
 
     async fn sort_in(&mut self, topic: Topic, publication: Publication, ready: &mut Vec<deliver::Ready>) {
@@ -220,7 +234,12 @@ impl Feed {
         };
         for (id, head) in ids.into_iter().zip(heads) {
             let topic = Topic::Conversation(id);
-            let (Some(head), Some(track)) = (head, self.open.get(&topic)) else { continue };
+            let Some(track) = self.open.get(&topic) else { continue };
+            let Some(head) = head else {
+                // Deleted, and the word of it was missed. An open topic that never existed has no listeners.
+                self.node.evict_all(&topic);
+                continue;
+            };
             let (behind, cursors_behind) = (
                 head.seq > track.seq || head.epoch != track.epoch,
                 head.cursor_version > track.cursor_version,

@@ -26,13 +26,24 @@ impl TypingTable {
     ) -> Option<TypingChanged> {
         let key = (topic.clone(), change.conversation.clone(), change.author.id.clone());
         if !change.on {
-            let (mut typist, _) = self.typists.remove(&key)?;
-            return (typist.stop() == Transition::Stop).then_some(change);
+            let (mut typist, told) = self.typists.remove(&key)?;
+            // Whoever was told of the start is told of the stop.
+            return (typist.stop() == Transition::Stop).then_some(TypingChanged { to: told.to, ..change });
         }
         let entry = self.typists.entry(key).or_insert_with(|| (Typist::default(), change.clone()));
-        let transition = entry.0.heartbeat(now, ttl);
-        entry.1 = change.clone();
-        (transition == Transition::Start).then_some(change)
+        if entry.0.heartbeat(now, ttl) == Transition::Start {
+            entry.1 = change.clone();
+            return Some(change);
+        }
+        let before = std::mem::take(&mut entry.1.to);
+        if before.is_empty() {
+            return None;
+        }
+        // A heartbeat that names others: they hear a start, and later the stop with the rest.
+        let fresh: Vec<UserId> = change.to.iter().filter(|u| !before.contains(u)).cloned().collect();
+        let everybody = change.to.is_empty();
+        entry.1.to = if everybody { Vec::new() } else { before.into_iter().chain(fresh.clone()).collect() };
+        (everybody || !fresh.is_empty()).then_some(TypingChanged { to: fresh, ..change })
     }
 
     /// Time passes: the stops that are due, each with its topic.
@@ -87,6 +98,21 @@ mod tests {
         assert!(!due[0].1.on);
         assert!(table.heard(&topic(), change(false), Time(7_100), TTL).is_none());
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn whoever_was_told_of_a_start_is_told_of_the_stop() {
+        let user = |name: &str| UserId::parse(name).unwrap();
+        let to =
+            |names: &[&str], on| TypingChanged { to: names.iter().map(|n| user(n)).collect(), ..change(on) };
+        let mut table = TypingTable::default();
+        assert_eq!(table.heard(&topic(), to(&["x"], true), Time(0), TTL).unwrap().to, [user("x")]);
+        assert_eq!(table.heard(&topic(), to(&["y"], true), Time(1_000), TTL).unwrap().to, [user("y")]);
+        assert!(table.heard(&topic(), to(&["x", "y"], true), Time(2_000), TTL).is_none());
+        assert_eq!(
+            table.heard(&topic(), to(&["y"], false), Time(3_000), TTL).unwrap().to,
+            [user("x"), user("y")]
+        );
     }
 
     #[test]

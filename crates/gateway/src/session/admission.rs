@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parlance_backplane::{Fault, Range, Touched};
-use parlance_hub::{Limits, Listener};
+use parlance_hub::{Limits, Listener, Notice};
 use parlance_model::{Identity, LogKey, Reject, RejectCode};
 use parlance_wire::Dialect;
 
@@ -91,6 +91,11 @@ pub(super) async fn open(
     match node.backplane.presence.touch(lease).await {
         Ok(Touched::Ok) => {
             node.links.insert(link.connection.number, link.clone());
+            if node.shutdown.is_cancelled() {
+                // Let in after the others were told to go.
+                let reason = "this server is restarting; reconnect".to_owned();
+                link.listener.notify(Notice::Close { code: 1012, reason });
+            }
             Ok(link)
         }
         Ok(Touched::TooMany) => {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use parlance_backplane::{Fault, Membership};
-use parlance_model::{ConversationId, Topic, UserId};
+use parlance_model::{Channel, ConversationId, Topic, UserId};
 use parlance_wire::Dialect;
+use rustc_hash::FxHashSet;
 
 use super::link::Link;
-use super::replay::{Start, join};
+use super::replay::{Start, join, leave};
 use super::{restore, told};
 use crate::config::PresenceScope;
 use crate::node::Node;
@@ -23,7 +24,9 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fau
                 restore::fresh(node, link).await?;
             }
             // A kept entry without the user's own feed still gets it.
-            join(node, link, vec![(Topic::User(link.listener.user.clone()), Start::Now)]).await?;
+            let start = Start::After { seq: link.feed_start(), queued: false };
+            join(node, link, vec![(Topic::User(link.listener.user.clone()), start)]).await?;
+            leave_lost(node, link).await?;
             restore::save(node, link).await
         }
     }
@@ -44,7 +47,8 @@ async fn attach_sechat(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> 
         }
     }
     join(node, link, memberships.iter().map(backlog).collect()).await?;
-    told::catch_up(node, link, &memberships).await
+    leave_lost(node, link).await?;
+    told::catch_up(node, link).await
 }
 
 fn backlog(membership: &Membership) -> (Topic, Start) {
@@ -53,13 +57,17 @@ fn backlog(membership: &Membership) -> (Topic, Start) {
 }
 
 /// The user became a member of a conversation while connected.
-pub(super) async fn invited(
+///
+/// A recipient may be faster than this: receipts of the user's own messages that came before the join are
+/// told after it.
+pub(crate) async fn invited(
     node: &Arc<Node>,
     link: &Arc<Link>,
     conversation: ConversationId,
     since: u64,
 ) -> Result<(), Fault> {
-    if link.dialect != Dialect::Sechat {
+    let topic = Topic::Conversation(conversation.clone());
+    if link.dialect != Dialect::Sechat || node.hub.is_in(&topic, link.listener.number) {
         return Ok(());
     }
     let still = node.backplane.conversations.get(&conversation).await?;
@@ -70,7 +78,29 @@ pub(super) async fn invited(
         join_contacts(node, link, &conversation).await?;
     }
     let start = Start::After { seq: since, queued: false };
-    join(node, link, vec![(Topic::Conversation(conversation), start)]).await
+    join(node, link, vec![(topic, start)]).await?;
+    told::since(node, link, &conversation, since).await?;
+    leave_lost(node, link).await
+}
+
+/// Leaves conversations the user was removed from between the look at the members and the subscription: the
+/// removal was published before this connection was in the room.
+async fn leave_lost(node: &Node, link: &Link) -> Result<(), Fault> {
+    let in_rooms = |t: &Topic| matches!(t, Topic::Conversation(_));
+    if !link.topics().iter().any(in_rooms) {
+        return Ok(());
+    }
+    let now = node.backplane.conversations.of_user(&link.listener.user).await?;
+    let mine: FxHashSet<&ConversationId> = now.iter().map(|m| &m.conversation).collect();
+    for topic in link.topics() {
+        if let Topic::Conversation(id) = &topic
+            && !mine.contains(id)
+        {
+            leave(node, link, &topic);
+            link.remove_channel(&Channel::Conversation(id.clone()));
+        }
+    }
+    Ok(())
 }
 
 async fn join_contacts(node: &Arc<Node>, link: &Arc<Link>, id: &ConversationId) -> Result<(), Fault> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt};
 use parlance_hub::Notice;
-use parlance_model::{Event, MaintenanceNotice, Reject, RejectCode, Time};
+use parlance_model::{Channel, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Time, Topic};
 use parlance_wire::{Dialect, Tag, websocket};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::{Message, error::Error};
@@ -14,7 +14,7 @@ use super::input::close_for;
 use super::link::Link;
 use super::run::Session;
 use super::timers::{Due, View};
-use super::work::{self, Done, Work};
+use super::work::{self, Doing, Done, Work};
 use super::{admission, restore, told};
 
 /// Pieces taken from the outbox at once.
@@ -41,14 +41,25 @@ impl Session {
         self.link.as_ref().is_some_and(|l| l.dialect == Dialect::Socialhub)
     }
 
-    /// Takes up the next piece of work when none is being done.
+    /// Takes up the next piece of work of each lane where none is being done.
     pub(super) fn start_work(&mut self) {
+        if self.closing {
+            return;
+        }
         if self.doing.is_none()
-            && !self.closing
             && let Some(next) = self.todo.pop_front()
         {
-            self.doing = Some(work::start(self.node.clone(), self.mount.clone(), self.link.clone(), next));
+            self.doing = Some(self.begin(next));
         }
+        if self.joining.is_none()
+            && let Some(next) = self.joins.pop_front()
+        {
+            self.joining = Some(self.begin(next));
+        }
+    }
+
+    fn begin(&self, work: Work) -> Doing {
+        work::start(self.node.clone(), self.mount.clone(), self.link.clone(), work)
     }
 
     pub(super) fn input(&mut self, frame: Option<Result<Message, Error>>) {
@@ -69,6 +80,7 @@ impl Session {
                 self.pass_control();
             }
             Some(Ok(Message::Close(_))) => {
+                self.orderly = true;
                 self.pass_control();
                 self.begin_close();
             }
@@ -115,15 +127,11 @@ impl Session {
 
     pub(super) fn output(&mut self) {
         let Some(link) = self.link.clone() else { return };
-        let overflow = link.listener.outbox.take(self.writer.queue(), TAKE);
-        if !self.writer.is_empty() {
+        if self.writer.is_empty() && !link.listener.outbox.is_empty() {
+            link.listener.outbox.take(self.writer.queue(), TAKE);
             self.unconfirmed = true;
         }
-        if !link.listener.outbox.is_empty() {
-            // More than fits one turn: come back after this part is written.
-            link.listener.outbox.wake();
-        }
-        if overflow {
+        if link.listener.outbox.is_overflown() {
             self.node.metrics.slow_consumers.inc();
             self.close(1008, "too slow: reconnect to catch up");
             return;
@@ -131,12 +139,14 @@ impl Session {
         while let Some(notice) = link.listener.next_notice() {
             match notice {
                 Notice::Invited { conversation, since } => {
-                    self.todo.push_back(Work::Invited { conversation, since });
+                    self.joins.push_back(Work::Invited { conversation, since });
                 }
+                // Removed and taken in again before this was read.
+                Notice::Removed(conversation) if self.is_in(&link, &conversation) => {}
                 Notice::Removed(conversation) => {
-                    let channel = parlance_model::Channel::Conversation(conversation.clone());
+                    let channel = Channel::Conversation(conversation.clone());
                     link.remove_channel(&channel);
-                    link.left(&parlance_model::Topic::Conversation(conversation));
+                    link.left(&Topic::Conversation(conversation));
                     if self.is_restorable() {
                         self.todo.push_back(Work::Save);
                     }
@@ -149,8 +159,21 @@ impl Session {
         }
     }
 
+    fn is_in(&self, link: &Link, conversation: &ConversationId) -> bool {
+        let topic = Topic::Conversation(conversation.clone());
+        self.node.hub.is_in(&topic, link.listener.number)
+    }
+
+    /// The writer has written everything: takes what has come to wait.
+    pub(super) fn unblocked(&self) {
+        if let Some(link) = &self.link {
+            link.listener.outbox.wake();
+        }
+    }
+
     /// Closes on the node's or the operator's behalf.
     pub(super) fn go_away(&mut self, code: u16, reason: &str) {
+        self.orderly = true;
         if code == 1012 {
             self.say_going_away();
         }
@@ -176,8 +199,13 @@ impl Session {
             Done::Answered(tag, result) => self.answer(&tag, result),
             Done::Registered(tag, Ok(link)) => self.registered(&tag, link),
             Done::Registered(tag, Err(reject)) => self.answer(&tag, Err(reject)),
-            Done::Attached(Ok(())) | Done::Kept(Ok(())) => {}
-            Done::Attached(Err(fault)) => {
+            Done::Attached(Ok(())) => {
+                if let Some(link) = &self.link {
+                    link.set_attached();
+                }
+            }
+            Done::Joined(Ok(())) | Done::Kept(Ok(())) => {}
+            Done::Attached(Err(fault)) | Done::Joined(Err(fault)) => {
                 tracing::warn!(%fault, "a connection could not join its conversations");
                 self.answer(&Tag::default(), Err(self.node.unavailable(&fault)));
                 self.close(1013, "temporarily unavailable: reconnect");
@@ -208,7 +236,7 @@ impl Session {
         self.ws.get_mut().note_in(link.heard.clone());
         self.link = Some(link);
         self.answer(tag, Ok(parlance_model::Answer::Registered { user }));
-        self.todo.push_front(Work::Attach);
+        self.joins.push_front(Work::Attach);
     }
 
     pub(super) fn due(&mut self) {
@@ -267,7 +295,7 @@ impl Session {
         let Ok(number) = <[u8; 8]>::try_from(payload).map(u64::from_be_bytes) else { return };
         let (Some(arrived), Some(link)) = (self.timers.ponged(number), &self.link) else { return };
         if link.confirm(arrived) {
-            self.todo.push_back(Work::Save);
+            self.timers.save_soon(self.node.clock.now());
         }
     }
 
@@ -297,10 +325,15 @@ impl Session {
     /// Gives everything back, then lets the client read the last bytes before the socket goes.
     pub(super) async fn finish(&mut self) {
         self.doing = None;
+        self.joining = None;
         if let Some(link) = self.link.take() {
             let kept = match link.dialect {
-                Dialect::Socialhub => restore::save(&self.node, &link).await,
-                Dialect::Sechat => told::remember(&self.node, &link).await,
+                // Before it has joined everything, what it is subscribed to says nothing.
+                _ if !link.is_attached() => Ok(()),
+                Dialect::Socialhub => restore::save_last(&self.node, &link).await,
+                // Whoever fell silent may not have heard the last receipts: telling again does no harm.
+                Dialect::Sechat if self.orderly => told::remember(&self.node, &link).await,
+                Dialect::Sechat => Ok(()),
             };
             if let Err(fault) = kept {
                 tracing::warn!(%fault, "keeping a connection's state");

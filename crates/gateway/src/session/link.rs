@@ -1,7 +1,7 @@
 //! An authenticated connection as the rest of the node sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use parlance_backplane::{Rule, Touch};
@@ -29,6 +29,9 @@ pub struct Link {
     pub heard: Arc<AtomicU64>,
     /// The head of the user's own feed when the connection was let in.
     came_at: AtomicU64,
+    /// When it was let in.
+    pub opened_at: Time,
+    attached: AtomicBool,
     identity: Mutex<Arc<Identity>>,
     state: Mutex<State>,
 }
@@ -71,11 +74,23 @@ impl Link {
             listener,
             connection,
             mount,
+            opened_at: Time::from_millis(heard.load(Ordering::Relaxed)),
             heard,
+            attached: AtomicBool::new(false),
             came_at: AtomicU64::new(0),
             identity: Mutex::new(identity),
             state: Mutex::default(),
         }
+    }
+
+    /// It has joined everything it joins by itself.
+    pub(super) fn set_attached(&self) {
+        self.attached.store(true, Ordering::Relaxed);
+    }
+
+    /// See [`Self::set_attached`]; before that, what it is subscribed to says nothing.
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached.load(Ordering::Relaxed)
     }
 
     /// Notes where the user's own feed stood when the connection was let in.

@@ -16,6 +16,7 @@ mod work;
 mod writer;
 
 pub use admission::{Admission, admit};
+pub(crate) use attach::invited;
 pub use link::Link;
 pub(crate) use replay::{Start, join, leave};
 pub(crate) use restore::changed as subscriptions_changed;

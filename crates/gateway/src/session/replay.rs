@@ -30,7 +30,7 @@ pub(crate) enum Start {
 /// Joins topics. Those joined already are left as they are.
 ///
 /// # Errors
-/// The backplane's fault; what was joined stays joined.
+/// The backplane's fault; what was not joined whole is left.
 pub(crate) async fn join(
     node: &Arc<Node>,
     link: &Arc<Link>,
@@ -48,12 +48,21 @@ pub(crate) async fn join(
         }
         return Err(fault);
     }
-    for (topic, start) in fresh {
-        match (start, LogKey::of_topic(&topic)) {
-            (Start::After { seq, queued }, Some(key)) => {
-                Replay { node, link, topic: &topic, key: &key, queued }.run(seq).await?;
+    // What needs no reading goes live first: it must not wait for a long backlog of something else.
+    let (reading, live): (Vec<_>, Vec<_>) = fresh.into_iter().partition(|(topic, start)| {
+        matches!(start, Start::After { .. }) && LogKey::of_topic(topic).is_some()
+    });
+    for (topic, _) in &live {
+        node.hub.go_live_now(topic, link.listener.number);
+    }
+    for (index, (topic, start)) in reading.iter().enumerate() {
+        let (Start::After { seq, queued }, Some(key)) = (*start, LogKey::of_topic(topic)) else { continue };
+        if let Err(fault) = (Replay { node, link, topic, key: &key, queued }).run(seq).await {
+            // Not half joined: a seat that reads for ever would hear nothing and could not be taken again.
+            for (topic, _) in reading.iter().skip(index) {
+                leave(node, link, topic);
             }
-            _ => node.hub.go_live_now(&topic, link.listener.number),
+            return Err(fault);
         }
     }
     Ok(())
@@ -96,6 +105,10 @@ impl Replay<'_> {
                 Some(number) => number,
                 None => *number.insert(self.number().await?),
             };
+            // The user may have been removed while the page was read.
+            if !self.node.hub.is_in(self.topic, self.link.listener.number) {
+                return Ok(());
+            }
             self.send(&page.entries, number).await?;
             position = page.entries.last().map_or(position, |e| e.seq);
             if self.link.listener.outbox.is_overflown() {

@@ -9,12 +9,16 @@ use serde::{Deserialize, Serialize};
 
 use super::link::Link;
 use super::replay::{Start, join};
+use crate::commands;
 use crate::node::Node;
 
-/// What is kept, by channel name.
+/// What is kept.
 #[derive(Serialize, Deserialize, Default)]
 struct Kept {
-    channels: Vec<(String, u64)>,
+    /// When the connection that kept it was let in: of two with one token, the later one's word counts.
+    opened_ms: u64,
+    /// Channels by name, with the position that surely reached the client; `None` = from now on.
+    channels: Vec<(String, Option<u64>)>,
 }
 
 fn key(link: &Link) -> String {
@@ -37,61 +41,85 @@ pub(super) fn positions(node: &Node, link: &Link) -> Vec<(Channel, u64)> {
 /// Keeps what is confirmed, for as long as configured.
 pub(super) async fn save(node: &Node, link: &Link) -> Result<(), Fault> {
     let confirmed = link.confirmed();
-    let position =
-        |channel: &Channel| confirmed.iter().find(|(c, _)| c == channel).map_or(0, |(_, seq)| *seq);
+    let position = |channel: &Channel| confirmed.iter().find(|(c, _)| c == channel).map(|(_, seq)| *seq);
     let mut channels = link.channels();
     channels.push(Channel::Notifications);
-    let kept = Kept { channels: channels.iter().map(|c| (c.name(), position(c))).collect() };
+    let kept = Kept {
+        opened_ms: link.opened_at.millis(),
+        channels: channels.iter().map(|c| (c.name(), position(c))).collect(),
+    };
     let bytes = serde_json::to_vec(&kept).map_err(|e| Fault::Corrupt(e.to_string()))?;
     let ttl = node.config.load().timings.restore();
     node.backplane.shared.save(&key(link), bytes, Some(ttl)).await
 }
 
-/// A subscription came or went: a new one begins here, and the change is kept. One that is only repeated
-/// proves nothing: what was handed over for it may still be on its way.
+/// The last save of a connection that ends. One whose successor has kept something already says nothing.
+pub(super) async fn save_last(node: &Node, link: &Link) -> Result<(), Fault> {
+    match load(node, link).await? {
+        Some(kept) if kept.opened_ms > link.opened_at.millis() => Ok(()),
+        _ => save(node, link).await,
+    }
+}
+
+/// A subscription came or went. Of a new one, what is handed over so far counts as known to the client: it
+/// asked just now. One it had already keeps its position: what it missed may still be on its way.
 pub(crate) async fn changed(node: &Node, link: &Link, channel: &Channel) -> Result<(), Fault> {
-    if link.confirmed().iter().all(|(known, _)| known != channel) {
-        link.confirm(positions(node, link).into_iter().filter(|(c, _)| c == channel).collect());
+    if !link.confirmed().iter().any(|(c, _)| c == channel) {
+        let here = positions(node, link).into_iter().filter(|(c, _)| c == channel).collect();
+        link.confirm(here);
     }
     save(node, link).await
 }
 
+async fn load(node: &Node, link: &Link) -> Result<Option<Kept>, Fault> {
+    let Some(bytes) = node.backplane.shared.load(&key(link)).await? else { return Ok(None) };
+    let read = serde_json::from_slice(&bytes);
+    // Unreadable is as good as absent; the next save heals it.
+    Ok(read.inspect_err(|error| tracing::warn!(%error, "kept subscriptions are unreadable")).ok())
+}
+
 /// Takes up what a client with the same token had subscribed, from where it was; a conversation the user is
-/// no longer in is left out.
+/// no longer in is left out, and of one the user came back to nothing from the time in between is told.
 pub(super) async fn restore(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, Fault> {
-    let Some(bytes) = node.backplane.shared.load(&key(link)).await? else { return Ok(false) };
-    let Ok(kept) = serde_json::from_slice::<Kept>(&bytes) else {
-        return Err(Fault::Corrupt("kept subscriptions".to_owned()));
-    };
+    let Some(kept) = load(node, link).await? else { return Ok(false) };
     let max = node.config.load().limits.subscriptions;
     let mut topics = Vec::new();
     for (name, seq) in kept.channels {
         let Some(channel) = Channel::parse(&name) else { continue };
-        if !may(node, link, &channel).await? {
-            continue;
-        }
-        let topic = channel.topic(&link.listener.user);
-        let start =
-            if LogKey::of_topic(&topic).is_some() { Start::After { seq, queued: false } } else { Start::Now };
+        let Some(joined) = may(node, link, &channel).await? else { continue };
         if channel != Channel::Notifications && !link.add_channel(&channel, max) {
             continue;
         }
-        link.confirm(vec![(channel, seq)]);
+        let topic = channel.topic(&link.listener.user);
+        let start = match seq.filter(|_| LogKey::of_topic(&topic).is_some()) {
+            Some(seq) => Start::After { seq: seq.max(joined), queued: false },
+            None => Start::Now,
+        };
+        if let Start::After { seq, .. } = start {
+            link.confirm(vec![(channel.clone(), seq)]);
+        }
         topics.push((topic, start));
     }
     join(node, link, topics).await?;
+    for channel in link.channels() {
+        if let Channel::Presence(user) = channel {
+            commands::tell_presence(node, link, &user).await?;
+        }
+    }
     Ok(true)
 }
 
-async fn may(node: &Node, link: &Link, channel: &Channel) -> Result<bool, Fault> {
-    let Channel::Conversation(id) = channel else { return Ok(true) };
+/// Whether the user may hear a channel, and from which sequence on at the earliest.
+async fn may(node: &Node, link: &Link, channel: &Channel) -> Result<Option<u64>, Fault> {
+    let Channel::Conversation(id) = channel else { return Ok(Some(0)) };
     let conversation = node.backplane.conversations.get(id).await?;
-    Ok(conversation.is_some_and(|c| c.member(&link.listener.user).is_some()))
+    Ok(conversation.and_then(|c| c.member(&link.listener.user).map(|m| m.joined_seq)))
 }
 
 /// The user's own feed, from when the connection was let in.
 pub(super) async fn fresh(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
     let seq = link.feed_start();
     link.confirm(vec![(Channel::Notifications, seq)]);
-    join(node, link, vec![(Topic::User(link.listener.user.clone()), Start::After { seq, queued: false })]).await
+    join(node, link, vec![(Topic::User(link.listener.user.clone()), Start::After { seq, queued: false })])
+        .await
 }

@@ -37,8 +37,14 @@ pub(super) struct Session {
     pub(super) writer: Writer,
     pub(super) todo: VecDeque<Work>,
     pub(super) doing: Option<Doing>,
+    /// Attaching and invitations, one after the other, beside the client's requests: a long backlog must not
+    /// keep its receipts from being read.
+    pub(super) joins: VecDeque<Work>,
+    pub(super) joining: Option<Doing>,
     pub(super) timers: Timers,
     pub(super) closing: bool,
+    /// The client said goodbye, or was told to go: what was handed over has reached it.
+    pub(super) orderly: bool,
     /// Something was handed over since the last ping.
     pub(super) unconfirmed: bool,
 }
@@ -92,7 +98,7 @@ impl Session {
             peer.set_user(link.listener.user.clone());
         }
         let timers = Timers::new(now, &mount, &config.limits, config.timings.restore());
-        let todo = if link.is_some() { VecDeque::from([Work::Attach]) } else { VecDeque::new() };
+        let joins = if link.is_some() { VecDeque::from([Work::Attach]) } else { VecDeque::new() };
         Self {
             node: node.clone(),
             mount,
@@ -101,10 +107,13 @@ impl Session {
             stream: socket.stream,
             ws,
             writer: Writer::default(),
-            todo,
+            todo: VecDeque::new(),
             doing: None,
+            joins,
+            joining: None,
             timers,
             closing: false,
+            orderly: false,
             unconfirmed: false,
         }
     }
@@ -116,8 +125,12 @@ impl Session {
         loop {
             self.start_work();
             let now = self.node.clock.now();
+            let waited = !self.writer.is_empty();
             if self.writer.flush(&self.stream, now).is_err() || (self.closing && self.writer.is_empty()) {
                 return;
+            }
+            if waited && self.writer.is_empty() {
+                self.unblocked();
             }
             let (at, _) = self.timers.next(&self.view());
             if at != armed {
@@ -126,12 +139,19 @@ impl Session {
             }
             let reading = !self.closing && self.todo.len() < READ_AHEAD && self.timers.may_read(now);
             let blocked = !self.writer.is_empty();
-            let outbox = self.link.as_ref().map(|l| &l.listener.outbox).filter(|_| !blocked && !self.closing);
+            let outbox = self.link.as_ref().map(|l| &l.listener.outbox).filter(|_| !self.closing);
             let wake = tokio::select! {
                 frame = self.ws.next(), if reading => Wake::Input(frame),
                 () = ready(outbox) => Wake::Outbox,
                 _ = self.stream.writable(), if blocked => Wake::Writable,
-                done = done(&mut self.doing) => Wake::Done(done),
+                finished = done(&mut self.doing) => {
+                    self.doing = None;
+                    Wake::Done(finished)
+                }
+                finished = done(&mut self.joining) => {
+                    self.joining = None;
+                    Wake::Done(finished)
+                }
                 () = &mut sleep => Wake::Timer,
                 // Authenticated connections are told one by one.
                 () = self.node.shutdown.cancelled(), if self.link.is_none() && !self.closing => Wake::Stop,
@@ -141,10 +161,7 @@ impl Session {
                 Wake::Outbox => self.output(),
                 Wake::Writable => {}
                 Wake::Stop => self.go_away(1012, "this server is restarting; reconnect"),
-                Wake::Done(done) => {
-                    self.doing = None;
-                    self.done(done);
-                }
+                Wake::Done(done) => self.done(done),
                 Wake::Timer => {
                     armed = Time::default();
                     self.due();

@@ -63,6 +63,9 @@ pub(super) struct Timers {
 /// A pending confirmation is asked for this often at most.
 const CONFIRM: Duration = Duration::from_secs(1);
 
+/// Confirmed positions are kept this long after they moved.
+const SAVE_SOON: Duration = Duration::from_secs(2);
+
 impl Timers {
     pub(super) fn new(now: Time, mount: &Mount, limits: &Limits, restore: Duration) -> Self {
         let ping_every = Duration::from_millis(mount.ping_interval_ms);
@@ -135,6 +138,11 @@ impl Timers {
     /// The subscriptions were kept.
     pub(super) fn saved(&mut self, now: Time) {
         self.next_save = now + self.save_every;
+    }
+
+    /// The subscriptions are kept again before long: one save for what moves in the meantime.
+    pub(super) fn save_soon(&mut self, now: Time) {
+        self.next_save = self.next_save.min(now + SAVE_SOON);
     }
 
     /// The connection is closing; it must be done by `at`.

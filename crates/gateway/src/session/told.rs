@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_backplane::{Fault, Membership, Range};
+use parlance_backplane::{Fault, Range};
 use parlance_model::{ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic};
 
 use super::link::Link;
@@ -26,14 +26,9 @@ fn key(link: &Link) -> String {
     format!("told:{}:{}", link.mount.name, link.listener.user)
 }
 
-/// The connection ends: everything up to here was told to it.
+/// The connection ends in good order: everything up to here was told to it.
 pub(super) async fn remember(node: &Node, link: &Link) -> Result<(), Fault> {
-    let ids: Vec<ConversationId> = link
-        .topics()
-        .into_iter()
-        .filter_map(|t| if let Topic::Conversation(id) = t { Some(id) } else { None })
-        .take(MAX_CONVERSATIONS)
-        .collect();
+    let ids = conversations(link);
     if ids.is_empty() {
         return Ok(());
     }
@@ -44,28 +39,48 @@ pub(super) async fn remember(node: &Node, link: &Link) -> Result<(), Fault> {
     node.backplane.shared.save(&key(link), bytes, Some(KEPT)).await
 }
 
-/// Tells what moved since the user's last connection ended.
-pub(super) async fn catch_up(node: &Arc<Node>, link: &Link, memberships: &[Membership]) -> Result<(), Fault> {
-    if memberships.iter().all(|m| m.head.cursor_version == 0) {
+/// Tells what moved since the user's last connection ended. Looks at the cursors after the rooms were joined:
+/// what moves from then on is heard live.
+pub(super) async fn catch_up(node: &Arc<Node>, link: &Link) -> Result<(), Fault> {
+    let ids = conversations(link);
+    let heads = node.backplane.conversations.heads(&ids).await?;
+    let moved: Vec<(&ConversationId, u64)> = ids
+        .iter()
+        .zip(heads)
+        .filter_map(|(id, head)| Some((id, head?.cursor_version)))
+        .filter(|(_, version)| *version > 0)
+        .collect();
+    if moved.is_empty() {
         return Ok(());
     }
     let stored = node.backplane.shared.load(&key(link)).await?;
     let told: Told = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    for membership in memberships {
-        let id = &membership.conversation;
-        if told.get(id.as_str()).copied().unwrap_or(0) < membership.head.cursor_version {
-            tell(node, link, id).await?;
+    for (id, version) in moved {
+        if told.get(id.as_str()).copied().unwrap_or(0) < version {
+            since(node, link, id, 0).await?;
         }
     }
     Ok(())
 }
 
-async fn tell(node: &Node, link: &Link, id: &ConversationId) -> Result<(), Fault> {
-    let (_, cursors) = node.backplane.cursors.cursors(id).await?;
+fn conversations(link: &Link) -> Vec<ConversationId> {
+    let ids = link.topics().into_iter();
+    ids.filter_map(|t| if let Topic::Conversation(id) = t { Some(id) } else { None })
+        .take(MAX_CONVERSATIONS)
+        .collect()
+}
+
+/// Tells the states of the user's own messages after a sequence.
+pub(super) async fn since(node: &Node, link: &Link, id: &ConversationId, seq: u64) -> Result<(), Fault> {
+    let (version, cursors) = node.backplane.cursors.cursors(id).await?;
+    if version == 0 {
+        return Ok(());
+    }
     let key = LogKey::Conversation(id.clone());
     let range = Range::Before { seq: u64::MAX, limit: LOOK_BACK };
     let page = node.backplane.log.range(&key, range).await?;
-    for event in receipts(link, id, &page.entries, &cursors) {
+    let entries = page.entries.get(page.entries.partition_point(|e| e.seq <= seq)..).unwrap_or_default();
+    for event in receipts(link, id, entries, &cursors) {
         if let Some(piece) = parlance_wire::encode(link.listener.accent(), &Event::Receipt(event)) {
             link.listener.outbox.half_empty().await;
             link.listener.push(&piece);

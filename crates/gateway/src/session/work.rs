@@ -30,6 +30,7 @@ pub(super) enum Work {
 /// Something done.
 pub(super) enum Done {
     Attached(Result<(), Fault>),
+    Joined(Result<(), Fault>),
     Answered(Tag, Result<Answer, Reject>),
     Registered(Tag, Result<Arc<Link>, Reject>),
     Kept(Result<(), Fault>),
@@ -52,7 +53,7 @@ pub(super) fn start(node: Arc<Node>, mount: Arc<Mount>, link: Option<Arc<Link>>,
             Box::pin(async move { Done::Attached(attach::attach(&node, &link).await) })
         }
         (Work::Invited { conversation, since }, Some(link)) => {
-            Box::pin(async move { Done::Kept(attach::invited(&node, &link, conversation, since).await) })
+            Box::pin(async move { Done::Joined(attach::invited(&node, &link, conversation, since).await) })
         }
         (Work::Save, Some(link)) => Box::pin(async move { Done::Kept(restore::save(&node, &link).await) }),
         (Work::Attach | Work::Invited { .. } | Work::Save, None) => {

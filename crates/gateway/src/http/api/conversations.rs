@@ -112,7 +112,7 @@ fn unknown() -> ApiError {
     ApiError::not_found("there is no such conversation")
 }
 
-async fn apply(node: &Node, change: Change) -> Result<Changed, ApiError> {
+async fn apply(node: &Arc<Node>, change: Change) -> Result<Changed, ApiError> {
     commands::conversations::change(node, change).await?.map_err(|refused| match refused {
         ChangeRefused::NotFound => unknown(),
         ChangeRefused::NumberTaken => {
