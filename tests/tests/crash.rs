@@ -96,7 +96,11 @@ async fn kill_nine_under_load_loses_doubles_and_reorders_nothing_acknowledged() 
         let ids = replayed(&gateway, pair, &format!("end-{pair}")).await?;
         let expected = &sent.acked[sent.acked.len().saturating_sub(ids.len())..];
         // History keeps the newest 1000 entries; one of them is the creation of the conversation.
-        ensure!(ids.len() == sent.acked.len() || ids.len() >= 990, "pair {pair}: only {} replayed", ids.len());
+        ensure!(
+            ids.len() == sent.acked.len() || ids.len() >= 990,
+            "pair {pair}: only {} replayed",
+            ids.len()
+        );
         ensure!(ids == expected, "pair {pair}: acknowledged {expected:?}, replayed {ids:?}");
     }
     Ok(())

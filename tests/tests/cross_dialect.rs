@@ -49,7 +49,10 @@ async fn a_body_goes_both_ways_with_ids_that_mean_the_same() -> Result<()> {
     let acked = p.bob.expect("ack").await?;
     let received = p.alice.expect("message:received").await?;
     ensure!(received["body"] == "back" && received["fromUserId"] == "bob", "{received}");
-    ensure!(received["messageId"].as_str().is_some_and(|id| id.starts_with("msg_")), "a server id: {received}");
+    ensure!(
+        received["messageId"].as_str().is_some_and(|id| id.starts_with("msg_")),
+        "a server id: {received}"
+    );
     ensure!(acked["payload"]["data"]["message_id"].is_string(), "{acked}");
     p.alice.expect("message:delivered").await?;
     Ok(())
@@ -74,7 +77,9 @@ async fn ticks_cross_over() -> Result<()> {
         ensure!(tick["messageId"] == message && tick["byUserId"] == "bob", "{tick}");
     }
 
-    p.bob.send(&json!({"type": "message", "channel": "conversation:both", "payload": {"content": "x"}})).await?;
+    p.bob
+        .send(&json!({"type": "message", "channel": "conversation:both", "payload": {"content": "x"}}))
+        .await?;
     let received = p.alice.expect("message:received").await?;
     p.alice
         .send(&json!({"type": "receipt:read", "messageId": received["messageId"], "toUserId": "bob"}))
