@@ -5,7 +5,7 @@ mod socialhub;
 use anyhow::{Context, Result, ensure};
 use parlance_tests::{Gateway, Options};
 use serde_json::{Value, json};
-use socialhub::{Client, conversation, fresh_token, gateway, notify, publish, until_devices};
+use socialhub::{Client, conversation, fresh_token, gateway, notify, publish, until_devices, until_status};
 
 const ROOM: &str = "conversation:room";
 
@@ -35,7 +35,8 @@ fn ids(frames: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn what_was_missed_comes_in_order_each_once_and_then_what_is_new() -> Result<()> {
-    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_LIMITS_RATES", "false");
+    let options =
+        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_LIMITS_RATES", "false");
     let gateway = Gateway::start(options).await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;
     let mut alice = Client::on(&gateway, "alice", ROOM).await?;
@@ -66,6 +67,32 @@ async fn what_was_missed_comes_in_order_each_once_and_then_what_is_new() -> Resu
 }
 
 #[tokio::test]
+async fn what_was_replayed_but_never_read_is_replayed_again_also_when_subscribed_to_again() -> Result<()> {
+    let gateway = gateway().await?;
+    conversation(&gateway, "room", &["alice", "bob"]).await?;
+    let token = cut(&gateway, Client::on(&gateway, "alice", ROOM).await?).await?;
+    let mut bob = Client::connect(&gateway, "bob").await?;
+    let mut sent = Vec::new();
+    for n in 0..3 {
+        sent.push(bob.say("room", &format!("{n}")).await?);
+    }
+    notify(&gateway, "alice", "notification", &json!({})).await?;
+    let mut alice = Client::with_token(&gateway, "alice", token).await?;
+    alice.tell("subscribe", json!({ "channel": ROOM })).await?;
+    alice.tell("subscribe", json!({ "channel": "notifications" })).await?;
+    // Done in order: what the API shows comes after the subscriptions.
+    alice.tell("presence", json!({ "status": "away" })).await?;
+    until_status(&gateway, "alice", "away").await?;
+    let token = cut(&gateway, alice).await?;
+    let mut alice = Client::with_token(&gateway, "alice", token).await?;
+    let frames = alice.all_before_now(&gateway).await?;
+    let (messages, others): (Vec<_>, Vec<_>) = frames.into_iter().partition(|f| f["type"] == "message");
+    assert_eq!(ids(&messages), sent);
+    assert_eq!(others.len(), 1, "{others:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn every_kind_of_subscription_is_taken_up_again() -> Result<()> {
     let gateway = gateway().await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;
@@ -82,6 +109,8 @@ async fn every_kind_of_subscription_is_taken_up_again() -> Result<()> {
     assert_eq!(alice.hear("notification").await?["id"], missed_notification);
     assert_eq!(alice.hear("feed_update").await?["id"], missed_update);
 
+    // How things stand, for changes of presence are in no log.
+    assert_eq!(alice.hear("presence").await?["payload"]["status"], "offline");
     // And live from here on.
     let mut bob = Client::connect(&gateway, "bob").await?;
     assert_eq!(alice.hear("presence").await?["payload"]["status"], "online");
@@ -126,7 +155,8 @@ async fn subscriptions_belong_to_user_and_token() -> Result<()> {
 
 #[tokio::test]
 async fn after_restore_ms_nothing_is_taken_up_any_more() -> Result<()> {
-    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_TIMINGS_RESTORE_MS", "1000");
+    let options =
+        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_TIMINGS_RESTORE_MS", "1000");
     let gateway = Gateway::start(options).await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;
     let mut bob = Client::connect(&gateway, "bob").await?;
@@ -168,6 +198,49 @@ async fn a_conversation_the_user_was_removed_from_meanwhile_is_not_taken_up() ->
 }
 
 #[tokio::test]
+async fn of_a_conversation_the_user_came_back_to_nothing_of_the_time_between_is_told() -> Result<()> {
+    let gateway = gateway().await?;
+    conversation(&gateway, "room", &["alice", "bob"]).await?;
+    let token = cut(&gateway, Client::on(&gateway, "alice", ROOM).await?).await?;
+    let mut bob = Client::connect(&gateway, "bob").await?;
+    let change = async |body: Value| {
+        let (status, answer) = gateway.api("PATCH", "/api/v1/conversations/room", Some(&body)).await?;
+        ensure!(status == 200, "{answer}");
+        Ok(())
+    };
+    change(json!({ "removeMembers": ["alice"] })).await?;
+    bob.say("room", "without alice").await?;
+    change(json!({ "addMembers": ["alice"] })).await?;
+    let id = bob.say("room", "with alice").await?;
+    let mut alice = Client::with_token(&gateway, "alice", token).await?;
+    let frames = alice.all_before_now(&gateway).await?;
+    assert_eq!(ids(&frames), [id]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_after_its_successor_came_changes_nothing() -> Result<()> {
+    let gateway = gateway().await?;
+    let first = Client::on(&gateway, "alice", "feed:old").await?;
+    let mut second = first.again(&gateway).await?;
+    second.accepted(json!({ "type": "unsubscribe", "payload": "feed:old" })).await?;
+    second.subscribe("feed:new").await?;
+    drop(first);
+    until_devices(&gateway, "alice", 1).await?;
+    let Client { token, ws, .. } = second;
+    // The second has no time to say again what it wants.
+    drop(ws);
+    until_devices(&gateway, "alice", 0).await?;
+    let mut third = Client::with_token(&gateway, "alice", token).await?;
+    let post = |channel: &str| json!({ "channel": channel, "type": "feed_update", "payload": {} });
+    publish(&gateway, &post("feed:old")).await?;
+    let id = publish(&gateway, &post("feed:new")).await?;
+    let frames = third.all_before_now(&gateway).await?;
+    assert_eq!(ids(&frames), [id]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_node_that_was_killed_takes_up_subscriptions_all_the_same() -> Result<()> {
     let mut gateway = Gateway::start(Options::default()).await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;
@@ -192,7 +265,8 @@ async fn a_node_that_was_killed_takes_up_subscriptions_all_the_same() -> Result<
 
 #[tokio::test]
 async fn what_the_history_no_longer_holds_is_told() -> Result<()> {
-    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_RETENTION_ENTRIES", "10");
+    let options =
+        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_RETENTION_ENTRIES", "10");
     let gateway = Gateway::start(options).await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;
     let token = cut(&gateway, Client::on(&gateway, "alice", ROOM).await?).await?;
@@ -211,7 +285,8 @@ async fn what_the_history_no_longer_holds_is_told() -> Result<()> {
     assert_eq!((&payload["details"]["resync"], &payload["details"]["channel"]), (&json!(true), &json!(ROOM)));
     // What is left is told without a further gap.
     let told = ids(&frames);
-    let from = sent.iter().position(|id| Some(id.as_str()) == told.first().copied()).context("none is left")?;
+    let from =
+        sent.iter().position(|id| Some(id.as_str()) == told.first().copied()).context("none is left")?;
     assert_eq!(told, sent[from..]);
     ensure!(from > 0, "nothing was lost: the test shows nothing");
     Ok(())
