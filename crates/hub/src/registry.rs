@@ -106,6 +106,17 @@ impl Hub {
             .unwrap_or_default()
     }
 
+    /// Whether a listener has entered a room and hears nothing yet.
+    pub fn is_reading(&self, topic: &Topic, number: u64) -> bool {
+        let Some(room) = self.rooms.get(topic) else { return false };
+        room.seats.get(&number).is_some_and(|seat| seat.standing == Standing::Reading)
+    }
+
+    /// The last sequence handed to a room.
+    pub fn last(&self, topic: &Topic) -> u64 {
+        self.rooms.get(topic).map_or(0, |room| room.last)
+    }
+
     /// Whether a listener is in a room.
     pub fn is_in(&self, topic: &Topic, number: u64) -> bool {
         self.rooms.get(topic).is_some_and(|room| room.seats.contains_key(&number))

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use parlance_backplane::{Fault, Range, Touched};
+use parlance_backplane::{Fault, Touched};
 use parlance_hub::{Limits, Listener, Notice};
-use parlance_model::{Identity, LogKey, Reject, RejectCode};
+use parlance_model::{Identity, Reject, RejectCode, Topic};
 use parlance_wire::Dialect;
 
 use super::link::Link;
@@ -83,13 +83,12 @@ pub(super) async fn open(
     ));
     let heard = Arc::new(AtomicU64::new(node.clock.now().millis()));
     let link = Arc::new(Link::new(listener, connection, mount.clone(), Arc::new(identity), heard));
-    if dialect == Dialect::Socialhub {
-        // Before the client knows that it is connected: what is posted from then on must reach it.
-        link.came_at(feed_head(node, &link).await.map_err(|f| node.unavailable(&f))?);
-    }
+    let mut listening = Listening { node, link: link.clone(), kept: false };
+    listening.begin().await.map_err(|f| node.unavailable(&f))?;
     let lease = link.lease(config.timings.presence_ttl());
     match node.backplane.presence.touch(lease).await {
         Ok(Touched::Ok) => {
+            listening.kept = true;
             node.links.insert(link.connection.number, link.clone());
             if node.shutdown.is_cancelled() {
                 // Let in after the others were told to go.
@@ -105,20 +104,43 @@ pub(super) async fn open(
     }
 }
 
-/// Where the user's own feed stands.
-async fn feed_head(node: &Node, link: &Link) -> Result<u64, Fault> {
-    let key = LogKey::User(link.listener.user.clone());
-    let newest = Range::Before { seq: u64::MAX, limit: 1 };
-    Ok(node.backplane.log.range(&key, newest).await?.head)
+/// The connection hears its user's own feed before anybody knows that it is connected: what is posted or
+/// signalled from then on (a notification, a disconnect) reaches it. Dropped without being kept, it leaves.
+struct Listening<'a> {
+    node: &'a Node,
+    link: Arc<Link>,
+    kept: bool,
+}
+
+impl Listening<'_> {
+    async fn begin(&self) -> Result<(), Fault> {
+        let topic = Topic::User(self.link.listener.user.clone());
+        self.node.hub.enter(&topic, &self.link.listener);
+        self.link.entered(topic.clone());
+        self.node.feed.open(vec![topic.clone()]).await?;
+        self.link.came_at(self.node.hub.last(&topic));
+        Ok(())
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            leave_all(self.node, &self.link);
+        }
+    }
+}
+
+fn leave_all(node: &Node, link: &Link) {
+    for topic in link.topics() {
+        node.hub.leave(&topic, link.connection.number);
+    }
 }
 
 /// Gives everything back.
 pub(super) async fn close(node: &Arc<Node>, link: &Arc<Link>) {
-    let number = link.connection.number;
-    node.links.remove(&number);
-    for topic in link.topics() {
-        node.hub.leave(&topic, number);
-    }
+    node.links.remove(&link.connection.number);
+    leave_all(node, link);
     if let Err(fault) = node.backplane.presence.close(&link.listener.user, &link.connection).await {
         // The lease runs out by itself.
         tracing::warn!(%fault, "giving a presence lease back");

@@ -27,7 +27,7 @@ pub(crate) enum Start {
     },
 }
 
-/// Joins topics. Those joined already are left as they are.
+/// Joins topics. Those joined already are left as they are; one only entered is joined.
 ///
 /// # Errors
 /// The backplane's fault; what was not joined whole is left.
@@ -36,8 +36,11 @@ pub(crate) async fn join(
     link: &Arc<Link>,
     topics: Vec<(Topic, Start)>,
 ) -> Result<(), Fault> {
-    let fresh: Vec<(Topic, Start)> =
-        topics.into_iter().filter(|(topic, _)| node.hub.enter(topic, &link.listener)).collect();
+    let number = link.listener.number;
+    let fresh: Vec<(Topic, Start)> = topics
+        .into_iter()
+        .filter(|(topic, _)| node.hub.enter(topic, &link.listener) || node.hub.is_reading(topic, number))
+        .collect();
     for (topic, _) in &fresh {
         link.entered(topic.clone());
     }
@@ -53,7 +56,7 @@ pub(crate) async fn join(
         matches!(start, Start::After { .. }) && LogKey::of_topic(topic).is_some()
     });
     for (topic, _) in &live {
-        node.hub.go_live_now(topic, link.listener.number);
+        node.hub.go_live_now(topic, number);
     }
     for (index, (topic, start)) in reading.iter().enumerate() {
         let (Start::After { seq, queued }, Some(key)) = (*start, LogKey::of_topic(topic)) else { continue };
