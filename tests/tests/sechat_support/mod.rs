@@ -61,9 +61,10 @@ pub async fn send(socket: &mut Ws, message: &Value) -> Result<Value> {
 pub async fn pair(gateway: &Gateway) -> Result<(Ws, Ws)> {
     let mut alice = connect(gateway, "alice").await?;
     let mut bob = connect(gateway, "bob").await?;
-    until(&mut alice, |f| is_presence(f, "bob", true)).await?;
+    until(&mut alice, |f| is_presence(f, "bob", true)).await.context("alice was not told that bob came")?;
     send(&mut alice, &message("first", "c", &["bob"])).await?;
-    until(&mut bob, |f| f["type"] == "message:delivered" && f["messageId"] == "first").await?;
+    let first = until(&mut bob, |f| f["type"] == "message:delivered" && f["messageId"] == "first").await;
+    first.context("bob did not hear the first message")?;
     Ok((alice, bob))
 }
 
