@@ -37,6 +37,12 @@ pub struct Args {
     /// Whom a conversation that your first message creates is with; repeat for several.
     #[arg(long)]
     pub to: Vec<String>,
+    /// Do not tell others what you have read (that it reached you is told in any case).
+    #[arg(long)]
+    pub no_receipts: bool,
+    /// Line by line on a terminal, too.
+    #[arg(long)]
+    pub plain: bool,
     /// Seconds to go on listening after the end of piped input.
     #[arg(long, default_value_t = 0)]
     pub linger: u64,

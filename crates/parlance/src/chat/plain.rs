@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use parlance_client::{Client, Update};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -15,9 +15,11 @@ use super::lines::Lines;
 
 /// How long the end of input waits for acknowledgements.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Lines read ahead of what the client has taken.
+const AHEAD: usize = 16;
 
 pub async fn run(args: &Args, client: &Client, mut updates: mpsc::Receiver<Update>) -> anyhow::Result<()> {
-    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    let mut input = read_lines();
     let mut lines = Lines::default();
     let to: Vec<&str> = args.to.iter().map(String::as_str).collect();
     let mut ended: Option<Instant> = None;
@@ -29,7 +31,7 @@ pub async fn run(args: &Args, client: &Client, mut updates: mpsc::Receiver<Updat
         // Settled: wait for the linger to end; unsettled: for patience to.
         let wake = ended.map(|at| if lines.all_settled() { done_at.unwrap_or(at) } else { at + PATIENCE });
         tokio::select! {
-            line = input.next_line(), if ended.is_none() => match line.context("cannot read the input")? {
+            line = input.recv(), if ended.is_none() => match line.transpose().context("cannot read the input")? {
                 Some(line) if line == "/quit" => ended = Some(Instant::now()),
                 Some(line) if line.trim().is_empty() => {}
                 Some(line) => {
@@ -39,7 +41,7 @@ pub async fn run(args: &Args, client: &Client, mut updates: mpsc::Receiver<Updat
                 }
                 None => ended = Some(Instant::now()),
             },
-            update = updates.recv() => show(client, &mut lines, update).await?,
+            update = updates.recv() => show((client, args), &mut lines, update).await?,
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                 if !lines.all_settled() {
                     bail!("{} messages were not acknowledged", lines.unsettled());
@@ -66,16 +68,34 @@ async fn send(
         tokio::select! {
             biased;
             id = &mut sending => return Ok(id?),
-            update = updates.recv() => show(client, lines, update).await?,
+            update = updates.recv() => show((client, args), lines, update).await?,
         }
     }
 }
 
-async fn show(client: &Client, lines: &mut Lines, update: Option<Update>) -> anyhow::Result<()> {
+/// Standard input on a thread of its own: reading it cannot be interrupted, and the end of the process must
+/// not wait for a line that never comes.
+fn read_lines() -> mpsc::Receiver<std::io::Result<String>> {
+    let (lines, taken) = mpsc::channel(AHEAD);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            if lines.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    taken
+}
+
+async fn show(
+    (client, args): (&Client, &Args),
+    lines: &mut Lines,
+    update: Option<Update>,
+) -> anyhow::Result<()> {
     match &update {
         None => bail!("the client has stopped"),
         Some(Update::Refused { status, reason }) => bail!("refused by the gateway ({status}): {reason}"),
-        Some(Update::Message(message)) if message.local_id.is_none() => {
+        Some(Update::Message(message)) if message.from != args.user && !args.no_receipts => {
             // Printed is seen.
             let _ = client.mark_read(message);
         }

@@ -1,0 +1,256 @@
+//! `parlance chat` on pipes, against the real gateway: two of them talk, in two dialects.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parlance_client::{Client, Dialect, Options};
+use parlance_gateway::auth::sign_dev_token;
+use parlance_gateway::clock::Clock;
+use parlance_model::UserId;
+
+const SECRET: &str = "a-test-secret-of-more-than-32-bytes!";
+/// Longer than anything here takes; a test that waits this long has failed.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A process and the lines it prints; killed when a test ends early.
+struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    printed: Receiver<String>,
+    all: Vec<String>,
+    complained: Option<JoinHandle<String>>,
+}
+
+impl Process {
+    fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_parlance"))
+            .args(args)
+            .env_clear()
+            .env("PARLANCE_JWT_SECRET", SECRET)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (lines, printed) = sync_channel(1024);
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        let mut err = child.stderr.take().unwrap();
+        let complained = std::thread::spawn(move || {
+            let mut text = String::new();
+            err.read_to_string(&mut text).unwrap();
+            text
+        });
+        let input = child.stdin.take();
+        Self { child, input, printed, all: Vec::new(), complained: Some(complained) }
+    }
+
+    fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Waits until a line was printed that is good.
+    fn wait(&mut self, what: &str, good: impl Fn(&str) -> bool) -> String {
+        while !self.all.iter().any(|line| good(line)) {
+            match self.printed.recv_timeout(LONG) {
+                Ok(line) => self.all.push(line),
+                Err(_) => panic!("no {what} in {:#?}", self.all),
+            }
+        }
+        self.all.iter().find(|line| good(line)).unwrap().clone()
+    }
+
+    fn prints(&mut self, line: &str) {
+        self.wait(line, |printed| printed == line);
+    }
+
+    fn count(&self, line: &str) -> usize {
+        self.all.iter().filter(|printed| *printed == line).count()
+    }
+
+    /// Ends its input and waits for its end: exit code and what it wrote to stderr.
+    fn end(&mut self) -> (Option<i32>, String) {
+        drop(self.input.take());
+        let code = self.exit();
+        self.all.extend(self.printed.iter());
+        (code, self.complained.take().unwrap().join().unwrap())
+    }
+
+    /// Waits for the end of its output, and then for its own.
+    fn exit(&mut self) -> Option<i32> {
+        loop {
+            match self.printed.recv_timeout(LONG) {
+                Ok(line) => self.all.push(line),
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(_) => panic!("it does not end: {:#?}", self.all),
+            }
+        }
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A gateway and its address.
+fn gateway(data: &Path) -> (Process, String) {
+    let data = data.to_str().unwrap();
+    let mut gateway = Process::start(&[
+        "dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--internal-listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        data,
+    ]);
+    let ready = gateway.wait("ready line", |line| line.starts_with("ready "));
+    let public = ready.strip_prefix("ready public=").unwrap().split_once(' ').unwrap().0;
+    let url = format!("ws://{public}");
+    (gateway, url)
+}
+
+fn chat(url: &str, dialect: &str, user: &str, more: &[&str]) -> Process {
+    let mut args = vec!["chat", "--url", url, "--dialect", dialect, "--user", user];
+    args.extend(more);
+    Process::start(&args)
+}
+
+/// Says hello until the other side hears it: then both are there.
+fn meet(alice: &mut Process, bob: &mut Process) {
+    alice.say("hello");
+    alice.prints("✓ hello");
+    bob.prints("alice: hello");
+    bob.say("good day");
+    bob.prints("✓ good day");
+    alice.prints("bob: good day");
+}
+
+#[test]
+fn two_dialects_talk_both_ways_with_ticks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    let mut alice = chat(&url, "sechat", "alice", &[]);
+    let mut bob = chat(&url, "socialhub", "bob", &[]);
+    meet(&mut alice, &mut bob);
+    alice.prints("✓✓ read hello");
+    bob.prints("✓✓ read good day");
+
+    // The end of input waits for the acknowledgement of what was said last.
+    alice.say("last words");
+    assert_eq!(alice.end(), (Some(0), String::new()));
+    assert_eq!(alice.count("✓ last words"), 1, "{:#?}", alice.all);
+    bob.prints("alice: last words");
+    assert_eq!(bob.end(), (Some(0), String::new()));
+    for (process, line) in [(&alice, "bob: good day"), (&bob, "alice: hello"), (&bob, "alice: last words")] {
+        assert_eq!(process.count(line), 1, "once: {line}");
+    }
+    assert!(!alice.all.iter().any(|line| line.starts_with("alice:")), "no echo: {:#?}", alice.all);
+}
+
+#[test]
+fn a_piped_file_arrives_whole_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    let mut alice = chat(&url, "sechat", "alice", &[]);
+    let mut bob = chat(&url, "socialhub", "bob", &[]);
+    meet(&mut alice, &mut bob);
+    // Within what a user may send at once.
+    let lines: Vec<String> = (0..5).map(|n| format!("line {n}")).collect();
+    lines.iter().for_each(|line| alice.say(line));
+    assert_eq!(alice.end(), (Some(0), String::new()));
+    bob.prints("alice: line 4");
+    let heard: Vec<&str> = bob.all.iter().filter_map(|line| line.strip_prefix("alice: line ")).collect();
+    assert_eq!(heard, ["0", "1", "2", "3", "4"]);
+}
+
+#[test]
+fn without_receipts_nobody_learns_what_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    let mut alice = chat(&url, "sechat", "alice", &[]);
+    let mut bob = chat(&url, "sechat", "bob", &["--no-receipts"]);
+    meet(&mut alice, &mut bob);
+    alice.prints("✓✓ hello");
+    // Bob's second message comes after any receipt he could have sent for the first.
+    alice.say("and this?");
+    alice.prints("✓✓ and this?");
+    bob.say("done");
+    alice.prints("bob: done");
+    assert_eq!(alice.end().0, Some(0));
+    assert!(!alice.all.iter().any(|line| line.contains("read")), "{:#?}", alice.all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coming_going_and_typing_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    let mut alice = chat(&url, "sechat", "alice", &[]);
+    let mut carol = chat(&url, "socialhub", "carol", &["--conversation", "elsewhere"]);
+    // Both are there once the server has answered.
+    alice.say("hello");
+    alice.prints("✓ hello");
+    carol.say("anybody?");
+    carol.wait("answer", |line| line.ends_with("anybody?"));
+
+    let id = UserId::parse("bob").unwrap();
+    let token = sign_dev_token(SECRET, &id, None, Duration::from_secs(60), Clock::system().now()).unwrap();
+    let options = Options::new(&url, Dialect::Socialhub, "bob").token(token).conversation("demo");
+    let (bob, mut updates) = Client::connect(options);
+    alice.prints("* bob is online");
+    carol.prints("* bob is online");
+    bob.typing("demo", &[]).unwrap();
+    alice.prints("* bob is typing");
+    while updates.try_recv().is_ok() {}
+    bob.close().await;
+    alice.prints("* bob is offline");
+    carol.prints("* bob is offline");
+    assert_eq!(carol.count("* bob is typing"), 0, "she is in another conversation");
+    assert_eq!(alice.end().0, Some(0));
+}
+
+#[test]
+fn a_wrong_token_ends_with_one_and_one_line_although_input_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    for (dialect, user) in [("sechat", "alice"), ("socialhub", "bob")] {
+        let mut refused =
+            chat(&url, dialect, user, &["--jwt-secret", "another-secret-of-more-than-32-bytes"]);
+        assert_eq!(refused.exit(), Some(1), "{dialect}");
+        let complaint = refused.complained.take().unwrap().join().unwrap();
+        assert_eq!(complaint.lines().count(), 1, "{complaint}");
+        assert!(complaint.starts_with("parlance: refused by the gateway (401)"), "{complaint}");
+        assert_eq!(refused.all, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn quit_leaves_although_input_is_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    let mut alice = chat(&url, "sechat", "alice", &[]);
+    alice.say("hello");
+    alice.say("/quit");
+    assert_eq!(alice.exit(), Some(0));
+    assert_eq!(alice.count("✓ hello"), 1, "{:#?}", alice.all);
+}
+
+#[test]
+fn a_message_that_is_refused_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    // Not a member of the demo conversation.
+    let mut eve = chat(&url, "sechat", "eve", &[]);
+    eve.say("let me in");
+    let (code, complaint) = eve.end();
+    assert_eq!((code, complaint.as_str()), (Some(1), "parlance: 1 messages were refused\n"));
+    assert_eq!(eve.count("✗ let me in"), 1, "{:#?}", eve.all);
+}
