@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt};
 use parlance_hub::Notice;
-use parlance_model::{Channel, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Time, Topic};
+use parlance_model::{Channel, Command, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Time, Topic};
 use parlance_wire::{Dialect, Tag, websocket};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::{Message, error::Error};
@@ -47,6 +47,7 @@ impl Session {
             return;
         }
         if self.doing.is_none()
+            && !self.must_wait()
             && let Some(next) = self.todo.pop_front()
         {
             self.doing = Some(self.begin(next));
@@ -56,6 +57,13 @@ impl Session {
         {
             self.joining = Some(self.begin(next));
         }
+    }
+
+    /// A subscription is given up or repeated only after those kept from before were taken up again.
+    fn must_wait(&self) -> bool {
+        let Some(Work::Request(request)) = self.todo.front() else { return false };
+        matches!(request.1.command, Command::Subscribe(_) | Command::Unsubscribe(_))
+            && self.link.as_ref().is_some_and(|link| !link.is_attached())
     }
 
     fn begin(&self, work: Work) -> Doing {

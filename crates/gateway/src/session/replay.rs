@@ -27,7 +27,7 @@ pub(crate) enum Start {
     },
 }
 
-/// Joins topics. Those joined already are left as they are; one only entered is joined.
+/// Joins topics. Those joined already are left as they are.
 ///
 /// # Errors
 /// The backplane's fault; what was not joined whole is left.
@@ -37,9 +37,11 @@ pub(crate) async fn join(
     topics: Vec<(Topic, Start)>,
 ) -> Result<(), Fault> {
     let number = link.listener.number;
+    // The user's own feed was entered at admission; nothing but attaching joins it.
+    let entered = |topic: &Topic| matches!(topic, Topic::User(_)) && node.hub.is_reading(topic, number);
     let fresh: Vec<(Topic, Start)> = topics
         .into_iter()
-        .filter(|(topic, _)| node.hub.enter(topic, &link.listener) || node.hub.is_reading(topic, number))
+        .filter(|(topic, _)| node.hub.enter(topic, &link.listener) || entered(topic))
         .collect();
     for (topic, _) in &fresh {
         link.entered(topic.clone());
