@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt};
 use parlance_hub::Notice;
-use parlance_model::{Channel, Command, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Time, Topic};
+use parlance_model::{
+    Channel, Command, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Time, Topic,
+};
 use parlance_wire::{Dialect, Tag, websocket};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::{Message, error::Error};
