@@ -12,6 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+/// Whoever has just connected and hears nothing for so long has joined everything.
+const QUIET: Duration = Duration::from_millis(200);
+
 /// A node as it is shipped.
 pub async fn gateway() -> Result<Gateway> {
     Gateway::start(Options::default()).await
@@ -27,7 +30,11 @@ pub fn mount(settings: &str) -> Options {
 /// A connection that hears everything from here on. Nothing waited for it.
 pub async fn connect(gateway: &Gateway, user: &str) -> Result<Ws> {
     let mut socket = arrive(gateway, user).await?;
-    let frames = settled(&mut socket, user).await?;
+    let mut frames = settled(&mut socket, user).await?;
+    // Joining goes on beside requests, and no frame says that it is done: the quiet does.
+    while let Ok(frame) = timeout(QUIET, socket.next()).await {
+        frames.push(frame?);
+    }
     ensure!(ids(&frames, "message:received").is_empty(), "something waited: {frames:?}");
     Ok(socket)
 }
