@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parlance_client::{Client, Dialect, Options};
+use parlance_client::{Client, Dialect, Options, Update};
 use parlance_gateway::auth::sign_dev_token;
 use parlance_gateway::clock::Clock;
 use parlance_model::UserId;
@@ -124,23 +124,28 @@ fn chat(url: &str, dialect: &str, user: &str, more: &[&str]) -> Process {
     Process::start(&args)
 }
 
-/// Says hello until the other side hears it: then both are there.
-fn meet(alice: &mut Process, bob: &mut Process) {
+/// Alice, and Bob as given, after each has heard the other.
+fn meet(url: &str, dialect: &str, more: &[&str]) -> (Process, Process) {
+    // Who was never there before is not sent what was said earlier: one after the other, and an
+    // acknowledgement says that its receiver is in.
+    let mut bob = chat(url, dialect, "bob", more);
+    bob.say("first");
+    bob.prints("✓ first");
+    let mut alice = chat(url, "sechat", "alice", &[]);
     alice.say("hello");
     alice.prints("✓ hello");
     bob.prints("alice: hello");
     bob.say("good day");
     bob.prints("✓ good day");
     alice.prints("bob: good day");
+    (alice, bob)
 }
 
 #[test]
 fn two_dialects_talk_both_ways_with_ticks() {
     let folder = tempfile::tempdir().unwrap();
     let (_gateway, url) = gateway(folder.path());
-    let mut alice = chat(&url, "sechat", "alice", &[]);
-    let mut bob = chat(&url, "socialhub", "bob", &[]);
-    meet(&mut alice, &mut bob);
+    let (mut alice, mut bob) = meet(&url, "socialhub", &[]);
     alice.prints("✓✓ read hello");
     bob.prints("✓✓ read good day");
 
@@ -160,9 +165,7 @@ fn two_dialects_talk_both_ways_with_ticks() {
 fn a_piped_file_arrives_whole_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let (_gateway, url) = gateway(folder.path());
-    let mut alice = chat(&url, "sechat", "alice", &[]);
-    let mut bob = chat(&url, "socialhub", "bob", &[]);
-    meet(&mut alice, &mut bob);
+    let (mut alice, mut bob) = meet(&url, "socialhub", &[]);
     // Within what a user may send at once.
     let lines: Vec<String> = (0..5).map(|n| format!("line {n}")).collect();
     lines.iter().for_each(|line| alice.say(line));
@@ -176,9 +179,7 @@ fn a_piped_file_arrives_whole_and_in_order() {
 fn without_receipts_nobody_learns_what_was_read() {
     let folder = tempfile::tempdir().unwrap();
     let (_gateway, url) = gateway(folder.path());
-    let mut alice = chat(&url, "sechat", "alice", &[]);
-    let mut bob = chat(&url, "sechat", "bob", &["--no-receipts"]);
-    meet(&mut alice, &mut bob);
+    let (mut alice, mut bob) = meet(&url, "sechat", &["--no-receipts"]);
     alice.prints("✓✓ hello");
     // Bob's second message comes after any receipt he could have sent for the first.
     alice.say("and this?");
@@ -207,9 +208,10 @@ async fn coming_going_and_typing_are_told() {
     let (bob, mut updates) = Client::connect(options);
     alice.prints("* bob is online");
     carol.prints("* bob is online");
+    // Keys pressed before the connection is there are not told.
+    assert_eq!(updates.recv().await, Some(Update::Connected));
     bob.typing("demo", &[]).unwrap();
     alice.prints("* bob is typing");
-    while updates.try_recv().is_ok() {}
     bob.close().await;
     alice.prints("* bob is offline");
     carol.prints("* bob is offline");
