@@ -1,6 +1,7 @@
 //! What a node does beside its sessions: refreshing leases and sweeping what ran out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parlance_backplane::Touch;
@@ -73,6 +74,26 @@ async fn refresh_batch(node: &Node, links: &[&Arc<Link>], ttl: Duration) {
         if let Err(fault) = taken {
             tracing::warn!(%fault, "taking a lease again");
         }
+    }
+}
+
+/// How often the engine is asked to keep something; a node that cannot keep messages is not ready.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// Writes a small value again and again until the node halts: the engine's health as `/readyz` tells it.
+pub async fn probe(node: Arc<Node>) {
+    let mut every = ticker(PROBE);
+    let key = format!("health:{}", node.id);
+    loop {
+        tokio::select! {
+            () = node.halt.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        let kept = node.backplane.shared.save(&key, Vec::new(), Some(PROBE * 5)).await;
+        if let Err(fault) = &kept {
+            tracing::error!(%fault, "the engine keeps nothing");
+        }
+        node.engine_keeps.store(kept.is_ok(), Ordering::Relaxed);
     }
 }
 

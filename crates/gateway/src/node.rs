@@ -1,7 +1,7 @@
 //! One node: everything its sessions, listeners and background tasks share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
@@ -58,6 +58,8 @@ pub struct Node {
     /// Milliseconds at which the feed last came round.
     pub(crate) feed_pulse: AtomicU64,
     pub(crate) connections: AtomicU64,
+    /// Whether the engine could keep something when it was asked last.
+    pub(crate) engine_keeps: AtomicBool,
 }
 
 /// The maintenance switch as it is stored and set over the server API.
@@ -91,6 +93,9 @@ impl Node {
         let pulse = self.feed_pulse.load(Ordering::Relaxed);
         if self.clock.now().millis().saturating_sub(pulse) > FEED_STALL_MS {
             return Err("the feed has stopped".to_owned());
+        }
+        if !self.engine_keeps.load(Ordering::Relaxed) {
+            return Err("the engine cannot keep messages".to_owned());
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -77,6 +77,7 @@ impl Running {
             started_at: now,
             feed_pulse: AtomicU64::new(now.millis()),
             connections: AtomicU64::new(0),
+            engine_keeps: AtomicBool::new(true),
             clock,
         });
         node.tracker.spawn(feed::run(node.clone(), inbox, requests));
@@ -84,6 +85,7 @@ impl Running {
         node.load_maintenance().await?;
         node.tracker.spawn(background::sweep(node.clone()));
         node.tracker.spawn(background::refresh(node.clone()));
+        node.tracker.spawn(background::probe(node.clone()));
         let public = http::listen_public(&node, listen).await.map_err(|e| StartError::Listen(listen, e))?;
         let internal = http::listen_internal(&node, internal_listen)
             .await

@@ -22,7 +22,11 @@ pub struct MessageId {
 impl MessageId {
     /// An id from its parts; `None` when one is out of range.
     pub const fn new(number: u32, offset: u32) -> Option<Self> {
-        if number < MAX_NUMBER && (offset as u64) <= OFFSET_MASK { Some(Self { number, offset }) } else { None }
+        if number < MAX_NUMBER && (offset as u64) <= OFFSET_MASK {
+            Some(Self { number, offset })
+        } else {
+            None
+        }
     }
 
     /// The id of sequence `seq` in a conversation whose block numbers are `numbers`; `None` when the

@@ -84,7 +84,9 @@ mod tests {
         for name in ["notifications", "presence", "presence:u1", "conversation:c:1", "feed:updates"] {
             assert_eq!(Channel::parse(name).unwrap().name(), name);
         }
-        for name in ["", "presence:", "conversation:", "conversation:a b", "other", "other:x", "feed:", "Presence"] {
+        for name in
+            ["", "presence:", "conversation:", "conversation:a b", "other", "other:x", "feed:", "Presence"]
+        {
             assert_eq!(Channel::parse(name), None, "{name}");
         }
     }

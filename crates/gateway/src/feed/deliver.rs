@@ -2,10 +2,11 @@
 
 use parlance_backplane::{Range, Signal};
 use parlance_hub::{Fanout, Listener, Notice};
-use parlance_model::{Entry, Event, LogKey, Record, Resync, Topic, UserId};
+use parlance_model::{ConversationId, Entry, Event, LogKey, Record, Resync, Topic, UserId};
 use rustc_hash::FxHashMap;
 
 use super::{Feed, track::Judgement};
+use crate::config::PresenceScope;
 use crate::events;
 
 /// Entries read at once when a gap is filled.
@@ -257,7 +258,10 @@ impl Feed {
     /// What an entry does to this node, after it was told.
     fn apply(&self, topic: &Topic, entry: &Entry) {
         match (&entry.record, topic) {
-            (Record::Members { removed, .. }, Topic::Conversation(id)) => {
+            (Record::Members { added, removed, .. }, Topic::Conversation(id)) => {
+                if !added.is_empty() {
+                    self.tell_contacts(topic, id, entry.seq);
+                }
                 for user in removed {
                     for listener in self.node.hub.evict(topic, user) {
                         listener.notify(Notice::Removed(id.clone()));
@@ -271,6 +275,16 @@ impl Feed {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Whoever hears of contacts only has new ones.
+    fn tell_contacts(&self, topic: &Topic, id: &ConversationId, since: u64) {
+        for listener in self.node.hub.listeners(topic) {
+            let scope = self.node.links.get(&listener.number).map(|l| l.mount.presence_scope);
+            if scope == Some(PresenceScope::Contacts) {
+                listener.notify(Notice::Invited { conversation: id.clone(), since });
+            }
         }
     }
 

@@ -32,15 +32,22 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fau
     }
 }
 
-async fn attach_sechat(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
-    let user = link.listener.user.clone();
-    let mut topics = vec![(Topic::User(user.clone()), Start::Now)];
+/// Joins what a connection hears from now on, without reading: a sechat connection's user feed, and presence
+/// where everybody hears everybody's.
+pub(super) async fn greet(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
+    if link.dialect != Dialect::Sechat {
+        return Ok(());
+    }
+    let mut topics = vec![(Topic::User(link.listener.user.clone()), Start::Now)];
     if link.mount.presence_scope == PresenceScope::Everyone {
         topics.push((Topic::PresenceAll, Start::Now));
     }
-    join(node, link, topics).await?;
-    // Listening to the user's feed first: an invitation that comes from here on is heard.
-    let memberships = node.backplane.conversations.of_user(&user).await?;
+    join(node, link, topics).await
+}
+
+async fn attach_sechat(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
+    // The user's feed is listened to since the admission: an invitation that comes from here on is heard.
+    let memberships = node.backplane.conversations.of_user(&link.listener.user).await?;
     if link.mount.presence_scope == PresenceScope::Contacts {
         for membership in &memberships {
             join_contacts(node, link, &membership.conversation).await?;
@@ -67,15 +74,20 @@ pub(crate) async fn invited(
     since: u64,
 ) -> Result<(), Fault> {
     let topic = Topic::Conversation(conversation.clone());
-    if link.dialect != Dialect::Sechat || node.hub.is_in(&topic, link.listener.number) {
+    let contacts = link.mount.presence_scope == PresenceScope::Contacts;
+    let is_in = node.hub.is_in(&topic, link.listener.number);
+    if link.dialect != Dialect::Sechat || (is_in && !contacts) {
         return Ok(());
     }
     let still = node.backplane.conversations.get(&conversation).await?;
     if still.is_none_or(|c| c.member(&link.listener.user).is_none()) {
         return Ok(());
     }
-    if link.mount.presence_scope == PresenceScope::Contacts {
+    if contacts {
         join_contacts(node, link, &conversation).await?;
+    }
+    if is_in {
+        return Ok(());
     }
     let start = Start::After { seq: since, queued: false };
     join(node, link, vec![(topic, start)]).await?;

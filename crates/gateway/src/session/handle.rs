@@ -84,7 +84,10 @@ impl Session {
                 self.send_frames();
             }
             Some(Ok(Message::Binary(_))) => self.close(1003, "binary frames are not understood here"),
-            Some(Ok(Message::Pong(payload))) => self.ponged(&payload),
+            Some(Ok(Message::Pong(payload))) => {
+                self.timers.frame(now);
+                self.ponged(&payload);
+            }
             Some(Ok(Message::Ping(_) | Message::Frame(_))) => {
                 self.timers.frame(now);
                 self.pass_control();
@@ -246,6 +249,7 @@ impl Session {
         self.ws.get_mut().note_in(link.heard.clone());
         self.link = Some(link);
         self.answer(tag, Ok(parlance_model::Answer::Registered { user }));
+        self.todo.push_front(Work::Greet);
         self.joins.push_front(Work::Attach);
     }
 

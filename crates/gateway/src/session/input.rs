@@ -25,11 +25,13 @@ pub(super) struct Input {
     clock: Clock,
     /// When the first byte of a message arrived that is not complete yet.
     started: Option<Time>,
+    /// It began since this was asked last.
+    began: bool,
 }
 
 impl Input {
     pub(super) const fn new(io: Io, heard: Arc<AtomicU64>, clock: Clock) -> Self {
-        Self { io, control: Vec::new(), heard, clock, started: None }
+        Self { io, control: Vec::new(), heard, clock, started: None, began: false }
     }
 
     /// What tungstenite wants written: whole control frames.
@@ -46,6 +48,11 @@ impl Input {
     /// A whole message was taken.
     pub(super) const fn completed(&mut self) {
         self.started = None;
+    }
+
+    /// Whether a message has begun since this was asked last: then there is a new deadline.
+    pub(super) const fn has_begun(&mut self) -> bool {
+        std::mem::replace(&mut self.began, false)
     }
 
     /// When the unfinished message began.
@@ -70,7 +77,10 @@ impl AsyncRead for Input {
         if matches!(polled, Poll::Ready(Ok(()))) && buf.filled().len() > before {
             let now = self.clock.now();
             self.heard.store(now.millis(), Ordering::Relaxed);
-            self.started.get_or_insert(now);
+            if self.started.is_none() {
+                self.started = Some(now);
+                self.began = true;
+            }
         }
         polled
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -51,6 +52,8 @@ pub(super) struct Session {
 
 enum Wake {
     Input(Option<Result<Message, Error>>),
+    /// The first part of a message came.
+    Began,
     Outbox,
     Writable,
     Done(Done),
@@ -98,7 +101,11 @@ impl Session {
             peer.set_user(link.listener.user.clone());
         }
         let timers = Timers::new(now, &mount, &config.limits, config.timings.restore());
-        let joins = if link.is_some() { VecDeque::from([Work::Attach]) } else { VecDeque::new() };
+        // What is asked is answered only once the connection hears what needs no reading.
+        let (todo, joins) = match &link {
+            Some(_) => (VecDeque::from([Work::Greet]), VecDeque::from([Work::Attach])),
+            None => (VecDeque::new(), VecDeque::new()),
+        };
         Self {
             node: node.clone(),
             mount,
@@ -107,7 +114,7 @@ impl Session {
             stream: socket.stream,
             ws,
             writer: Writer::default(),
-            todo: VecDeque::new(),
+            todo,
             doing: None,
             joins,
             joining: None,
@@ -141,7 +148,7 @@ impl Session {
             let blocked = !self.writer.is_empty();
             let outbox = self.link.as_ref().map(|l| &l.listener.outbox).filter(|_| !self.closing);
             let wake = tokio::select! {
-                frame = self.ws.next(), if reading => Wake::Input(frame),
+                wake = input(&mut self.ws), if reading => wake,
                 () = ready(outbox) => Wake::Outbox,
                 _ = self.stream.writable(), if blocked => Wake::Writable,
                 finished = done(&mut self.doing) => {
@@ -159,7 +166,7 @@ impl Session {
             match wake {
                 Wake::Input(frame) => self.input(frame),
                 Wake::Outbox => self.output(),
-                Wake::Writable => {}
+                Wake::Writable | Wake::Began => {}
                 Wake::Stop => self.go_away(1012, "this server is restarting; reconnect"),
                 Wake::Done(done) => self.done(done),
                 Wake::Timer => {
@@ -169,6 +176,16 @@ impl Session {
             }
         }
     }
+}
+
+/// The next frame; or, once, that one has begun and is not complete.
+async fn input(ws: &mut WebSocketStream<Input>) -> Wake {
+    std::future::poll_fn(|cx| match ws.poll_next_unpin(cx) {
+        Poll::Ready(frame) => Poll::Ready(Wake::Input(frame)),
+        Poll::Pending if ws.get_mut().has_begun() => Poll::Ready(Wake::Began),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 async fn ready(outbox: Option<&Outbox>) {

@@ -17,7 +17,9 @@ use crate::node::Node;
 
 /// Something to do.
 pub(super) enum Work {
-    /// Join what the connection joins by itself.
+    /// Join what the connection hears by itself from now on.
+    Greet,
+    /// Join what the connection reads from the log first.
     Attach,
     /// Carry out a client's request.
     Request(Box<(Tag, Request)>),
@@ -49,6 +51,7 @@ pub(super) fn start(node: Arc<Node>, mount: Arc<Mount>, link: Option<Arc<Link>>,
             let result = authenticated(&node, &link, request).await;
             Done::Answered(tag, result)
         }),
+        (Work::Greet, Some(link)) => Box::pin(async move { Done::Joined(attach::greet(&node, &link).await) }),
         (Work::Attach, Some(link)) => {
             Box::pin(async move { Done::Attached(attach::attach(&node, &link).await) })
         }
@@ -56,7 +59,7 @@ pub(super) fn start(node: Arc<Node>, mount: Arc<Mount>, link: Option<Arc<Link>>,
             Box::pin(async move { Done::Joined(attach::invited(&node, &link, conversation, since).await) })
         }
         (Work::Save, Some(link)) => Box::pin(async move { Done::Kept(restore::save(&node, &link).await) }),
-        (Work::Attach | Work::Invited { .. } | Work::Save, None) => {
+        (Work::Greet | Work::Attach | Work::Invited { .. } | Work::Save, None) => {
             Box::pin(std::future::ready(Done::Kept(Ok(()))))
         }
     }
