@@ -48,7 +48,7 @@ struct Shown {
     body: String,
     own: Option<(String, MessageState)>,
     /// Not on the screen yet.
-    unseen: Option<Message>,
+    unseen: Option<Box<Message>>,
 }
 
 /// See the module.
@@ -186,7 +186,7 @@ impl View {
     pub fn see_all(&mut self) {
         for entry in &mut self.entries {
             if let Entry::Message(shown) = entry {
-                self.seen.extend(shown.unseen.take());
+                self.seen.extend(shown.unseen.take().map(|message| *message));
             }
         }
     }
@@ -240,7 +240,7 @@ impl View {
         window.reverse();
         for (index, _) in &window {
             if let Some(Entry::Message(shown)) = self.entries.get_mut(*index) {
-                self.seen.extend(shown.unseen.take());
+                self.seen.extend(shown.unseen.take().map(|message| *message));
             }
         }
         window.into_iter().map(|(_, line)| line).collect()
@@ -308,7 +308,7 @@ impl View {
             from: message.from.clone(),
             body: clean(&message.body, true),
             own: None,
-            unseen: (!is_own).then_some(message),
+            unseen: (!is_own).then(|| Box::new(message)),
         }));
     }
 
