@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parlance_backplane::embedded::{Embedded, Options};
 use parlance_backplane::{
@@ -225,35 +225,5 @@ async fn a_kill_loses_nothing_acknowledged() {
     unique.sort();
     unique.dedup();
     assert_eq!(unique.len(), all.len(), "everything is there once");
-    engine.close().await;
-}
-
-/// A figure for people: `cargo test -p parlance-backplane --test embedded_restart -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures, asserts nothing"]
-async fn measure_appends() {
-    let directory = tempfile::tempdir().unwrap();
-    let engine = open(directory.path(), &Arc::new(AtomicU64::new(START))).unwrap();
-    let node = attach(&engine);
-    create(&node, "c").await;
-    for callers in [1, 64, 256] {
-        let (begin, each) = (Instant::now(), if callers == 1 { 200 } else { 100 });
-        let mut tasks = JoinSet::new();
-        for caller in 0..callers {
-            let node = node.clone();
-            tasks.spawn(async move {
-                for n in 0..each {
-                    let name = format!("{callers}-{caller}-{n}");
-                    assert!(matches!(
-                        node.log.append(&conv("c"), message(&name)).await,
-                        Ok(Appended::New(_))
-                    ));
-                }
-            });
-        }
-        tasks.join_all().await;
-        let rate = f64::from(callers * each) / begin.elapsed().as_secs_f64();
-        println!("{callers} callers: {rate:.0} appends/s");
-    }
     engine.close().await;
 }
