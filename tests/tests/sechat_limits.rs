@@ -84,10 +84,11 @@ async fn a_resend_of_what_is_stored_is_not_refused_by_the_limit() -> Result<()> 
 #[tokio::test]
 async fn resends_and_refusals_cost_nothing() -> Result<()> {
     let gateway = Gateway::start(mount("messages = { limit = 5, window_ms = 60000 }")).await?;
-    let (mut alice, _bob) = pair(&gateway).await?;
+    let (mut alice, mut bob) = pair(&gateway).await?;
+    send(&mut bob, &message("b-1", "of-bob", &[])).await?;
     for _ in 0..10 {
         send(&mut alice, &message("first", "c", &[])).await?;
-        alice.send(&message("stray", "nowhere", &[])).await?;
+        alice.send(&message("stray", "of-bob", &[])).await?;
         refused(&mut alice, "FORBIDDEN", "message:send").await?;
     }
     for n in 0..4 {

@@ -89,13 +89,12 @@ async fn a_stranger_may_not_write_and_nobody_hears_of_the_attempt() -> Result<()
 }
 
 #[tokio::test]
-async fn a_message_to_nobody_creates_no_conversation() -> Result<()> {
+async fn a_first_message_without_recipients_creates_a_conversation_of_its_sender() -> Result<()> {
     let gateway = gateway().await?;
     let mut alice = connect(&gateway, "alice").await?;
-    alice.send(&message("m-1", "void", &[])).await?;
-    refused(&mut alice, "FORBIDDEN", "message:send").await?;
-    let (status, _) = gateway.api("GET", "/api/v1/conversations/void", None).await?;
-    ensure!(status == 404, "{status}");
+    send(&mut alice, &message("m-1", "notes", &[])).await?;
+    let (status, notes) = gateway.api("GET", "/api/v1/conversations/notes", None).await?;
+    ensure!(status == 200 && notes["members"] == json!(["alice"]), "{status} {notes}");
     Ok(())
 }
 

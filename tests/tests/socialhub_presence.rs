@@ -74,17 +74,17 @@ async fn a_user_is_as_its_strongest_device_says() -> Result<()> {
     let mut desk = Client::connect(&gateway, "alice").await?;
     assert_eq!(status(&mut watcher, "alice").await?, "online");
     // What is not told is a combination that changes nothing.
-    let steps: [(bool, &str, Option<&str>); 9] = [
+    let steps: [(bool, &str, Option<&str>); 7] = [
         (true, "away", None),
         (false, "away", Some("away")),
         (true, "busy", Some("busy")),
         (false, "online", None),
         (true, "away", Some("online")),
-        (false, "offline", Some("away")),
-        (true, "offline", Some("offline")),
         (false, "away", Some("away")),
         (true, "online", Some("online")),
     ];
+    let refused = phone.refused(json!({"type": "presence", "payload": {"status": "offline"}})).await?;
+    assert_eq!(refused["code"], "INVALID_MESSAGE", "a live device is not offline: {refused}");
     for (on_phone, says, told) in steps {
         let device = if on_phone { &mut phone } else { &mut desk };
         device.be(says).await?;

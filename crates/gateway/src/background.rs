@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parlance_backplane::Touch;
+use parlance_model::Time;
 use tokio::time::MissedTickBehavior;
 
 use crate::node::Node;
@@ -31,6 +32,7 @@ pub async fn sweep(node: Arc<Node>) {
 /// Carries the connections' last signs of life to the backplane until the node halts.
 pub async fn refresh(node: Arc<Node>) {
     let mut every = ticker(node.config.load().timings.presence_refresh());
+    let mut since = Time::default();
     loop {
         tokio::select! {
             () = node.halt.cancelled() => return,
@@ -38,12 +40,13 @@ pub async fn refresh(node: Arc<Node>) {
         }
         let now = node.clock.now();
         let ttl = node.config.load().timings.presence_ttl();
-        // Whoever has been silent for the whole lease is not kept alive.
+        // Whoever has been silent since the last time has nothing to carry, least of all a last-seen time.
         let links: Vec<Arc<Link>> = node.links.iter().map(|l| l.value().clone()).collect();
         for batch in links.chunks(BATCH) {
-            let live: Vec<&Arc<Link>> = batch.iter().filter(|l| l.lease(ttl).deadline > now).collect();
+            let live: Vec<&Arc<Link>> = batch.iter().filter(|l| l.last_heard() >= since).collect();
             refresh_batch(&node, &live, ttl).await;
         }
+        since = now;
     }
 }
 

@@ -82,6 +82,11 @@ impl Node {
         ConnectionId { node: self.id.clone(), number: self.connections.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
+    /// Milliseconds since the feed last came round; it does so every 100 ms when there is nothing to do.
+    pub fn feed_lag_ms(&self) -> u64 {
+        self.clock.now().millis().saturating_sub(self.feed_pulse.load(Ordering::Relaxed))
+    }
+
     /// Whether this node delivers.
     ///
     /// # Errors
@@ -90,8 +95,7 @@ impl Node {
         if self.shutdown.is_cancelled() {
             return Err("stopping".to_owned());
         }
-        let pulse = self.feed_pulse.load(Ordering::Relaxed);
-        if self.clock.now().millis().saturating_sub(pulse) > FEED_STALL_MS {
+        if self.feed_lag_ms() > FEED_STALL_MS {
             return Err("the feed has stopped".to_owned());
         }
         if !self.engine_keeps.load(Ordering::Relaxed) {

@@ -10,6 +10,7 @@ use dashmap::DashMap;
 use parlance_backplane::{Backplane, Fault};
 use parlance_hub::{Hub, Notice};
 use parlance_model::{NodeId, Topic};
+use rand::seq::SliceRandom;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +43,30 @@ pub struct Running {
     node: Arc<Node>,
     public: SocketAddr,
     internal: SocketAddr,
+}
+
+/// Connections told to go at once.
+const LEAVING: usize = 50;
+/// The longest pause between two batches.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Tells every connection to come back elsewhere: in batches of random order with random pauses, spread over
+/// `within` at most, so that they do not all come back in one moment.
+async fn send_away(node: &Node, within: Duration) {
+    let mut listeners: Vec<_> = node.links.iter().map(|link| link.listener.clone()).collect();
+    listeners.shuffle(&mut rand::rng());
+    let batches = u32::try_from(listeners.len().div_ceil(LEAVING)).unwrap_or(u32::MAX).max(1);
+    let pause = (within / batches).min(PAUSE);
+    for (index, batch) in listeners.chunks(LEAVING).enumerate() {
+        if index > 0 {
+            // Between nothing and twice the pause, so the mean holds.
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.0..2.0))).await;
+        }
+        for listener in batch {
+            let reason = "this server is restarting; reconnect".to_owned();
+            listener.notify(Notice::Close { code: 1012, reason });
+        }
+    }
 }
 
 impl Running {
@@ -116,7 +141,11 @@ impl Running {
     /// What is wrong with it; nothing changed then.
     pub fn reload(&self, mut config: Config) -> Result<(), StartError> {
         // Live connections keep the mount they came in by.
-        config.mounts.clone_from(&self.node.config.load().mounts);
+        let mounts = self.node.config.load().mounts.clone();
+        if config.mounts != mounts {
+            tracing::warn!("changes of mounts take effect at the next start");
+            config.mounts = mounts;
+        }
         config.validate().map_err(|e| StartError::Config(e.to_string()))?;
         let auth = Authenticator::new(&config.auth, self.node.clock.clone()).map_err(StartError::Config)?;
         self.node.auth.store(Arc::new(auth));
@@ -130,12 +159,9 @@ impl Running {
     pub async fn stop(self) -> bool {
         let node = &self.node;
         node.shutdown.cancel();
-        for link in &node.links {
-            let reason = "this server is restarting; reconnect".to_owned();
-            link.listener.notify(Notice::Close { code: 1012, reason });
-        }
         let drain = node.config.load().timings.drain();
         let gone = async {
+            send_away(node, drain / 2).await;
             while !node.links.is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

@@ -93,6 +93,8 @@ fn welcome(
     if let Some(key) = config.api_keys.first().filter(|key| *key == DEV_API_KEY) {
         lines.push(format!("  {:<10} {key}", "API key"));
     }
+    let durable = if config.ack_level == "memory" { "lost with the process" } else { "survives kill -9" };
+    lines.push(format!("  {:<10} {} (an acknowledged message {durable})", "ack level", config.ack_level));
     let secret = config.auth.secrets.first();
     lines.extend([String::new(), format!("  {}", bold("Tokens, good for seven days"))]);
     let mut chats = Vec::new();

@@ -14,7 +14,22 @@ pub struct Logs(reload::Handle<EnvFilter, Registry>);
 
 /// Reads a level or filter.
 pub fn filter(log: &Log) -> Result<EnvFilter, Failure> {
-    EnvFilter::try_new(&log.level).map_err(|error| Failure::Usage(format!("log.level: {error}")))
+    let mut filter =
+        EnvFilter::try_new(&log.level).map_err(|error| Failure::Usage(format!("log.level: {error}")))?;
+    // These write whole frames, with bodies and tokens, at their finer levels. A directive for a module
+    // beats one for its crate, so the modules are named too.
+    for target in [
+        "tungstenite",
+        "tungstenite::protocol",
+        "tungstenite::protocol::frame",
+        "tokio_tungstenite",
+        "hyper",
+        "hyper_util",
+    ] {
+        let directive = format!("{target}=warn").parse();
+        filter = filter.add_directive(directive.map_err(|error| Failure::Other(anyhow::Error::new(error)))?);
+    }
+    Ok(filter)
 }
 
 /// Starts logging, once per process.

@@ -1,7 +1,7 @@
 //! Who a token proves its bearer to be: signature, lifetime, issuer, audience, subject.
 //!
 //! Owns: verification keys (configured and fetched) and the cache of verified tokens. Must not know: where a
-//! dialect carries its token (that is `parlance-wire`) or what its bearer may do. Tokens are never logged.
+//! client carries its token (that is `http::upgrade`, or the dialect in `parlance-wire`) or what its bearer may do. Tokens are never logged.
 
 mod cache;
 mod claims;

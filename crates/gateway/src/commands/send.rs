@@ -14,7 +14,8 @@ use crate::session::{self, Link};
 pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, send: Send) -> Result<Answer, Reject> {
     check(node, &send)?;
     if let Some(refusal) = node.maintenance_refusal() {
-        return Err(refusal);
+        // Only new messages are refused: what is in the log already is acknowledged again.
+        return known(node, &link.listener.user, &send).await?.map(Answer::Accepted).ok_or(refusal);
     }
     let started = std::time::Instant::now();
     let verdict = take(node, link).await?;
@@ -123,7 +124,7 @@ async fn append(
         extra: send.extra.clone(),
     };
     let mut appended = append_once(node, send, message.clone()).await?;
-    if let (Appended::NoConversation, Some(link), false) = (&appended, opener, send.to.is_empty()) {
+    if let (Appended::NoConversation, Some(link)) = (&appended, opener) {
         let joined = create(node, author, send).await?;
         if let Some(since) = joined {
             // Before the message is out: an answer to it must not be faster than the author's own invitation.

@@ -34,7 +34,7 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Frames per second of one connection.
     pub frames_per_second: u32,
-    /// Connections of one address; 0 = unlimited.
+    /// Connections of one address; 0 = unlimited. Behind a balancer all come from its address.
     pub connections_per_ip: usize,
     /// Connections of this node; 0 = unlimited.
     pub connections: usize,
@@ -59,8 +59,8 @@ impl Default for Limits {
             write_stall_ms: 10_000,
             subscriptions: 128,
             frames_per_second: 200,
-            connections_per_ip: 0,
-            connections: 0,
+            connections_per_ip: 20_000,
+            connections: 100_000,
             rates: true,
         }
     }

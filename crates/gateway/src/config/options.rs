@@ -69,7 +69,10 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("limits.write_stall_ms", "A connection that takes nothing for so long is closed."),
     ("limits.subscriptions", "Explicit subscriptions of one connection."),
     ("limits.frames_per_second", "Frames per second of one connection."),
-    ("limits.connections_per_ip", "Connections of one address; 0 = unlimited."),
+    (
+        "limits.connections_per_ip",
+        "Connections of one address; 0 = unlimited. Behind a balancer all come from its address.",
+    ),
     ("limits.connections", "Connections of this node; 0 = unlimited."),
     ("limits.rates", "`false` switches every rate limit off (load tests only)."),
     ("timings.presence_ttl_ms", "A connection counts as there for so long after its last received byte."),

@@ -3,6 +3,7 @@
 use parlance_backplane::{Range, Signal};
 use parlance_hub::{Fanout, Listener, Notice};
 use parlance_model::{ConversationId, Entry, Event, LogKey, Record, Resync, Topic, UserId};
+use parlance_wire::Dialect;
 use rustc_hash::FxHashMap;
 
 use super::{Feed, track::Judgement};
@@ -25,8 +26,9 @@ pub(super) enum Ready {
 pub(super) enum To {
     /// All but this user's.
     Except(UserId),
-    /// Those of these users but never of the author; empty = all others.
-    Among { users: Vec<UserId>, author: UserId },
+    /// Those of these users but never of the author; empty = all others. `implied`: only where the dialect
+    /// implies subscriptions.
+    Among { users: Vec<UserId>, author: UserId, implied: bool },
     /// Only this user's.
     Only(UserId),
     /// Those whose offlines are held back for so long; sechat does not hear of its own user.
@@ -39,8 +41,10 @@ impl To {
     fn includes(&self, listener: &Listener) -> bool {
         match self {
             Self::Except(user) => listener.user != *user,
-            Self::Among { users, author } => {
-                listener.user != *author && (users.is_empty() || users.contains(&listener.user))
+            Self::Among { users, author, implied } => {
+                listener.user != *author
+                    && (users.is_empty() || users.contains(&listener.user))
+                    && (!implied || listener.accent().dialect() == Dialect::Sechat)
             }
             Self::Only(user) => listener.user == *user,
             Self::Presence { background_ms, user, not } => {

@@ -71,7 +71,10 @@ impl Feed {
 }
 
 fn tell_typing(topic: Topic, change: TypingChanged) -> Ready {
-    let to = To::Among { users: change.to, author: change.author.id.clone() };
+    // In a user's feed: typing in a conversation that does not exist yet. It goes to those who hear their
+    // conversations without subscribing.
+    let implied = matches!(topic, Topic::User(_));
+    let to = To::Among { users: change.to, author: change.author.id.clone(), implied };
     let event = Event::Typing(TypingEvent {
         conversation: change.conversation,
         author: change.author,

@@ -48,7 +48,7 @@ pub fn internal(node: &Arc<Node>) -> Router {
         .route("/metrics", get(health::metrics).fallback(wrong_method))
         .with_state(node.clone())
         .merge(api::router(node))
-        .fallback(nothing_here)
+        .fallback(api::nothing_here)
 }
 
 async fn mounted(State(public): State<Public>, request: Request) -> Response {

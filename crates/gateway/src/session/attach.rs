@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parlance_backplane::{Fault, Membership};
-use parlance_model::{Channel, ConversationId, Topic, UserId};
+use parlance_model::{Channel, ConversationId, Event, Topic, UserId};
 use parlance_wire::Dialect;
 use rustc_hash::FxHashSet;
 
@@ -42,7 +42,15 @@ pub(super) async fn greet(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Faul
     if link.mount.presence_scope == PresenceScope::Everyone {
         topics.push((Topic::PresenceAll, Start::Now));
     }
-    join(node, link, topics).await
+    join(node, link, topics).await?;
+    // Whoever comes during maintenance is told as those were who were there when it began.
+    if let Some(notice) = node.maintenance.load_full()
+        && let Some(piece) =
+            parlance_wire::encode(link.listener.accent(), &Event::Maintenance((*notice).clone()))
+    {
+        link.listener.push(&piece);
+    }
+    Ok(())
 }
 
 async fn attach_sechat(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {

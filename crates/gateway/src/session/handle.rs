@@ -187,7 +187,7 @@ impl Session {
     /// Closes on the node's or the operator's behalf.
     pub(super) fn go_away(&mut self, code: u16, reason: &str) {
         self.orderly = true;
-        if code == 1012 {
+        if self.node.shutdown.is_cancelled() {
             self.say_going_away();
         }
         self.close(code, reason);

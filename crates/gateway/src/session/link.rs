@@ -113,6 +113,11 @@ impl Link {
         *self.identity.lock() = identity;
     }
 
+    /// When its last byte came.
+    pub fn last_heard(&self) -> Time {
+        Time::from_millis(self.heard.load(Ordering::Relaxed))
+    }
+
     /// The lease that stands for it now.
     pub fn lease(&self, ttl: std::time::Duration) -> Touch {
         Touch {
@@ -120,7 +125,7 @@ impl Link {
             connection: self.connection.clone(),
             mount: self.mount_name.clone(),
             status: self.state.lock().status,
-            deadline: Time::from_millis(self.heard.load(Ordering::Relaxed)) + ttl,
+            deadline: self.last_heard() + ttl,
             max: self.mount.connections_per_user,
         }
     }

@@ -252,9 +252,11 @@ impl<'a> Inbound<'a> {
 
     fn presence(&self) -> Result<PresenceChange, Reject> {
         let word: String = json::required(&self.fields()?, "status")?;
+        // Nobody with a live device is offline: that is for the gateway to say when the last one is gone.
         Status::parse(&word)
+            .filter(|status| status.is_online())
             .map(|status| PresenceChange { status })
-            .ok_or_else(|| json::invalid("status", "must be online, away, busy or offline"))
+            .ok_or_else(|| json::invalid("status", "must be online, away or busy"))
     }
 
     fn notification(&self) -> Result<Arc<str>, Reject> {

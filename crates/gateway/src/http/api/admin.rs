@@ -65,6 +65,7 @@ pub async fn nodes(State(node): State<Arc<Node>>) -> Answer {
         "connections": node.links.len(),
         "startedAt": node.started_at.to_iso(),
         "ready": node.ready().is_ok(),
+        "lagMs": node.feed_lag_ms(),
     });
     answer(StatusCode::OK, &json!({ "nodes": [this] }))
 }

@@ -64,6 +64,13 @@ pub async fn create(State(node): State<Arc<Node>>, Input(call): Input<Create>) -
         number: call.number.map(number).transpose()?,
         by: call.created_by.as_deref().map(input::user).transpose()?,
     };
+    if let Some(asked) = change.number
+        && let Some(there) = node.backplane.conversations.get(&change.id).await?
+        && there.number() != asked
+    {
+        let message = "the conversation has another number";
+        return Err(ApiError::new(StatusCode::CONFLICT, "NUMBER_TAKEN", message));
+    }
     let changed = apply(&node, change).await?;
     let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
     answer(status, &shown(&changed.conversation))

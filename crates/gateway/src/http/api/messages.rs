@@ -111,6 +111,9 @@ pub async fn send(State(node): State<Arc<Node>>, name: Named, Input(call): Input
         return Err(ApiError::invalid(format!("clientId is 1 to {LONGEST_CLIENT_ID} bytes")));
     }
     let metadata = call.metadata.as_deref().filter(|value| value.get() != "null");
+    if metadata.is_some_and(|value| !value.get().trim_start().starts_with('{')) {
+        return Err(ApiError::invalid("metadata is an object"));
+    }
     let send = Send {
         conversation: name.conversation()?,
         client_id: call.client_id.map(Arc::from),

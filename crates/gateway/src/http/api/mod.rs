@@ -45,6 +45,11 @@ pub fn router(node: &Arc<Node>) -> Router {
         .with_state(node.clone())
 }
 
+/// Addresses of the internal listener that are none.
+pub async fn nothing_here() -> ApiError {
+    ApiError::not_found("there is nothing at this address")
+}
+
 async fn wrong_method() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this address has no such method")
 }

@@ -24,10 +24,29 @@ pub struct Publish {
     user_id: Option<String>,
 }
 
+/// What clients take for the gateway's own frames.
+const OWN_TYPES: [&str; 12] = [
+    "ack",
+    "connect",
+    "disconnect",
+    "error",
+    "heartbeat",
+    "message",
+    "presence",
+    "read_receipt",
+    "subscribe",
+    "typing_start",
+    "typing_stop",
+    "unsubscribe",
+];
+
 /// Publishes one event; it is in the log when this answers.
 pub async fn publish(State(node): State<Arc<Node>>, Input(call): Input<Publish>) -> Answer {
     if !is_house_id(&call.kind) {
         return Err(ApiError::invalid("type is 1 to 128 characters of A-Z a-z 0-9 _ : . @ -"));
+    }
+    if OWN_TYPES.contains(&call.kind.as_str()) {
+        return Err(ApiError::invalid("this type names an event of the gateway's own"));
     }
     let key = match (Channel::parse(&call.channel), &call.user_id) {
         (Some(Channel::Notifications), Some(user)) => LogKey::User(input::user(user)?),
