@@ -85,8 +85,8 @@ impl Outbox {
         inner.queue.len() < self.limits.pieces && inner.bytes + len <= self.limits.bytes
     }
 
-    /// Moves up to `max` pieces to `into`, oldest first. Returns whether the outbox overflowed.
-    pub fn take(&self, into: &mut VecDeque<Bytes>, max: usize) -> bool {
+    /// Moves up to `max` pieces to `into`, oldest first.
+    pub fn take(&self, into: &mut VecDeque<Bytes>, max: usize) {
         let mut inner = self.inner.lock();
         let count = inner.queue.len().min(max);
         let mut taken = 0;
@@ -98,10 +98,8 @@ impl Outbox {
         if inner.queue.is_empty() && inner.queue.capacity() > 16 {
             inner.queue = VecDeque::new();
         }
-        let overflow = inner.overflow;
         drop(inner);
         self.space.notify_waiters();
-        overflow
     }
 
     /// Whether nothing waits.
@@ -172,13 +170,13 @@ mod tests {
 
     fn drain(outbox: &Outbox) -> (Vec<String>, bool) {
         let mut all = VecDeque::new();
-        let overflow = outbox.take(&mut all, 100);
+        outbox.take(&mut all, 100);
         let texts = all
             .iter()
             .flat_map(|b| parlance_wire::websocket::texts(b))
             .map(str::to_owned)
             .collect::<Vec<_>>();
-        (texts, overflow)
+        (texts, outbox.is_overflown())
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{Message, error::Error};
 
 use super::input::close_for;
 use super::link::Link;
-use super::run::Session;
+use super::run::{READ_AHEAD, Session};
 use super::timers::{Due, View};
 use super::work::{self, Doing, Done, Work};
 use super::{admission, restore, told};
@@ -128,6 +128,10 @@ impl Session {
 
     /// Moves what the peer has to say on its way.
     fn send_frames(&mut self) {
+        if self.closing {
+            // Nothing follows a close frame.
+            return;
+        }
         while let Some(piece) = self.peer.poll_frame() {
             match &self.link {
                 Some(link) => {
@@ -149,7 +153,10 @@ impl Session {
             self.close(1008, "too slow: reconnect to catch up");
             return;
         }
-        while let Some(notice) = link.listener.next_notice() {
+        // Invitations beyond these stay with the listener, which bounds them.
+        while self.joins.len() < READ_AHEAD
+            && let Some(notice) = link.listener.next_notice()
+        {
             match notice {
                 Notice::Invited { conversation, since } => {
                     self.joins.push_back(Work::Invited { conversation, since });
@@ -177,7 +184,7 @@ impl Session {
         self.node.hub.is_in(&topic, link.listener.number)
     }
 
-    /// The writer has written everything: takes what has come to wait.
+    /// Something that output or notices waited for is done: they are looked at again.
     pub(super) fn unblocked(&self) {
         if let Some(link) = &self.link {
             link.listener.outbox.wake();
@@ -216,8 +223,11 @@ impl Session {
                 if let Some(link) = &self.link {
                     link.set_attached();
                 }
+                self.unblocked();
             }
-            Done::Joined(Ok(())) | Done::Kept(Ok(())) => {}
+            // Further notices may wait.
+            Done::Joined(Ok(())) => self.unblocked(),
+            Done::Kept(Ok(())) => {}
             Done::Attached(Err(fault)) | Done::Joined(Err(fault)) => {
                 tracing::warn!(%fault, "a connection could not join its conversations");
                 self.answer(&Tag::default(), Err(self.node.unavailable(&fault)));

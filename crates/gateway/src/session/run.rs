@@ -25,8 +25,8 @@ use crate::config::Mount;
 use crate::http::socket::{Io, Socket};
 use crate::node::Node;
 
-/// Requests read ahead of the one being carried out.
-const READ_AHEAD: usize = 16;
+/// Requests, and invitations, taken ahead of the one being carried out.
+pub(super) const READ_AHEAD: usize = 16;
 
 pub(super) struct Session {
     pub(super) node: Arc<Node>,
