@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use parlance_model::{Author, ConversationId, Entry, Status, Time, Topic, UserId};
 use tokio::sync::mpsc;
 
-use crate::{CursorChanged, Fault};
+use crate::{CursorChanged, Fault, RoomChanged};
 
 /// Why a user's presence changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub enum Publication {
     Cursor(CursorChanged),
     /// Typing (`Topic::Conversation`).
     Typing(TypingChanged),
+    /// Somebody came into the conversation or left it (`Topic::Conversation`).
+    Room(RoomChanged),
     /// Presence (`Topic::Presence`, `Topic::PresenceAll`).
     Presence(PresenceChanged),
     /// A passing word.

@@ -12,6 +12,7 @@ mod limits;
 mod log;
 mod presence;
 pub mod record;
+mod rooms;
 mod shared;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use limits::{Limits, Rule, Verdict};
 pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Sequences, Stored};
 use parlance_model::Time;
 pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence};
+pub use rooms::{Entering, Leaving, RoomChanged, Rooms};
 pub use shared::Shared;
 
 /// The engine's time source: milliseconds since the epoch, given by whoever builds the engine.
@@ -72,6 +74,8 @@ pub struct Backplane {
     pub sequences: Arc<dyn Sequences>,
     /// Presence leases.
     pub presence: Arc<dyn Presence>,
+    /// Who is present in a conversation.
+    pub rooms: Arc<dyn Rooms>,
     /// Typing deadlines.
     pub typing: Arc<dyn Typing>,
     /// Rate windows.

@@ -36,8 +36,9 @@ pub enum Appended {
 pub enum Reacted {
     /// Appended and published.
     New(Stored),
-    /// The reaction stands (or is gone) already; nothing was published.
-    Same,
+    /// The reaction stands already (where it was put, unless that was not kept), or is gone already (`None`);
+    /// nothing was published.
+    Same(Option<Stored>),
     /// Not a member. Nothing happened.
     NotMember,
     /// No message has that sequence. Nothing happened.
@@ -119,7 +120,7 @@ pub trait Log: Send + Sync {
     /// Reads a part of a log; an unknown log is an empty page.
     async fn range(&self, key: &LogKey, range: Range) -> Result<Page, Fault>;
 
-    /// Finds messages: `None` where there is none (or it was trimmed and forgotten).
+    /// Finds messages and numbers: `None` where there is none (or it was trimmed and forgotten).
     async fn find(&self, what: Find) -> Result<Option<(LogKey, u64)>, Fault>;
 }
 
@@ -138,6 +139,9 @@ pub enum Find {
     },
     /// By server id.
     Id(MessageId),
+    /// Not a message: the conversation that has this number for one of its blocks, with the sequence of
+    /// offset 0 in that block (0 in the first one, as sequences begin at 1).
+    Number(u32),
 }
 
 /// Per-user integer sequences (socialhub `seq`, `last_poll_id`): pointers to log entries.

@@ -58,7 +58,7 @@ pub struct UserPresence {
 /// Guarantees: a user's status is [`parlance_model::presence::combined`] of the live leases; each change of
 /// it is published exactly once, in the same atomic step, on `Topic::Presence(user)` and
 /// `Topic::PresenceAll`, whichever node causes or notices it. A lease that is not refreshed ends at its
-/// deadline at the next sweep (any node may sweep).
+/// deadline at the next sweep (any node may sweep). With a lease end the connection's entries in [`crate::Rooms`].
 #[async_trait]
 pub trait Presence: Send + Sync {
     /// Takes or refreshes a lease.

@@ -152,13 +152,13 @@ pub async fn reactions_are_idempotent(rig: &dyn Rig) {
     let react = async |who: &str, target: u64, added: bool| {
         node.log.react(&conv("c"), Author::bare(user(who)), target, Arc::from("👍"), added).await.unwrap()
     };
-    assert_eq!(react("b", target, false).await, Reacted::Same);
+    assert_eq!(react("b", target, false).await, Reacted::Same(None));
     let Reacted::New(first) = react("b", target, true).await else { panic!("a first reaction is new") };
     assert_eq!(first.seq, target + 1);
-    assert_eq!(react("b", target, true).await, Reacted::Same);
+    assert_eq!(react("b", target, true).await, Reacted::Same(Some(first)));
     assert!(matches!(react("a", target, true).await, Reacted::New(_)));
     assert!(matches!(react("b", target, false).await, Reacted::New(_)));
-    assert_eq!(react("b", target, false).await, Reacted::Same);
+    assert_eq!(react("b", target, false).await, Reacted::Same(None));
     assert_eq!(react("eve", target, true).await, Reacted::NotMember);
     for missing in [0, 1, first.seq, 99] {
         assert_eq!(react("a", missing, true).await, Reacted::NoMessage, "{missing}");

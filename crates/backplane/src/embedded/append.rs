@@ -97,7 +97,7 @@ fn trim_entries(step: &mut Step<'_, '_>, log: &mut OpenLog, now: Time) -> Result
         tables.entries.remove((log.text.as_str(), first))?;
         if had_reactions {
             let text = log.text.as_str();
-            tables.reactions.retain_in((text, first, "", "")..(text, first + 1, "", ""), |_, ()| false)?;
+            tables.reactions.retain_in((text, first, "", "")..(text, first + 1, "", ""), |_, _| false)?;
         }
         log.state.first = first + 1;
     }
@@ -164,6 +164,6 @@ pub fn clear(step: &mut Step<'_, '_>, text: &str) -> Result<(), Fault> {
     let end = after(text);
     let tables = step.write();
     tables.entries.retain_in((text, 0)..(end.as_str(), 0), |_, _| false)?;
-    tables.reactions.retain_in((text, 0, "", "")..(end.as_str(), 0, "", ""), |_, ()| false)?;
+    tables.reactions.retain_in((text, 0, "", "")..(end.as_str(), 0, "", ""), |_, _| false)?;
     Ok(())
 }

@@ -12,6 +12,7 @@ use parlance_model::{
 use redb::ReadableTable;
 
 use super::append::{OpenLog, append, assign_number, clear};
+use super::rooms::Evicted;
 use super::tables::{LogState, Meta, after, conversation_key, corrupt, members_of, put_row, row, user};
 use super::writer::Step;
 use crate::{Change, ChangeRefused, Changed, Fault, MemberSet};
@@ -169,6 +170,9 @@ fn apply(step: &mut Step<'_, '_>, change: &Change, plan: Plan) -> Result<Changed
         let record = Record::Members { added: added.clone(), removed: removed.clone(), by: by.clone() };
         append(step, &mut log, record)?;
     }
+    if !removed.is_empty() {
+        step.evict(Evicted { conversation: change.id.clone(), users: Some(removed.clone()) });
+    }
     if retitled {
         append(step, &mut log, Record::Title { title: meta.title.as_deref().map(Arc::from), by })?;
     }
@@ -187,6 +191,7 @@ pub fn delete(step: &mut Step<'_, '_>, id: &ConversationId) -> Result<bool, Faul
     let mut log = OpenLog::new(LogKey::Conversation(id.clone()), state);
     log.state.version += 1;
     append(step, &mut log, Record::Deleted)?;
+    step.evict(Evicted { conversation: id.clone(), users: None });
     clear(step, &key)?;
     let (id, end) = (id.as_str(), after(id.as_str()));
     let tables = step.write();

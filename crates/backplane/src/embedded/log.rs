@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use parlance_model::{Author, ConversationId, Entry, LogKey, Message, MessageId, Record, Time};
+use parlance_model::{Author, BLOCK_BITS, ConversationId, Entry, LogKey, Message, MessageId, Record, Time};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::Node;
@@ -64,6 +64,7 @@ impl Log for Node {
         self.engine
             .read(move |txn| match what {
                 Find::Id(id) => find_id(txn, id),
+                Find::Number(number) => find_number(txn, number),
                 Find::ClientId { author, id, conversation } => {
                     find_client_id(txn, (author.as_str(), &id), conversation.as_ref(), horizon)
                 }
@@ -126,11 +127,15 @@ fn react(step: &mut Step<'_, '_>, reaction: &Reaction) -> Result<Reacted, Fault>
         return Ok(Reacted::NoMessage);
     }
     let row = (key.as_str(), *target, &**kind, user);
-    if step.read().reactions.get(row)?.is_some() == *added {
-        return Ok(Reacted::Same);
+    let stands = step.read().reactions.get(row)?.map(|seq| seq.value());
+    match stands {
+        Some(seq) if *added => return Ok(Reacted::Same(place(step, &key, &state, seq)?)),
+        None if !*added => return Ok(Reacted::Same(None)),
+        _ => {}
     }
+    // Before the append, which trims: the message it is for may be what goes.
     if *added {
-        step.write().reactions.insert(row, ())?;
+        step.write().reactions.insert(row, state.seq + 1)?;
     } else {
         step.write().reactions.remove(row)?;
     }
@@ -138,6 +143,12 @@ fn react(step: &mut Step<'_, '_>, reaction: &Reaction) -> Result<Reacted, Fault>
         Record::Reaction { author: author.clone(), target: *target, kind: kind.clone(), added: *added };
     let mut log = OpenLog::new(LogKey::Conversation(conversation.clone()), state);
     Ok(Reacted::New(stored(&append(step, &mut log, record)?)))
+}
+
+/// Where an entry that is kept stands.
+fn place(step: &Step<'_, '_>, key: &str, state: &LogState, seq: u64) -> Result<Option<Stored>, Fault> {
+    let Some(entry) = step.read().entries.get((key, seq))? else { return Ok(None) };
+    Ok(Some(Stored { seq, id: state.id(seq)?, at: Time(entry.value().0) }))
 }
 
 type Entries = ReadOnlyTable<(&'static str, u64), (u64, &'static [u8])>;
@@ -199,6 +210,16 @@ fn find_id(txn: &ReadTransaction, id: MessageId) -> Result<Option<(LogKey, u64)>
     let kept: Option<Entry> =
         txn.open_table(ENTRIES)?.get((key, seq))?.map(|entry| decode(entry.value().1)).transpose()?;
     Ok(kept.map(|_| parse_log_key(key)).transpose()?.map(|key| (key, seq)))
+}
+
+fn find_number(txn: &ReadTransaction, number: u32) -> Result<Option<(LogKey, u64)>, Fault> {
+    let Some(found) = txn.open_table(NUMBERS)?.get(number)? else { return Ok(None) };
+    let (key, block) = found.value();
+    let LogKey::Conversation(id) = parse_log_key(key)? else { return Ok(None) };
+    let Some(state) = live_state(&txn.open_table(LOGS)?, key)? else { return Ok(None) };
+    // The number may be one of an earlier life of the conversation.
+    let lives = usize::try_from(block).is_ok_and(|block| state.numbers.get(block) == Some(&number));
+    Ok(lives.then(|| (LogKey::Conversation(id), u64::from(block) << BLOCK_BITS)))
 }
 
 fn find_client_id(

@@ -1,7 +1,7 @@
 //! The Embedded engine: everything shared, inside one process, in one durable file or in memory.
 //!
 //! Owns: the store's life cycle and the node handles. Every durable change goes through one writer thread
-//! ([`writer`]) straight into a redb transaction: there is no second copy of the truth. Presence, typing
+//! ([`writer`]) straight into a redb transaction: there is no second copy of the truth. Presence, rooms, typing
 //! and rate windows live in memory, as they would not outlive the process's connections anyway. Must not
 //! know: dialects, sockets, configuration files.
 
@@ -13,6 +13,7 @@ mod cursors;
 mod limits;
 mod log;
 mod presence;
+mod rooms;
 mod sequences;
 mod shared;
 mod tables;
@@ -33,7 +34,7 @@ use bus::Hub;
 use limits::Windows;
 use presence::Leases;
 use typing::Typists;
-use writer::{Rules, Thread, Writer, stopped};
+use writer::{Outlet, Rules, Thread, Writer, stopped};
 
 const CACHE_BYTES: usize = 64 << 20;
 const FILE: &str = "parlance.redb";
@@ -79,7 +80,7 @@ struct Engine {
     store: Arc<Store>,
     writer: Writer,
     hub: Arc<Hub>,
-    leases: Mutex<Leases>,
+    leases: Arc<Mutex<Leases>>,
     typists: Mutex<Typists>,
     windows: Mutex<Windows>,
     clock: Clock,
@@ -111,12 +112,14 @@ impl Embedded {
             dedupe_window: options.dedupe_window,
             epoch,
         };
-        let (writer, thread) = Writer::start(store.clone(), rules, hub.clone())?;
+        let leases = Arc::new(Mutex::new(Leases::default()));
+        let outlet = Outlet { hub: hub.clone(), leases: leases.clone() };
+        let (writer, thread) = Writer::start(store.clone(), rules, outlet)?;
         let engine = Engine {
             store,
             writer,
             hub,
-            leases: Mutex::default(),
+            leases,
             typists: Mutex::default(),
             windows: Mutex::default(),
             clock,
@@ -136,6 +139,7 @@ impl Embedded {
             cursors: node.clone(),
             sequences: node.clone(),
             presence: node.clone(),
+            rooms: node.clone(),
             typing: node.clone(),
             limits: node.clone(),
             bus: node.clone(),
@@ -217,6 +221,7 @@ fn open_database(options: &Options) -> Result<Database, Fault> {
 /// file that was lost mean nothing in the next one.
 fn prepare(database: &Database, now: Time) -> Result<u32, Fault> {
     let txn = database.begin_write()?;
+    tables::upgrade(&txn)?;
     let epoch = {
         let mut tables = tables::Tables::open(&txn)?;
         let kept = tables.counters.get("epoch")?.map(|epoch| epoch.value());

@@ -9,6 +9,7 @@ use parlance_model::presence::{combined, transition};
 use parlance_model::{ConnectionId, Status, Time, Topic, UserId};
 
 use super::bus::Hub;
+use super::rooms::{Book, Instant};
 use super::tables::LAST_SEEN;
 use super::typing::Moment;
 use super::{Engine, Node};
@@ -32,6 +33,8 @@ pub struct Leases {
     gone_order: VecDeque<UserId>,
     last_sweep: Option<Time>,
     grace_until: Time,
+    /// Here, so that a lease and the rooms of its connection end under one lock.
+    pub rooms: Book,
 }
 
 struct User {
@@ -85,11 +88,17 @@ impl Leases {
         true
     }
 
+    /// Whether the connection holds a lease that has not ended.
+    pub fn holds(&self, user: &UserId, connection: &ConnectionId) -> bool {
+        self.users.get(user).is_some_and(|user| user.leases.contains_key(connection))
+    }
+
     fn close(&mut self, user: &UserId, connection: &ConnectionId, now: Time, hub: &Hub) -> Option<Left> {
         let known = self.users.get_mut(user)?;
         let lease = known.leases.remove(connection)?;
         known.last_seen = now;
         self.deadlines.remove(&(lease.deadline, user.clone(), connection.clone()));
+        self.rooms.end(connection, Instant { now, hub });
         self.settle(user, PresenceCause::Closed, now, hub)
     }
 
@@ -134,6 +143,7 @@ impl Leases {
             if let Some(known) = self.users.get_mut(&user) {
                 known.leases.remove(&connection);
             }
+            self.rooms.end(&connection, Instant { now, hub });
             ended += 1;
             touched.insert(user);
         }

@@ -3,12 +3,13 @@
 //! Owns: how state is laid out on disk. Must not know: batching, publication, the traits.
 
 use parlance_model::{
-    ConversationId, ConversationKind, Cursor, Head, LogKey, Member, MessageId, Time, UserId,
+    ConversationId, ConversationKind, Cursor, Head, LogKey, Member, MessageId, Record, Time, UserId,
 };
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
+use crate::record::decode;
 
 type Pair = (&'static str, &'static str);
 
@@ -30,8 +31,10 @@ pub const CLIENT_IDS: TableDefinition<'_, (&str, &str, &str), (u64, u32, u64)> =
 /// appended at, then the key of [`CLIENT_IDS`]: what leaves the dedupe window first.
 pub const CLIENT_ID_AGES: TableDefinition<'_, (u64, &str, &str, &str), ()> =
     TableDefinition::new("client_id_ages");
-/// log key, target, kind, user: reactions that stand.
-pub const REACTIONS: TableDefinition<'_, (&str, u64, &str, &str), ()> = TableDefinition::new("reactions");
+/// log key, target, kind, user → the sequence of the reaction: those that stand.
+pub const REACTIONS: TableDefinition<'_, (&str, u64, &str, &str), u64> = TableDefinition::new("standing");
+/// [`REACTIONS`] as files of the first release have it, without the sequence.
+const OLD_REACTIONS: TableDefinition<'_, (&str, u64, &str, &str), ()> = TableDefinition::new("reactions");
 /// number → log key, block. Rows are never removed: a number is never used twice.
 pub const NUMBERS: TableDefinition<'_, u32, (&str, u32)> = TableDefinition::new("numbers");
 /// name → value.
@@ -72,7 +75,7 @@ tables! {
     cursors: CURSORS, Pair, (u64, u64, u64);
     client_ids: CLIENT_IDS, (&'static str, &'static str, &'static str), (u64, u32, u64);
     client_id_ages: CLIENT_ID_AGES, (u64, &'static str, &'static str, &'static str), ();
-    reactions: REACTIONS, (&'static str, u64, &'static str, &'static str), ();
+    reactions: REACTIONS, (&'static str, u64, &'static str, &'static str), u64;
     numbers: NUMBERS, u32, (&'static str, u32);
     counters: COUNTERS, &'static str, u64;
     pointers: POINTERS, (&'static str, u64), (&'static str, u64);
@@ -81,6 +84,30 @@ tables! {
     shared: SHARED, &'static str, (u64, &'static [u8]);
     shared_ends: SHARED_ENDS, (u64, &'static str), ();
     last_seen: LAST_SEEN, &'static str, u64;
+}
+
+/// Brings a file of the first release up to date: its standing reactions get their sequences from the logs.
+pub fn upgrade(txn: &WriteTransaction) -> Result<(), Fault> {
+    {
+        let old = txn.open_table(OLD_REACTIONS)?;
+        if !old.is_empty()? {
+            let (entries, mut reactions) = (txn.open_table(ENTRIES)?, txn.open_table(REACTIONS)?);
+            for found in entries.iter()? {
+                let (key, value) = found?;
+                let (log, seq) = key.value();
+                let Record::Reaction { author, target, kind, added: true } = decode(value.value().1)?.record
+                else {
+                    continue;
+                };
+                let row = (log, target, &*kind, author.id.as_str());
+                if old.get(row)?.is_some() {
+                    reactions.insert(row, seq)?;
+                }
+            }
+        }
+    }
+    txn.delete_table(OLD_REACTIONS)?;
+    Ok(())
 }
 
 /// Where a log stands.

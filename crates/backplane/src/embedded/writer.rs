@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use parlance_model::{Time, Topic};
 use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Store;
 use super::bus::Hub;
+use super::presence::Leases;
+use super::rooms::{Evicted, Instant};
 use super::tables::Tables;
 use crate::{Clock, Fault, Publication};
 
@@ -34,11 +37,37 @@ pub struct Rules {
     pub epoch: u32,
 }
 
+/// What a transaction causes once it is committed, in order.
+enum Caused {
+    Published(Topic, Publication),
+    Evicted(Evicted),
+}
+
+/// Where it goes.
+pub struct Outlet {
+    /// Publications.
+    pub hub: Arc<Hub>,
+    /// Who is out of which room.
+    pub leases: Arc<Mutex<Leases>>,
+}
+
+impl Outlet {
+    fn pass(&self, caused: Caused, clock: &Clock) {
+        match caused {
+            Caused::Published(topic, publication) => self.hub.publish(topic, publication),
+            Caused::Evicted(evicted) => {
+                let mut leases = self.leases.lock();
+                leases.rooms.evict(&evicted, Instant { now: clock(), hub: &self.hub });
+            }
+        }
+    }
+}
+
 /// One transaction under way, as the operations see it.
 pub struct Step<'a, 't> {
     tables: Tables<'t>,
     dirty: bool,
-    out: Vec<(Topic, Publication)>,
+    out: Vec<Caused>,
     /// The engine's settings.
     pub rules: &'a Rules,
 }
@@ -57,7 +86,12 @@ impl<'t> Step<'_, 't> {
 
     /// Publishes once the transaction is committed.
     pub fn publish(&mut self, topic: Topic, publication: Publication) {
-        self.out.push((topic, publication));
+        self.out.push(Caused::Published(topic, publication));
+    }
+
+    /// Takes users out of a room once the transaction is committed.
+    pub fn evict(&mut self, evicted: Evicted) {
+        self.out.push(Caused::Evicted(evicted));
     }
 
     /// Now.
@@ -112,11 +146,11 @@ pub type Thread = std::thread::JoinHandle<()>;
 
 impl Writer {
     /// Starts the thread.
-    pub fn start(store: Arc<Store>, rules: Rules, hub: Arc<Hub>) -> Result<(Self, Thread), Fault> {
+    pub fn start(store: Arc<Store>, rules: Rules, outlet: Outlet) -> Result<(Self, Thread), Fault> {
         let (orders, inbox) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("parlance-writer".to_owned())
-            .spawn(move || work(&store, &rules, &hub, inbox))
+            .spawn(move || work(&store, &rules, &outlet, inbox))
             .map_err(|error| Fault::Unavailable(format!("cannot start the writer: {error}")))?;
         Ok((Self { orders }, thread))
     }
@@ -158,7 +192,7 @@ pub fn stopped() -> Fault {
     Fault::Unavailable("the engine is closed".to_owned())
 }
 
-fn work(store: &Store, rules: &Rules, hub: &Hub, mut inbox: mpsc::Receiver<Order>) {
+fn work(store: &Store, rules: &Rules, outlet: &Outlet, mut inbox: mpsc::Receiver<Order>) {
     let mut batch = Vec::with_capacity(BATCH);
     while let Some(Order::Do(first)) = inbox.blocking_recv() {
         batch.push(first);
@@ -171,7 +205,7 @@ fn work(store: &Store, rules: &Rules, hub: &Hub, mut inbox: mpsc::Receiver<Order
             }
         }
         let done = store.with(|db| {
-            run_batch(db, rules, hub, &mut batch);
+            run_batch(db, rules, outlet, &mut batch);
             Ok(())
         });
         for job in batch.drain(..) {
@@ -186,18 +220,20 @@ fn work(store: &Store, rules: &Rules, hub: &Hub, mut inbox: mpsc::Receiver<Order
 
 /// Runs a batch in one transaction. When one operation fails, the transaction is given up and each
 /// operation gets its own, so that the failing one fails alone.
-fn run_batch(db: &Database, rules: &Rules, hub: &Hub, batch: &mut Vec<Box<dyn Job>>) {
+fn run_batch(db: &Database, rules: &Rules, outlet: &Outlet, batch: &mut Vec<Box<dyn Job>>) {
+    let pass = |out: Vec<Caused>| out.into_iter().for_each(|caused| outlet.pass(caused, &rules.clock));
     match transact(db, rules, batch) {
-        Ok(out) => finish(hub, out, batch.drain(..), &Ok(())),
-        Err(fault) if batch.len() == 1 => finish(hub, Vec::new(), batch.drain(..), &Err(fault)),
-        Err(Aborted::Commit(fault)) => finish(hub, Vec::new(), batch.drain(..), &Err(Aborted::Commit(fault))),
+        Ok(out) => {
+            pass(out);
+            finish(batch.drain(..), &Ok(()));
+        }
+        Err(fault) if batch.len() == 1 => finish(batch.drain(..), &Err(fault)),
+        Err(Aborted::Commit(fault)) => finish(batch.drain(..), &Err(Aborted::Commit(fault))),
         Err(Aborted::Job(_)) => {
             for job in batch.drain(..) {
                 let mut alone = vec![job];
-                match transact(db, rules, &mut alone) {
-                    Ok(out) => finish(hub, out, alone.drain(..), &Ok(())),
-                    Err(fault) => finish(hub, Vec::new(), alone.drain(..), &Err(fault)),
-                }
+                let outcome = transact(db, rules, &mut alone).map(&pass);
+                finish(alone.drain(..), &outcome);
             }
         }
     }
@@ -210,11 +246,7 @@ enum Aborted {
     Commit(Fault),
 }
 
-fn transact(
-    db: &Database,
-    rules: &Rules,
-    batch: &mut [Box<dyn Job>],
-) -> Result<Vec<(Topic, Publication)>, Aborted> {
+fn transact(db: &Database, rules: &Rules, batch: &mut [Box<dyn Job>]) -> Result<Vec<Caused>, Aborted> {
     let commit = |fault: Fault| Aborted::Commit(fault);
     let mut txn = db.begin_write().map_err(|error| commit(error.into()))?;
     txn.set_durability(Durability::Immediate)
@@ -233,15 +265,7 @@ fn transact(
     Ok(out)
 }
 
-fn finish(
-    hub: &Hub,
-    out: Vec<(Topic, Publication)>,
-    jobs: impl Iterator<Item = Box<dyn Job>>,
-    outcome: &Result<(), Aborted>,
-) {
-    for (topic, publication) in out {
-        hub.publish(topic, publication);
-    }
+fn finish(jobs: impl Iterator<Item = Box<dyn Job>>, outcome: &Result<(), Aborted>) {
     if let Err(Aborted::Job(fault) | Aborted::Commit(fault)) = outcome {
         tracing::error!(%fault, "the durable log refused a write");
     }

@@ -194,6 +194,8 @@ impl Feed {
             Publication::Cursor(change) => self.cursor_moved(&topic, change, ready).await,
             Publication::Typing(change) => self.heard_typing(&topic, change, ready),
             Publication::Presence(change) => self.heard_presence(&topic, &change, ready),
+            // No dialect tells of it yet.
+            Publication::Room(_) => {}
             Publication::Signal(signal) => self.heard_signal(&topic, signal, ready).await,
         }
     }
