@@ -9,10 +9,12 @@
 mod accent;
 mod codec;
 mod encoded;
+pub mod engineio;
 mod json;
 mod peer;
 pub mod sechat;
 pub mod socialhub;
+pub mod socketio;
 pub mod websocket;
 
 pub use accent::{Accent, Dialect};
