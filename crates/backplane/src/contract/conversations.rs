@@ -145,6 +145,37 @@ pub async fn digit_ids_are_their_own_number(rig: &dyn Rig) {
     assert_eq!(refused, Err(ChangeRefused::NumberTaken));
 }
 
+pub async fn numbers_find_their_conversation(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let node = &nodes[0];
+    let find = async |number: u32| nodes[1].log.find(Find::Number(number)).await.unwrap();
+    // Sequences begin at 1: offset 0 of the first block is nobody's.
+    let is = |id: &str| Some((LogKey::Conversation(conv(id)), 0));
+    let assigned = create(node, "c", &["a"]).await.number();
+    assert_eq!(find(42).await, None);
+    create(node, "42", &["a"]).await;
+    let asked = Change { number: Some(4711), ..change("d", exactly(&["a"])) };
+    node.conversations.change(asked).await.unwrap().unwrap();
+    let said = say(node, "c", "a", "x").await;
+    assert_eq!(said.id.number(), assigned);
+    for (number, id) in [(assigned, "c"), (42, "42"), (4711, "d")] {
+        assert_eq!(find(number).await, is(id));
+    }
+    // A feed has a number too, and is no conversation.
+    let record = Record::NotificationRead { id: None };
+    let posted = node.log.post(&LogKey::User(user("a")), record).await.unwrap();
+    for number in [posted.id.number(), 43, u32::MAX] {
+        assert_eq!(find(number).await, None, "{number}");
+    }
+    for id in ["c", "42"] {
+        assert!(node.conversations.delete(&conv(id)).await.unwrap());
+    }
+    assert_eq!((find(assigned).await, find(42).await), (None, None));
+    let again = create(node, "c", &["a"]).await.number();
+    create(node, "42", &["a"]).await;
+    assert_eq!((find(assigned).await, find(again).await, find(42).await), (None, is("c"), is("42")));
+}
+
 pub async fn a_deleted_one_is_gone_and_may_come_back(rig: &dyn Rig) {
     let node = &rig.nodes(1).await[0];
     let mut inbox = node.bus.inbox().unwrap();

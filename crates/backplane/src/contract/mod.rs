@@ -11,6 +11,7 @@ pub mod limits;
 pub mod log;
 pub mod presence;
 pub mod ranges;
+pub mod rooms;
 pub mod sequences;
 pub mod typing;
 
@@ -55,6 +56,7 @@ macro_rules! contract_tests {
             conversations::the_index_of_users_agrees_with_the_members,
             conversations::numbers_are_never_used_twice,
             conversations::digit_ids_are_their_own_number,
+            conversations::numbers_find_their_conversation,
             conversations::a_deleted_one_is_gone_and_may_come_back,
             cursors::cursors_only_move_forward_with_a_dense_version,
             cursors::concurrent_receipts_agree,
@@ -77,6 +79,14 @@ macro_rules! contract_tests {
             presence::a_pause_of_the_sweepers_ends_no_lease,
             presence::limits_count_per_mount_and_spare_the_known,
             presence::refresh_names_what_had_ended,
+            rooms::the_first_in_and_the_last_out_are_told,
+            rooms::what_was_asked_for_is_told_once,
+            rooms::a_closed_lease_leaves_its_rooms,
+            rooms::an_expired_lease_leaves_its_rooms_once,
+            rooms::without_a_lease_nobody_enters,
+            rooms::a_removed_member_is_out,
+            rooms::a_deleted_conversation_is_empty,
+            rooms::comings_and_goings_alternate_under_concurrency,
             sequences::assignment_is_idempotent_and_grows,
             sequences::concurrent_assignments_agree,
             typing::starts_and_stops_alternate,
