@@ -5,7 +5,7 @@ mod fixtures;
 
 use std::path::Path;
 
-use parlance_wire::{Dialect, Peer, Settings};
+use parlance_wire::{Dialect, Peer};
 
 #[test]
 fn sechat_corpus_is_survived() {
@@ -23,13 +23,13 @@ fn play(dialect: Dialect) {
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         let text = String::from_utf8_lossy(&bytes);
-        let mut peer = Peer::new(Settings { dialect, max_depth: 32, salt: 1 });
+        let mut peer = Peer::new(fixtures::raw(dialect));
         for user in [None, Some(fixtures::user("alice"))] {
             if let Some(user) = user {
                 peer.set_user(user);
             }
             text.lines().for_each(|line| peer.receive(line, fixtures::NOW));
-            while let Some((tag, _)) = peer.poll_request() {
+            while let Some((tag, _)) = fixtures::next(&mut peer) {
                 peer.answer(&tag, &fixtures::result("done"), fixtures::NOW);
             }
             while let Some(frame) = peer.poll_frame() {

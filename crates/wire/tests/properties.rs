@@ -4,8 +4,8 @@
 
 mod fixtures;
 
-use parlance_model::{Command, Event, RawJson, ReceiptTarget};
-use parlance_wire::{Accent, Dialect, Peer, Settings, encode};
+use parlance_model::{Command, Event, RawJson, ReceiptTarget, Request};
+use parlance_wire::{Accent, Dialect, Encoded, Peer, Style, Tag};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -94,11 +94,19 @@ const TYPES: [&str; 44] = [
 const DIALECTS: [Dialect; 2] = [Dialect::Sechat, Dialect::Socialhub];
 
 fn peer(dialect: Dialect, user: Option<&str>) -> Peer {
-    let mut peer = Peer::new(Settings { dialect, max_depth: 32, salt: 1 });
+    let mut peer = Peer::new(fixtures::raw(dialect));
     if let Some(user) = user {
         peer.set_user(fixtures::user(user));
     }
     peer
+}
+
+fn encode(accent: Accent, event: &Event) -> Option<Encoded> {
+    parlance_wire::encode(accent, &Style::default(), event)
+}
+
+fn read_one(peer: &mut Peer) -> (Tag, Request) {
+    fixtures::next(peer).expect("a request")
 }
 
 fn leaves() -> impl Strategy<Value = Value> {
@@ -146,7 +154,7 @@ fn client_id() -> impl Strategy<Value = String> {
 /// Everything a peer did, whatever it was: every output is well-formed JSON with a type.
 fn check_outputs(peer: &mut Peer) -> (usize, usize) {
     let mut counts = (0, 0);
-    while let Some((tag, _)) = peer.poll_request() {
+    while let Some((tag, _)) = fixtures::next(peer) {
         counts.0 += 1;
         for code in fixtures::CODES {
             peer.answer(&tag, &Err(fixtures::reject(code)), fixtures::NOW);
@@ -168,7 +176,7 @@ fn check_outputs(peer: &mut Peer) -> (usize, usize) {
 }
 
 fn send_of(peer: &mut Peer) -> parlance_model::Send {
-    match peer.poll_request().expect("a request").1.command {
+    match read_one(peer).1.command {
         Command::Send(send) => send,
         other => panic!("{other:?}"),
     }
@@ -241,7 +249,7 @@ proptest! {
         });
         let mut peer = peer(Dialect::Sechat, None);
         peer.receive(&frame.to_string(), fixtures::NOW);
-        let (tag, request) = peer.poll_request().expect("a request");
+        let (tag, request) = read_one(&mut peer);
         prop_assert_eq!(tag.event(), "message:send");
         prop_assert_eq!(request.claimed.as_deref(), Some(&*from));
         let Command::Send(send) = request.command else { panic!("no send") };
@@ -276,7 +284,7 @@ proptest! {
             let read = |frame: Value| {
                 let mut peer = peer(Dialect::Sechat, None);
                 peer.receive(&frame.to_string(), fixtures::NOW);
-                peer.poll_request().expect("a request").1
+                read_one(&mut peer).1
             };
             prop_assert_eq!(read(new), read(old));
         }
@@ -331,7 +339,7 @@ proptest! {
         });
         let mut peer = peer(Dialect::Sechat, None);
         peer.receive(&receipt.to_string(), fixtures::NOW);
-        let Command::Receipt(receipt) = peer.poll_request().expect("a request").1.command else {
+        let Command::Receipt(receipt) = read_one(&mut peer).1.command else {
             panic!("no receipt")
         };
         let ReceiptTarget::ClientId { author, id: named } = receipt.target else { panic!("no client id") };

@@ -4,12 +4,16 @@
 
 mod fixtures;
 
-use parlance_model::Command;
-use parlance_wire::{Accent, Class, Dialect, Peer, Settings, encode};
+use parlance_model::{Answer, Command, Event};
+use parlance_wire::{Accent, Class, Dialect, Encoded, Peer, Style};
 use serde_json::{Value, json};
 
 fn peer() -> Peer {
-    Peer::new(Settings { dialect: Dialect::Sechat, max_depth: 32, salt: 1 })
+    Peer::new(fixtures::raw(Dialect::Sechat))
+}
+
+fn encode(accent: Accent, event: &Event) -> Option<Encoded> {
+    parlance_wire::encode(accent, &Style::default(), event)
 }
 
 fn heard(peer: &mut Peer) -> Vec<Value> {
@@ -60,11 +64,11 @@ fn metadata_reaches_the_recipient_byte_for_byte() {
         r#"{{"type":"message:send","messageId":"m","conversationId":"c","body":"b","metadata":{metadata}}}"#
     );
     peer.receive(&frame, fixtures::NOW);
-    let (_, request) = peer.poll_request().unwrap();
+    let (_, request) = fixtures::next(&mut peer).unwrap();
     let Command::Send(send) = request.command else { panic!("{request:?}") };
     let mut event = fixtures::message_event();
     event.message.metadata = send.metadata;
-    let encoded = encode(Accent::SechatV2, &parlance_model::Event::Message(event)).unwrap();
+    let encoded = encode(Accent::SechatV2, &Event::Message(event)).unwrap();
     assert!(encoded.texts()[0].contains(metadata), "{:?}", encoded.texts());
 }
 
@@ -74,10 +78,14 @@ fn requests_and_refusals_keep_their_order() {
     peer.receive(r#"{"type":"presence:ping"}"#, fixtures::NOW);
     peer.receive(r#"{"type":"first"}"#, fixtures::NOW);
     peer.receive(r#"{"type":"second"}"#, fixtures::NOW);
-    assert!(matches!(peer.poll_request().unwrap().1.command, Command::Ping));
+    assert!(matches!(peer.poll_request().unwrap().1.unwrap().command, Command::Ping));
+    for event in ["first", "second"] {
+        let (tag, refused) = peer.poll_request().unwrap();
+        assert!(heard(&mut peer).is_empty(), "a refusal is said in its turn, not before");
+        peer.answer(&tag, &refused.map(|_| Answer::Done), fixtures::NOW);
+        assert_eq!(heard(&mut peer)[0]["details"]["event"], json!(event));
+    }
     assert!(peer.poll_request().is_none());
-    let events: Vec<Value> = heard(&mut peer).into_iter().map(|e| e["details"]["event"].clone()).collect();
-    assert_eq!(events, [json!("first"), json!("second")]);
 }
 
 #[test]
@@ -89,7 +97,7 @@ fn an_id_that_could_mean_two_pairs_of_users_means_one() {
             &json!({"type":"send_message","recipientId":other,"message":"x"}).to_string(),
             fixtures::NOW,
         );
-        match peer.poll_request().unwrap().1.command {
+        match fixtures::next(&mut peer).unwrap().1.command {
             Command::Send(send) => send.conversation,
             other => panic!("{other:?}"),
         }

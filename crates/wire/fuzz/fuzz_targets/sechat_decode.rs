@@ -4,17 +4,18 @@
 
 use libfuzzer_sys::fuzz_target;
 use parlance_model::{Answer, Time, UserId};
-use parlance_wire::{Dialect, Peer, Settings};
+use parlance_wire::{Dialect, Framing, Peer, Settings, Style};
 
 fuzz_target!(|text: &str| {
-    let mut peer = Peer::new(Settings { dialect: Dialect::Sechat, max_depth: 32, salt: 1 });
+    let (dialect, framing, style) = (Dialect::Sechat, Framing::Raw, Style::default());
+    let mut peer = Peer::new(Settings { dialect, framing, style, max_depth: 32, salt: 1 });
     let now = Time::from_millis(1_755_633_600_000);
     for _ in 0..2 {
         for line in text.lines() {
             peer.receive(line, now);
         }
-        while let Some((tag, _)) = peer.poll_request() {
-            peer.answer(&tag, &Ok(Answer::Done), now);
+        while let Some((tag, read)) = peer.poll_request() {
+            peer.answer(&tag, &read.map(|_| Answer::Done), now);
         }
         while let Some(frame) = peer.poll_frame() {
             assert!(!frame.texts().is_empty());
