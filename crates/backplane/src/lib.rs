@@ -22,7 +22,7 @@ pub use conversations::{
     Change, ChangeRefused, Changed, Conversations, CursorChanged, Cursors, MemberSet, Membership,
 };
 pub use limits::{Limits, Rule, Verdict};
-pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Sequences, Stored};
+pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Reactions, Sequences, Standing, Stored};
 use parlance_model::Time;
 pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence};
 pub use rooms::{Entering, Leaving, RoomChanged, Rooms};
@@ -66,6 +66,8 @@ impl AckLevel {
 pub struct Backplane {
     /// Append, read and find log entries.
     pub log: Arc<dyn Log>,
+    /// The reactions that stand.
+    pub reactions: Arc<dyn Reactions>,
     /// Conversations and their members.
     pub conversations: Arc<dyn Conversations>,
     /// Delivered and read cursors.

@@ -1,4 +1,4 @@
-//! The log traits: appending, reading, finding, and the per-user integer sequence.
+//! The log traits: appending, reading, finding, the reactions that stand, and the per-user integer sequence.
 
 use std::sync::Arc;
 
@@ -43,6 +43,21 @@ pub enum Reacted {
     NotMember,
     /// No message has that sequence. Nothing happened.
     NoMessage,
+}
+
+/// A reaction that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The sequence of the message.
+    pub target: u64,
+    /// The emoji or reaction word.
+    pub kind: Arc<str>,
+    /// Who reacted.
+    pub user: UserId,
+    /// The sequence of the reaction.
+    pub seq: u64,
+    /// When.
+    pub at: Time,
 }
 
 /// What came of a post.
@@ -122,6 +137,21 @@ pub trait Log: Send + Sync {
 
     /// Finds messages and numbers: `None` where there is none (or it was trimmed and forgotten).
     async fn find(&self, what: Find) -> Result<Option<(LogKey, u64)>, Fault>;
+}
+
+/// Reactions as they stand, for whoever reads history: the log itself has every coming and going of them.
+///
+/// Guarantees: what [`Log::react`] answered `New` or `Same` for is seen by a later read.
+#[async_trait]
+pub trait Reactions: Send + Sync {
+    /// The reactions to the messages `first..=last` that stand, by message and then in the order they were
+    /// made. Unknown conversations have none.
+    async fn standing(
+        &self,
+        conversation: &ConversationId,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<Standing>, Fault>;
 }
 
 /// How [`Log::find`] looks for a message.

@@ -70,6 +70,7 @@ pub struct RoomChanged {
 ///   deleted, is out in the same step (published like the end of a lease, after the log's record of it).
 ///   An entering that was checked before the removal and arrives after it stands: a node that hears of the
 ///   removal has its connections of that user leave.
+/// - Publications may be lost like others ([`crate::Delivery::Lost`]); [`Self::present`] is the truth.
 /// - Nothing of it survives the connections: after a restart of everything the rooms are empty.
 #[async_trait]
 pub trait Rooms: Send + Sync {

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use parlance_backplane::embedded::{Embedded, Options};
 use parlance_backplane::{
-    AckLevel, Appended, Backplane, Change, ChangeRefused, Fault, Find, MemberSet, Range,
+    AckLevel, Appended, Backplane, Change, ChangeRefused, Fault, Find, MemberSet, Range, Reacted,
 };
 use parlance_model::{
-    Author, ConversationId, ConversationKind, LogKey, Message, NodeId, ReceiptKind, Record, Status, Time,
-    UserId,
+    Author, BLOCK_BITS, ConversationId, ConversationKind, LogKey, Message, NodeId, ReceiptKind, Record,
+    Status, Time, UserId,
 };
 use tokio::task::JoinSet;
 
@@ -158,6 +158,112 @@ async fn the_dedupe_window_and_retention_end_by_age() {
     let range = Range::After { seq: 0, limit: 10 };
     let page = node.log.range(&LogKey::Conversation(conv("c")), range).await.unwrap();
     assert_eq!((page.first, page.head, page.entries.len()), (4, 4, 1));
+    engine.close().await;
+}
+
+async fn react(node: &Backplane, target: u64, kind: &str, added: bool) -> Reacted {
+    node.log.react(&conv("c"), Author::bare(user("b")), target, kind.into(), added).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reactions_stand_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicU64::new(START));
+    let engine = open(directory.path(), &clock).unwrap();
+    let node = attach(&engine);
+    create(&node, "c").await;
+    let Appended::New(said) = node.log.append(&conv("c"), message("m1")).await.unwrap() else { panic!() };
+    let Reacted::New(stands) = react(&node, said.seq, "up", true).await else { panic!() };
+    for added in [true, false] {
+        assert!(matches!(react(&node, said.seq, "down", added).await, Reacted::New(_)));
+    }
+    engine.close().await;
+
+    clock.fetch_add(60_000, Ordering::SeqCst);
+    let engine = open(directory.path(), &clock).unwrap();
+    let node = attach(&engine);
+    assert_eq!(react(&node, said.seq, "up", true).await, Reacted::Same(Some(stands)));
+    assert_eq!(react(&node, said.seq, "down", false).await, Reacted::Same(None));
+    let read = node.reactions.standing(&conv("c"), 1, 99).await.unwrap();
+    assert_eq!(read.iter().map(|one| (one.seq, one.at)).collect::<Vec<_>>(), [(stands.seq, stands.at)]);
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reactions_of_an_older_file_get_their_places() {
+    const OLD: redb::TableDefinition<'_, (&str, u64, &str, &str), ()> =
+        redb::TableDefinition::new("reactions");
+    const NEW: redb::TableDefinition<'_, (&str, u64, &str, &str), u64> =
+        redb::TableDefinition::new("standing");
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicU64::new(START));
+    let engine = open(directory.path(), &clock).unwrap();
+    let node = attach(&engine);
+    create(&node, "c").await;
+    let Appended::New(said) = node.log.append(&conv("c"), message("m1")).await.unwrap() else { panic!() };
+    for added in [true, false] {
+        assert!(matches!(react(&node, said.seq, "up", added).await, Reacted::New(_)));
+        assert!(matches!(react(&node, said.seq, "down", added).await, Reacted::New(_)));
+    }
+    let Reacted::New(stands) = react(&node, said.seq, "up", true).await else { panic!() };
+    engine.close().await;
+    drop((node, engine));
+
+    let file = redb::Database::open(directory.path().join("parlance.redb")).unwrap();
+    let txn = file.begin_write().unwrap();
+    txn.open_table(OLD).unwrap().insert(("c:c", said.seq, "up", "b"), ()).unwrap();
+    assert!(txn.delete_table(NEW).unwrap());
+    txn.commit().unwrap();
+    drop(file);
+
+    let engine = open(directory.path(), &clock).unwrap();
+    let node = attach(&engine);
+    assert_eq!(react(&node, said.seq, "up", true).await, Reacted::Same(Some(stands)));
+    assert_eq!(react(&node, said.seq, "down", false).await, Reacted::Same(None));
+    assert!(matches!(react(&node, said.seq, "up", false).await, Reacted::New(_)));
+    engine.close().await;
+    drop((node, engine));
+    // Once: what was removed since does not come back.
+    let engine = open(directory.path(), &clock).unwrap();
+    assert_eq!(react(&attach(&engine), said.seq, "up", false).await, Reacted::Same(None));
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_block_is_found_by_its_number() {
+    const NUMBERS: redb::TableDefinition<'_, u32, (&str, u32)> = redb::TableDefinition::new("numbers");
+    const LOGS: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("logs");
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicU64::new(START));
+    let engine = open(directory.path(), &clock).unwrap();
+    let node = attach(&engine);
+    let first = create(&node, "c").await;
+    engine.close().await;
+    drop((node, engine));
+
+    // As after four million entries: the log stands at the end of its first block.
+    let file = redb::Database::open(directory.path().join("parlance.redb")).unwrap();
+    let txn = file.begin_write().unwrap();
+    {
+        let mut logs = txn.open_table(LOGS).unwrap();
+        let row = String::from_utf8(logs.get("c:c").unwrap().unwrap().value().to_vec()).unwrap();
+        let moved = row.replacen("\"s\":1,", &format!("\"s\":{},", (1 << BLOCK_BITS) - 1), 1);
+        assert_ne!(row, moved);
+        logs.insert("c:c", moved.as_bytes()).unwrap();
+        assert!(txn.open_table(NUMBERS).unwrap().get(first).unwrap().is_some());
+    }
+    txn.commit().unwrap();
+    drop(file);
+
+    let engine = open(directory.path(), &clock).unwrap();
+    let node = attach(&engine);
+    let Appended::New(said) = node.log.append(&conv("c"), message("m1")).await.unwrap() else { panic!() };
+    assert_eq!((said.seq, said.id.offset()), (1 << BLOCK_BITS, 0));
+    assert_ne!(said.id.number(), first);
+    let key = LogKey::Conversation(conv("c"));
+    for (number, base) in [(first, 0), (said.id.number(), 1 << BLOCK_BITS)] {
+        assert_eq!(node.log.find(Find::Number(number)).await.unwrap(), Some((key.clone(), base)));
+    }
     engine.close().await;
 }
 

@@ -7,7 +7,7 @@ use parlance_model::{Author, LogKey, MessageId, RawJson, Record, SELF_NUMBER_LIM
 use tokio::task::JoinSet;
 
 use super::{Rig, conv, create, heard, message, say, silent, topic, user};
-use crate::{Appended, Publication, Range, Reacted};
+use crate::{Appended, Publication, Range, Reacted, Standing, Stored};
 
 const ALL: Range = Range::After { seq: 0, limit: 1000 };
 
@@ -165,6 +165,55 @@ pub async fn reactions_are_idempotent(rig: &dyn Rig) {
     }
     let head = node.conversations.heads(&[conv("c")]).await.unwrap()[0].unwrap();
     assert_eq!(head.seq, target + 3);
+}
+
+pub async fn standing_reactions_are_read(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    create(&nodes[0], "c", &["a", "b"]).await;
+    create(&nodes[0], "d", &["a"]).await;
+    let mut targets = Vec::new();
+    for place in ["c", "c", "c", "d"] {
+        targets.push(say(&nodes[0], place, "a", "x").await.seq);
+    }
+    let react = async |place: &str, who: &str, target: u64, kind: &str, added: bool| {
+        rig.advance(Duration::from_millis(5)).await;
+        let reacted =
+            nodes[0].log.react(&conv(place), Author::bare(user(who)), target, kind.into(), added).await;
+        match reacted.unwrap() {
+            Reacted::New(stored) => stored,
+            other => panic!("{other:?}"),
+        }
+    };
+    let stands = |target: usize, kind: &str, who: &str, stored: Stored| Standing {
+        target: targets[target],
+        kind: kind.into(),
+        user: user(who),
+        seq: stored.seq,
+        at: stored.at,
+    };
+    let late = react("c", "b", targets[0], "👎", true).await;
+    react("c", "a", targets[0], "👍", true).await;
+    let other = react("c", "a", targets[2], "👍", true).await;
+    let own = react("c", "a", targets[0], "👀", true).await;
+    react("c", "a", targets[0], "👍", false).await;
+    let again = react("c", "a", targets[0], "👍", true).await;
+    react("d", "a", targets[3], "👍", true).await;
+    react("c", "a", targets[1], "👍", true).await;
+    react("c", "a", targets[1], "👍", false).await;
+    let read = async |place: &str, first: u64, last: u64| {
+        nodes[1].reactions.standing(&conv(place), first, last).await.unwrap()
+    };
+    let of_first = vec![stands(0, "👎", "b", late), stands(0, "👀", "a", own), stands(0, "👍", "a", again)];
+    let mut all = of_first.clone();
+    all.push(stands(2, "👍", "a", other));
+    assert_eq!(read("c", 1, u64::MAX).await, all);
+    assert_eq!(read("c", targets[0], targets[2]).await, all);
+    assert_eq!(read("c", targets[0], targets[1]).await, of_first);
+    assert_eq!(read("c", targets[1], targets[1]).await, []);
+    assert_eq!(read("c", targets[2], targets[0]).await, []);
+    assert_eq!(read("none", 1, u64::MAX).await, []);
+    nodes[0].conversations.delete(&conv("c")).await.unwrap();
+    assert_eq!(read("c", 1, u64::MAX).await, []);
 }
 
 pub async fn feeds_and_channels_are_logs(rig: &dyn Rig) {

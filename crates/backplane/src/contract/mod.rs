@@ -70,6 +70,7 @@ macro_rules! contract_tests {
             log::publications_come_in_order_on_every_node,
             log::subscribe_then_read_misses_nothing,
             log::reactions_are_idempotent,
+            log::standing_reactions_are_read,
             log::feeds_and_channels_are_logs,
             ranges::ranges_read_both_ways_and_by_time,
             ranges::trimmed_logs_say_where_they_begin,

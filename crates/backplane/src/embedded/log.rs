@@ -10,6 +10,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::Node;
 use super::append::{ClientKey, OpenLog, append, known, remember, stored};
+use super::reactions::{Reaction, react};
 use super::tables::{
     CLIENT_IDS, ENTRIES, LOGS, LogState, NUMBERS, after, conversation_key, live_state, log_key,
     parse_log_key, row,
@@ -98,57 +99,6 @@ fn append_message(
         remember(step, client, &entry)?;
     }
     Ok(Appended::New(stored(&entry)))
-}
-
-struct Reaction {
-    conversation: ConversationId,
-    author: Author,
-    target: u64,
-    kind: Arc<str>,
-    added: bool,
-}
-
-fn react(step: &mut Step<'_, '_>, reaction: &Reaction) -> Result<Reacted, Fault> {
-    let Reaction { conversation, author, target, kind, added } = reaction;
-    let key = conversation_key(conversation);
-    let Some(state) = live_state(&step.read().logs, &key)? else { return Ok(Reacted::NotMember) };
-    let user = author.id.as_str();
-    if step.read().members.get((conversation.as_str(), user))?.is_none() {
-        return Ok(Reacted::NotMember);
-    }
-    let is_message = step
-        .read()
-        .entries
-        .get((key.as_str(), *target))?
-        .map(|entry| decode(entry.value().1))
-        .transpose()?
-        .is_some_and(|entry| matches!(entry.record, Record::Message(_)));
-    if !is_message {
-        return Ok(Reacted::NoMessage);
-    }
-    let row = (key.as_str(), *target, &**kind, user);
-    let stands = step.read().reactions.get(row)?.map(|seq| seq.value());
-    match stands {
-        Some(seq) if *added => return Ok(Reacted::Same(place(step, &key, &state, seq)?)),
-        None if !*added => return Ok(Reacted::Same(None)),
-        _ => {}
-    }
-    // Before the append, which trims: the message it is for may be what goes.
-    if *added {
-        step.write().reactions.insert(row, state.seq + 1)?;
-    } else {
-        step.write().reactions.remove(row)?;
-    }
-    let record =
-        Record::Reaction { author: author.clone(), target: *target, kind: kind.clone(), added: *added };
-    let mut log = OpenLog::new(LogKey::Conversation(conversation.clone()), state);
-    Ok(Reacted::New(stored(&append(step, &mut log, record)?)))
-}
-
-/// Where an entry that is kept stands.
-fn place(step: &Step<'_, '_>, key: &str, state: &LogState, seq: u64) -> Result<Option<Stored>, Fault> {
-    let Some(entry) = step.read().entries.get((key, seq))? else { return Ok(None) };
-    Ok(Some(Stored { seq, id: state.id(seq)?, at: Time(entry.value().0) }))
 }
 
 type Entries = ReadOnlyTable<(&'static str, u64), (u64, &'static [u8])>;

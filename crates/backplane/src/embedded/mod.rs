@@ -13,6 +13,7 @@ mod cursors;
 mod limits;
 mod log;
 mod presence;
+mod reactions;
 mod rooms;
 mod sequences;
 mod shared;
@@ -135,6 +136,7 @@ impl Embedded {
         let node = Arc::new(Node { engine: self.engine.clone(), id, inbox: Mutex::new(Some(inbox)) });
         Backplane {
             log: node.clone(),
+            reactions: node.clone(),
             conversations: node.clone(),
             cursors: node.clone(),
             sequences: node.clone(),
