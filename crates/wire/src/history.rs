@@ -9,6 +9,11 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::famly::{
+    errors,
+    message::{self, Nested},
+};
+
 /// A message of a history with the reactions that stand.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Item {
@@ -89,23 +94,8 @@ struct ShownReaction<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct FamlyMessage<'a> {
-    #[serde(rename = "_id")]
-    id: String,
-    chat_id: &'a str,
-    sender_id: &'a str,
-    body: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_id: Option<&'a str>,
-    created_at: String,
-    edited_at: Option<&'a str>,
-    deleted: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct FamlyPage<'a> {
-    messages: Vec<FamlyMessage<'a>>,
+    messages: Vec<Nested<'a>>,
     has_more: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
@@ -119,7 +109,7 @@ pub fn page(items: &[Item], frame: Frame) -> String {
 
 /// A page as famly clients read it: the nested message of `message:new`.
 pub fn famly_page(items: &[Item], frame: Frame) -> String {
-    let messages = items.iter().map(|item| famly_message(&item.event)).collect();
+    let messages = items.iter().map(|item| message::nested(&item.event)).collect();
     text(&FamlyPage { messages, has_more: frame.more, truncated: frame.truncated })
 }
 
@@ -134,20 +124,17 @@ pub fn famly_cursors(cursors: &[ReadCursor]) -> String {
 
 /// A refusal as famly clients read it: HTTP status and body. `correlation` is the id a log line carries too.
 pub fn famly_refusal(reject: &Reject, correlation: &str) -> (u16, String) {
-    let (status, code) = match reject.code {
-        RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => {
-            (401, "UNAUTHORIZED")
-        }
-        RejectCode::Forbidden => (403, "FORBIDDEN"),
-        RejectCode::NotFound | RejectCode::UnknownChannel => (404, "NOT_FOUND"),
-        RejectCode::RateLimited | RejectCode::TooManyConnections | RejectCode::LimitReached => {
-            (429, "RATE_LIMITED")
-        }
-        RejectCode::Unavailable | RejectCode::Maintenance => (503, "INTERNAL"),
-        RejectCode::Internal => (500, "INTERNAL"),
-        _ => (400, "VALIDATION_ERROR"),
+    let status = match reject.code {
+        RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => 401,
+        RejectCode::Forbidden => 403,
+        RejectCode::NotFound | RejectCode::UnknownChannel => 404,
+        RejectCode::RateLimited | RejectCode::TooManyConnections | RejectCode::LimitReached => 429,
+        RejectCode::Unavailable | RejectCode::Maintenance => 503,
+        RejectCode::Internal => 500,
+        _ => 400,
     };
-    let message = &*reject.message;
+    let code = errors::code(reject.code);
+    let message = errors::message(reject);
     let body = json!({ "ok": false, "error": code, "message": message, "correlationId": correlation });
     (status, body.to_string())
 }
@@ -155,7 +142,7 @@ pub fn famly_refusal(reject: &Reject, correlation: &str) -> (u16, String) {
 /// A message id as famly clients know it: 24 hex digits that compare in order of age. `at` is the time of
 /// the message itself.
 pub fn famly_id(id: MessageId, at: Time) -> String {
-    id.to_hex24(at.seconds32())
+    message::id(id, at)
 }
 
 fn shown(item: &Item) -> Shown<'_> {
@@ -176,19 +163,6 @@ fn shown(item: &Item) -> Shown<'_> {
 
 fn shown_reaction(reaction: &Reaction) -> ShownReaction<'_> {
     ShownReaction { kind: &reaction.kind, user_id: reaction.user.as_str(), created_at: reaction.at.to_iso() }
-}
-
-fn famly_message(event: &MessageEvent) -> FamlyMessage<'_> {
-    FamlyMessage {
-        id: famly_id(event.id, event.at),
-        chat_id: event.conversation.as_str(),
-        sender_id: event.message.author.id.as_str(),
-        body: &event.message.body,
-        client_id: event.message.client_id.as_deref(),
-        created_at: event.at.to_iso(),
-        edited_at: None,
-        deleted: false,
-    }
 }
 
 /// Nothing here can fail to serialize: strings, numbers and JSON that was read before.

@@ -10,6 +10,9 @@ use crate::{
     json,
 };
 
+/// What is said of a chat of others, and of one that does not exist.
+const NOT_A_MEMBER: &str = "not a member of this conversation";
+
 #[derive(Serialize)]
 struct Done<T> {
     ok: bool,
@@ -96,14 +99,16 @@ fn refused(tag: &Tag, reject: &Reject, cx: &mut Context) -> String {
             &made_up
         }
     };
-    let error = code(tag, reject);
-    text(&Refused { ok: false, error, message: errors::message(reject), correlation_id })
+    let (error, message) = said(tag, reject);
+    text(&Refused { ok: false, error, message, correlation_id })
 }
 
 /// Only a message can be "not found": of a chat nobody learns whether it exists.
-fn code(tag: &Tag, reject: &Reject) -> &'static str {
+fn said<'a>(tag: &Tag, reject: &'a Reject) -> (&'static str, &'a str) {
     match reject.code {
-        RejectCode::NotFound if tag.event != "receipt:read" => errors::code(RejectCode::Forbidden),
-        other => errors::code(other),
+        RejectCode::NotFound if tag.event != "receipt:read" => {
+            (errors::code(RejectCode::Forbidden), NOT_A_MEMBER)
+        }
+        other => (errors::code(other), errors::message(reject)),
     }
 }

@@ -33,7 +33,7 @@ pub(crate) const fn code(code: RejectCode) -> &'static str {
 }
 
 /// What people are told.
-pub(super) fn message(reject: &Reject) -> &str {
+pub(crate) fn message(reject: &Reject) -> &str {
     match reject.code {
         RejectCode::Unavailable | RejectCode::Maintenance => UNAVAILABLE,
         _ => &reject.message,
