@@ -167,6 +167,11 @@ impl Gateway {
         self.folder.path().join("data")
     }
 
+    /// Where the public listener is, `host:port`.
+    pub fn address(&self) -> &str {
+        &self.addresses.public
+    }
+
     /// The WebSocket address of a path on the public listener.
     pub fn url(&self, path: &str) -> String {
         format!("ws://{}{path}", self.addresses.public)

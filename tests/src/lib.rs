@@ -4,11 +4,16 @@
 
 pub mod gateway;
 pub mod http;
+pub mod reference;
+mod script;
+pub mod stock;
 pub mod token;
 pub mod ws;
 
 pub use gateway::{Gateway, Options};
 pub use http::Response;
+pub use reference::Reference;
+pub use stock::{ConnectOptions, Stock, StockSocket, Transports, binary};
 pub use token::token;
 pub use ws::Ws;
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: the environment and the working directory of these processes. Must not know: why they run.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -30,13 +30,20 @@ pub fn run(arguments: &[&str]) -> Result<bool> {
     Ok(status.success())
 }
 
-/// Runs `cargo`, passes its standard output through line by line as it comes, and shows each line to `see`.
+/// Runs `cargo` with further variables in its environment, passes its standard output through line by line as it
+/// comes, and shows each line to `see`.
 ///
 /// # Errors
 /// When cargo cannot be started or its output cannot be read.
-pub fn run_watched(arguments: &[&str], mut see: impl FnMut(&str)) -> Result<bool> {
+pub fn run_watched(
+    arguments: &[&str],
+    environment: &[(&str, OsString)],
+    mut see: impl FnMut(&str),
+) -> Result<bool> {
     say(&format!("cargo {}", arguments.join(" ")));
-    let mut child = cargo(arguments).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let mut command = cargo(arguments);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let output = child.stdout.take().context("cargo has no output")?;
     for line in BufReader::new(output).split(b'\n') {
         let line = line.context("cannot read cargo's output")?;
@@ -73,7 +80,8 @@ pub fn ensure_component(component: &str, command: &str) -> bool {
     false
 }
 
-fn quiet(mut command: Command) -> bool {
+/// Whether a command succeeds; its output is not shown.
+pub fn quiet(mut command: Command) -> bool {
     let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use crate::cargo::{capture, ensure_component, root, run, run_watched, say};
 use crate::report::Totals;
 use crate::source::{Measures, Source, rust_files};
+use crate::tools::Tools;
 
 /// The longest a function may be, in lines of code.
 pub const LONGEST_FUNCTION: usize = 60;
@@ -20,7 +21,7 @@ const GENERATED: &[(&str, &[&str])] = &[(
     &["run", "--quiet", "--package", "parlance", "--", "default-config", "--markdown"],
 )];
 
-/// Builds the binary that the cross-process tests run, runs all tests and prints the sum as the last line.
+/// Installs what the cross-process tests need, builds the binary that they run, runs all tests and prints the sum as the last line.
 ///
 /// # Errors
 /// When cargo cannot be run.
@@ -40,12 +41,13 @@ fn test_into(totals: &mut Totals, arguments: &[String]) -> Result<bool> {
     say("toolchain");
     ensure_component("rustfmt", "fmt");
     ensure_component("clippy", "clippy");
+    let tools = Tools::ensure()?;
     if !run(&["build", "--package", "parlance"])? {
         return Ok(false);
     }
     let mut all = vec!["test", "--workspace", "--no-fail-fast"];
     all.extend(arguments.iter().map(String::as_str));
-    run_watched(&all, |line| totals.see(line))
+    run_watched(&all, &tools.environment(), |line| totals.see(line))
 }
 
 /// Checks formatting and clippy.

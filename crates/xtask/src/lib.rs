@@ -1,8 +1,9 @@
 //! The project's own chores, as functions that the binary and the house tests share.
 //!
-//! Owns: running cargo, counting lines and test results. Must not know: anything of the gateway's code.
+//! Owns: running cargo, installing what the tests need, counting lines and test results. Must not know: anything of the gateway's code.
 
 pub mod cargo;
 pub mod chores;
 pub mod report;
 pub mod source;
+pub mod tools;

@@ -53,7 +53,7 @@ pub fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
-                if path.file_name().is_some_and(|name| name != "target") {
+                if path.file_name().is_some_and(|name| name != "target" && name != "node_modules") {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {

@@ -1,0 +1,214 @@
+//! Installs the stock clients that the cross-process tests run: packages of Node and of Python.
+//!
+//! Owns: where they lie, and when they are installed anew. Must not know: what is tested with them.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::cargo::{quiet, root, say};
+
+/// The oldest Node that the stock clients run on.
+const OLDEST_NODE: u32 = 18;
+/// The variable in which the tests look for the Python interpreter; empty, their Python part is skipped.
+const PYTHON: &str = "PARLANCE_TEST_PYTHON";
+
+/// What was found or installed.
+#[derive(Debug)]
+pub struct Tools {
+    python: Option<PathBuf>,
+}
+
+impl Tools {
+    /// Installs what is missing and says so. Without Node the tests that need it fail, and say why; without Python
+    /// they are skipped, and counted as such.
+    ///
+    /// # Errors
+    /// When the target folder cannot be written.
+    pub fn ensure() -> Result<Self> {
+        let own = std::env::current_exe().context("where does this program lie?")?;
+        // target/<profile>/parlance-xtask
+        let tools =
+            own.ancestors().nth(2).context("this program lies outside a target folder")?.join("tools");
+        fs::create_dir_all(&tools).with_context(|| format!("cannot create {}", tools.display()))?;
+        let mut apt = Apt::default();
+        if ensure_node(&mut apt) {
+            ensure_node_packages(&root().join("tests/node"), &tools)?;
+        } else {
+            say(&format!("missing: node {OLDEST_NODE} or later, with npm; the tests that run it will fail"));
+        }
+        let python = ensure_python(&root().join("tests/python"), &tools, &mut apt)?;
+        if python.is_none() {
+            say(
+                "skipped: no python3 with venv and pip, or its packages cannot be had; its tests will be skipped",
+            );
+        }
+        Ok(Self { python })
+    }
+
+    /// What the tests are told of it.
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        let python = self.python.as_ref().map(|path| path.clone().into_os_string());
+        vec![(PYTHON, python.unwrap_or_default())]
+    }
+}
+
+fn ensure_node(apt: &mut Apt) -> bool {
+    if has_node() {
+        return true;
+    }
+    say(&format!("node {OLDEST_NODE} or later, or npm, is missing"));
+    apt.install(&["nodejs", "npm"]) && has_node()
+}
+
+fn has_node() -> bool {
+    let major = output(Command::new("node").arg("--version")).and_then(|version| major_of(&version));
+    major.is_some_and(|major| major >= OLDEST_NODE) && output(Command::new("npm").arg("--version")).is_some()
+}
+
+/// Reads `v20.11.1`.
+fn major_of(version: &str) -> Option<u32> {
+    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+fn ensure_node_packages(folder: &Path, tools: &Path) -> Result<()> {
+    let stamp = Stamp::of(&folder.join("package-lock.json"), tools.join("node.stamp"))?;
+    if folder.join("node_modules").exists() && stamp.is_fresh() {
+        return Ok(());
+    }
+    say("node packages are missing or out of date: npm ci");
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(folder);
+    if npm.status().is_ok_and(|status| status.success()) {
+        stamp.set()?;
+    } else {
+        say("npm ci failed; the tests that run node will fail");
+    }
+    Ok(())
+}
+
+/// The interpreter of a virtual environment with the packages; `None` when there can be none.
+fn ensure_python(folder: &Path, tools: &Path, apt: &mut Apt) -> Result<Option<PathBuf>> {
+    let requirements = folder.join("requirements.txt");
+    let venv = tools.join("python");
+    let python = venv.join("bin/python");
+    let stamp = Stamp::of(&requirements, tools.join("python.stamp"))?;
+    // The environment breaks when the interpreter it was made with is replaced: the stamp alone does not tell.
+    if stamp.is_fresh() && has_packages(&python) {
+        return Ok(Some(python));
+    }
+    say("Python packages are missing or out of date: python3 -m venv, pip install");
+    let create = || succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+    let created = create() || (apt.install(&["python3", "python3-venv"]) && create());
+    if !created {
+        return Ok(None);
+    }
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
+    if !succeeds(pip.arg("--requirement").arg(&requirements)) || !has_packages(&python) {
+        return Ok(None);
+    }
+    stamp.set()?;
+    Ok(Some(python))
+}
+
+fn has_packages(python: &Path) -> bool {
+    let mut command = Command::new(python);
+    command.args(["-c", "import requests, socketio, websocket"]);
+    quiet(command)
+}
+
+/// Debian's packages, for a user who may install them.
+#[derive(Default)]
+struct Apt {
+    updated: bool,
+}
+
+impl Apt {
+    fn install(&mut self, packages: &[&str]) -> bool {
+        let is_root = output(Command::new("id").arg("-u")).is_some_and(|id| id.trim() == "0");
+        if !is_root || output(Command::new("apt-get").arg("--version")).is_none() {
+            say(&format!("not root on a system with apt: install {} yourself", packages.join(" and ")));
+            return false;
+        }
+        say(&format!("apt-get install {}", packages.join(" ")));
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        if !self.updated {
+            self.updated = true;
+            if !succeeds(Command::new("apt-get").args(["update", "-qq"])) {
+                say("apt-get update failed");
+            }
+        }
+        succeeds(apt.args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages))
+    }
+}
+
+/// Remembers from which text something was installed.
+struct Stamp {
+    path: PathBuf,
+    text: String,
+}
+
+impl Stamp {
+    fn of(source: &Path, path: PathBuf) -> Result<Self> {
+        let text = fs::read_to_string(source).with_context(|| format!("cannot read {}", source.display()))?;
+        Ok(Self { path, text })
+    }
+
+    fn is_fresh(&self) -> bool {
+        fs::read_to_string(&self.path).is_ok_and(|stamped| stamped == self.text)
+    }
+
+    fn set(&self) -> Result<()> {
+        fs::write(&self.path, &self.text).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// The standard output of a command that succeeds.
+fn output(command: &mut Command) -> Option<String> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Stamp, Tools, major_of};
+
+    #[test]
+    fn the_major_version_is_read_and_nothing_else_is_taken_for_it() {
+        assert_eq!(major_of("v20.11.1\n"), Some(20));
+        assert_eq!(major_of("20.11.1"), None);
+        assert_eq!(major_of("vx"), None);
+    }
+
+    #[test]
+    fn a_stamp_is_fresh_until_its_source_changes() {
+        let folder = std::env::temp_dir().join(format!("parlance-stamp-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (source, path) = (folder.join("lock"), folder.join("stamp"));
+        fs::write(&source, "one").unwrap();
+        let stamp = Stamp::of(&source, path.clone()).unwrap();
+        assert!(!stamp.is_fresh());
+        stamp.set().unwrap();
+        assert!(Stamp::of(&source, path.clone()).unwrap().is_fresh());
+        fs::write(&source, "two").unwrap();
+        assert!(!Stamp::of(&source, path).unwrap().is_fresh());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn tests_are_told_that_there_is_no_python() {
+        let environment = Tools { python: None }.environment();
+        assert!(environment.iter().any(|(name, value)| *name == "PARLANCE_TEST_PYTHON" && value.is_empty()));
+    }
+}
