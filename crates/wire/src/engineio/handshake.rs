@@ -132,7 +132,7 @@ pub struct Query<'a> {
     pub sid: Option<Cow<'a, str>>,
     /// `token`; an empty one counts as absent.
     pub token: Option<Cow<'a, str>>,
-    /// Whether `b64` is there: the client cannot take binary frames. Polling sends base64 anyhow.
+    /// Whether `b64` has a value: the client takes binary only as base64, over WebSocket too.
     pub b64: bool,
 }
 
@@ -146,7 +146,7 @@ impl<'a> Query<'a> {
                 "transport" => add(&mut this.transport, value),
                 "sid" => add(&mut this.sid, value),
                 "token" => add(&mut this.token, value),
-                "b64" => this.b64 = true,
+                "b64" => this.b64 |= !value.is_empty(),
                 _ => {}
             }
         }

@@ -70,8 +70,11 @@ impl Heartbeat {
     /// Another packet came. It is no pong; but once per ping it gives the pong its whole time again, as the
     /// reference does, for a client whose pong queues behind a long upload.
     pub fn other(&mut self, now: Time) {
-        if let State::Waiting(_, false) = self.state {
-            self.state = State::Waiting(now + self.timeout, true);
+        match self.state {
+            State::Waiting(until, false) if now < until => {
+                self.state = State::Waiting(now + self.timeout, true);
+            }
+            _ => {}
         }
     }
 }

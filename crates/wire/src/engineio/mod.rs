@@ -10,7 +10,7 @@ mod payload;
 pub use handshake::{Open, Problem, Query, Transport, is_session_id};
 pub use heartbeat::{Beat, Heartbeat};
 pub use packet::{Packet, message, parse};
-pub use payload::{Part, Payload, Split, split};
+pub use payload::{Part, Payload, Split, binary_text, part, split};
 
 /// A packet that is none: the session ends with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -29,6 +29,25 @@ pub enum Part<'a> {
     Binary(Vec<u8>),
 }
 
+/// Reads one packet that may be binary as `b` and base64. A client told to do without binary frames
+/// (`forceBase64`, `b64` in its query) sends such texts over WebSocket too, and expects them there.
+///
+/// # Errors
+/// When it is no packet.
+pub fn part(text: &str) -> Result<Part<'_>, Malformed> {
+    match text.strip_prefix('b') {
+        Some(base64) => Ok(Part::Binary(binary(base64))),
+        None => packet::parse(text).map(Part::Packet).ok_or(Malformed),
+    }
+}
+
+/// The text of a binary message: `b` and base64.
+pub fn binary_text(bytes: &[u8]) -> String {
+    let mut text = String::from("b");
+    STANDARD.encode_string(bytes, &mut text);
+    text
+}
+
 /// Reads a payload packet by packet. Like the reference it stops after the first malformed packet, and what
 /// came before it counts. An empty payload is one malformed packet.
 pub const fn split(payload: &str) -> Split<'_> {
@@ -50,14 +69,11 @@ impl<'a> Iterator for Split<'a> {
             Some((one, more)) => (one, Some(more)),
             None => (rest, None),
         };
-        let part = match one.strip_prefix('b') {
-            Some(base64) => Some(Part::Binary(binary(base64))),
-            None => packet::parse(one).map(Part::Packet),
-        };
-        if part.is_some() {
+        let part = part(one);
+        if part.is_ok() {
             self.rest = more;
         }
-        Some(part.ok_or(Malformed))
+        Some(part)
     }
 }
 
@@ -113,8 +129,7 @@ impl Payload {
     /// Appends a binary message.
     pub fn push_binary(&mut self, bytes: &[u8]) {
         self.separate();
-        self.text.push('b');
-        STANDARD.encode_string(bytes, &mut self.text);
+        self.text.push_str(&binary_text(bytes));
     }
 
     /// How many packets it holds.
