@@ -52,7 +52,7 @@ impl Hub {
         let mut memo = Memo::new(event);
         for seat in room.seats.values() {
             if lacks(seat, seq) && to(&seat.listener) {
-                fanout.push(&mut memo, &seat.listener, integers);
+                fanout.push(&mut memo, seat, event, integers);
             }
         }
         fanout
@@ -66,7 +66,7 @@ impl Hub {
         let integers = FxHashMap::default();
         for seat in room.seats.values() {
             if seat.standing != Standing::Reading && to(&seat.listener) {
-                fanout.push(&mut memo, &seat.listener, &integers);
+                fanout.push(&mut memo, seat, event, &integers);
             }
         }
         fanout
@@ -78,8 +78,17 @@ fn lacks(seat: &Seat, seq: u64) -> bool {
 }
 
 impl Fanout {
-    fn push(&mut self, memo: &mut Memo<'_>, listener: &Arc<Listener>, integers: &FxHashMap<UserId, u64>) {
-        let Some(piece) = memo.get(listener.accent()) else { return };
+    fn push<'a>(
+        &mut self,
+        memo: &mut Memo<'a>,
+        seat: &'a Seat,
+        event: &Event,
+        integers: &FxHashMap<UserId, u64>,
+    ) {
+        let listener = &seat.listener;
+        let own = event.author() == Some(&listener.user);
+        let Some(accent) = listener.accent().placed(seat.role, own, event) else { return };
+        let Some(piece) = memo.get(accent, &listener.style) else { return };
         let pushed = if piece.is_open() {
             let Some(integer) = integers.get(&listener.user) else {
                 self.owed.push(listener.clone());

@@ -12,7 +12,7 @@ mod outbox;
 mod registry;
 
 pub use fanout::{Entry, Fanout};
-pub use listener::{Listener, Notice};
+pub use listener::{Announce, Listener, Notice, Voice};
 pub use memo::Memo;
-pub use outbox::{Limits, Outbox, Pushed};
+pub use outbox::{Limits, Mark, Outbox, Pushed};
 pub use registry::{Hub, Standing};

@@ -1,13 +1,14 @@
 //! A local connection as the hub sees it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 use parlance_model::{ConversationId, UserId};
-use parlance_wire::{Accent, Encoded};
+use parlance_wire::{Accent, Encoded, Offset, Style};
 
-use crate::outbox::{Limits, Outbox, Pushed};
+use crate::outbox::{Mark, Outbox, Pushed};
 
 /// More notices than this unread: the connection's task is stuck, and the connection is closed.
 const MAX_NOTICES: usize = 4096;
@@ -33,32 +34,57 @@ pub enum Notice {
     },
 }
 
-/// A local connection: who it is, how it speaks, and its outbox.
+/// When a connection hears of presence transitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Announce {
+    /// How long an offline is held back, so that a quick return is not told (milliseconds).
+    pub hold_ms: u64,
+    /// At most one word per user in this time; the last state is told at its end (milliseconds).
+    pub throttle_ms: u64,
+}
+
+/// What a listener is built with.
+#[derive(Debug, Clone)]
+pub struct Voice {
+    /// How it speaks at first.
+    pub accent: Accent,
+    /// What else distinguishes its bytes.
+    pub style: Style,
+    /// When it hears of presence.
+    pub announce: Announce,
+}
+
+/// A local connection: who it is, how it speaks, and its outbox (which the namespaces of one Socket.IO
+/// client share).
 #[derive(Debug)]
 pub struct Listener {
     /// The connection's number on this node.
     pub number: u64,
     /// Whose it is.
     pub user: UserId,
-    /// How long an offline is held back for this connection (milliseconds).
-    pub background_ms: u64,
+    /// What distinguishes its bytes besides the accent.
+    pub style: Style,
+    /// When it hears of presence.
+    pub announce: Announce,
     /// Its outbox.
-    pub outbox: Outbox,
+    pub outbox: Arc<Outbox>,
     accent: AtomicU8,
+    /// The last log event pushed, for state recovery.
+    last: Mutex<Offset>,
     notices: Mutex<VecDeque<Notice>>,
 }
 
-const ACCENTS: [Accent; Accent::COUNT] = [Accent::SechatV2, Accent::SechatV1, Accent::Socialhub];
-
 impl Listener {
     /// A listener.
-    pub fn new(number: u64, user: UserId, accent: Accent, background_ms: u64, limits: Limits) -> Self {
+    pub fn new(number: u64, user: UserId, voice: Voice, outbox: Arc<Outbox>) -> Self {
         Self {
             number,
             user,
-            background_ms,
-            outbox: Outbox::new(limits),
-            accent: AtomicU8::new(accent as u8),
+            style: voice.style,
+            announce: voice.announce,
+            outbox,
+            accent: AtomicU8::new(voice.accent as u8),
+            last: Mutex::new(Offset::NONE),
             notices: Mutex::default(),
         }
     }
@@ -66,7 +92,7 @@ impl Listener {
     /// How it speaks.
     pub fn accent(&self) -> Accent {
         let index = usize::from(self.accent.load(Ordering::Relaxed));
-        ACCENTS.get(index).copied().unwrap_or(Accent::SechatV2)
+        Accent::ALL.get(index).copied().unwrap_or(Accent::SechatV2)
     }
 
     /// Changes how it speaks; later events are encoded so.
@@ -76,7 +102,25 @@ impl Listener {
 
     /// Queues output.
     pub fn push(&self, piece: &Encoded) -> Pushed {
-        self.outbox.push(piece)
+        if piece.lacks_offset() {
+            return self.outbox.push(&piece.seal_offset(*self.last.lock()), None);
+        }
+        let mark = piece.offset().map(|offset| Mark { listener: self.number, offset });
+        if let Some(mark) = mark {
+            *self.last.lock() = mark.offset;
+        }
+        self.outbox.push(piece, mark)
+    }
+
+    /// Queues an answer ahead of everything that waits.
+    pub fn push_first(&self, piece: &Encoded) -> Pushed {
+        let sealed = piece.seal_offset(*self.last.lock());
+        self.outbox.push_first(&sealed)
+    }
+
+    /// Takes up a recovered session's last offset.
+    pub fn set_last(&self, offset: Offset) {
+        *self.last.lock() = offset;
     }
 
     /// Leaves a notice for the connection's task. A task that reads none is told to close.
@@ -106,30 +150,42 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Limits;
+    use parlance_wire::Class;
+
+    fn listener(accent: Accent) -> Listener {
+        let voice = Voice { accent, style: Style::default(), announce: Announce::default() };
+        let outbox = Arc::new(Outbox::new(Limits { bytes: 1000, pieces: 10 }));
+        Listener::new(1, UserId::parse("u").unwrap(), voice, outbox)
+    }
 
     #[test]
     fn every_accent_is_kept() {
-        for (index, accent) in ACCENTS.into_iter().enumerate() {
+        for (index, accent) in Accent::ALL.into_iter().enumerate() {
             assert_eq!(accent.index(), index);
-            let listener =
-                Listener::new(1, UserId::parse("u").unwrap(), accent, 0, Limits { bytes: 1, pieces: 1 });
-            assert_eq!(listener.accent(), accent);
+            assert_eq!(listener(accent).accent(), accent);
         }
     }
 
     #[test]
     fn unread_notices_are_bounded() {
-        let listener = Listener::new(
-            1,
-            UserId::parse("u").unwrap(),
-            Accent::Socialhub,
-            0,
-            Limits { bytes: 1, pieces: 1 },
-        );
+        let listener = listener(Accent::Socialhub);
         for _ in 0..=MAX_NOTICES {
             listener.notify(Notice::Removed(ConversationId::parse("c").unwrap()));
         }
         assert!(matches!(listener.next_notice(), Some(Notice::Close { code: 1013, .. })));
         assert_eq!(listener.next_notice(), None);
+    }
+
+    #[test]
+    fn a_trailing_string_is_followed_by_the_offset_of_the_last_log_event() {
+        let listener = listener(Accent::LingochatPositional);
+        let offset = Offset { number: 5, seq: 9 };
+        listener.push(&Encoded::framed(&["m"], Class::Kept).at(Some(offset)));
+        listener.push(&Encoded::open_offset(r#"42["typing:start","bob"]"#.to_owned(), Class::Passing));
+        let (mut pieces, mut marks) = (VecDeque::new(), Vec::new());
+        listener.outbox.take(&mut pieces, &mut marks, 10);
+        assert_eq!(marks, [Mark { listener: 1, offset }]);
+        assert_eq!(parlance_wire::websocket::texts(&pieces[1]), [r#"42["typing:start","bob","5-9"]"#]);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parlance_wire::{Class, Encoded};
+use parlance_wire::{Class, Encoded, Offset};
 use tokio::sync::Notify;
 
 /// How much may wait.
@@ -28,6 +28,22 @@ pub enum Pushed {
     Overflow,
 }
 
+/// A log event on its way to a client, for state recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The listener it was pushed for.
+    pub listener: u64,
+    /// Its place.
+    pub offset: Offset,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bytes: Bytes,
+    class: Class,
+    mark: Option<Mark>,
+}
+
 /// A bounded queue of encoded output with one reader, the connection's task.
 ///
 /// Full → passing events (typing, presence) are dropped, the waiting ones first; a message that still does
@@ -42,7 +58,7 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct Inner {
-    queue: VecDeque<(Bytes, Class)>,
+    queue: VecDeque<Waiting>,
     bytes: usize,
     overflow: bool,
 }
@@ -54,8 +70,11 @@ impl Outbox {
     }
 
     /// Queues a piece and wakes the connection's task.
-    pub fn push(&self, piece: &Encoded) -> Pushed {
-        debug_assert!(!piece.is_open(), "an open text is sealed before it is queued");
+    pub fn push(&self, piece: &Encoded, mark: Option<Mark>) -> Pushed {
+        debug_assert!(
+            !piece.is_open() && !piece.lacks_offset(),
+            "an open text is sealed before it is queued"
+        );
         let mut inner = self.inner.lock();
         if inner.overflow {
             return Pushed::Overflow;
@@ -75,7 +94,21 @@ impl Outbox {
             }
         }
         inner.bytes += len;
-        inner.queue.push_back((piece.bytes().clone(), piece.class()));
+        inner.queue.push_back(Waiting { bytes: piece.bytes().clone(), class: piece.class(), mark });
+        drop(inner);
+        self.ready.notify_one();
+        Pushed::Queued
+    }
+
+    /// Queues an answer ahead of everything that waits. Answers are few, one per request: none is refused but
+    /// by an outbox that overflowed already.
+    pub fn push_first(&self, piece: &Encoded) -> Pushed {
+        let mut inner = self.inner.lock();
+        if inner.overflow {
+            return Pushed::Overflow;
+        }
+        inner.bytes += piece.bytes().len();
+        inner.queue.push_front(Waiting { bytes: piece.bytes().clone(), class: piece.class(), mark: None });
         drop(inner);
         self.ready.notify_one();
         Pushed::Queued
@@ -85,14 +118,15 @@ impl Outbox {
         inner.queue.len() < self.limits.pieces && inner.bytes + len <= self.limits.bytes
     }
 
-    /// Moves up to `max` pieces to `into`, oldest first.
-    pub fn take(&self, into: &mut VecDeque<Bytes>, max: usize) {
+    /// Moves up to `max` pieces to `into`, oldest first, and the marks of those that carry log events to `marks`.
+    pub fn take(&self, into: &mut VecDeque<Bytes>, marks: &mut Vec<Mark>, max: usize) {
         let mut inner = self.inner.lock();
         let count = inner.queue.len().min(max);
         let mut taken = 0;
-        for (bytes, _) in inner.queue.drain(..count) {
-            taken += bytes.len();
-            into.push_back(bytes);
+        for waiting in inner.queue.drain(..count) {
+            taken += waiting.bytes.len();
+            into.push_back(waiting.bytes);
+            marks.extend(waiting.mark);
         }
         inner.bytes -= taken;
         if inner.queue.is_empty() && inner.queue.capacity() > 16 {
@@ -149,10 +183,10 @@ impl Inner {
     /// Drops the passing events that wait.
     fn shed(&mut self) {
         let mut freed = 0;
-        self.queue.retain(|(bytes, class)| {
-            let keep = *class == Class::Kept;
+        self.queue.retain(|waiting| {
+            let keep = waiting.class == Class::Kept;
             if !keep {
-                freed += bytes.len();
+                freed += waiting.bytes.len();
             }
             keep
         });
@@ -170,7 +204,7 @@ mod tests {
 
     fn drain(outbox: &Outbox) -> (Vec<String>, bool) {
         let mut all = VecDeque::new();
-        outbox.take(&mut all, 100);
+        outbox.take(&mut all, &mut Vec::new(), 100);
         let texts = all
             .iter()
             .flat_map(|b| parlance_wire::websocket::texts(b))
@@ -182,28 +216,28 @@ mod tests {
     #[test]
     fn passing_events_give_way_to_messages() {
         let outbox = Outbox::new(Limits { bytes: 1000, pieces: 3 });
-        assert_eq!(outbox.push(&piece("t1", Class::Passing)), Pushed::Queued);
-        assert_eq!(outbox.push(&piece("m1", Class::Kept)), Pushed::Queued);
-        assert_eq!(outbox.push(&piece("t2", Class::Passing)), Pushed::Queued);
-        assert_eq!(outbox.push(&piece("t3", Class::Passing)), Pushed::Dropped);
-        assert_eq!(outbox.push(&piece("m2", Class::Kept)), Pushed::Queued);
-        assert_eq!(outbox.push(&piece("m3", Class::Kept)), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("t1", Class::Passing), None), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("m1", Class::Kept), None), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("t2", Class::Passing), None), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("t3", Class::Passing), None), Pushed::Dropped);
+        assert_eq!(outbox.push(&piece("m2", Class::Kept), None), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("m3", Class::Kept), None), Pushed::Queued);
         assert_eq!(drain(&outbox), (vec!["m1".into(), "m2".into(), "m3".into()], false));
     }
 
     #[test]
     fn a_message_that_does_not_fit_ends_it() {
         let outbox = Outbox::new(Limits { bytes: 20, pieces: 10 });
-        assert_eq!(outbox.push(&piece("0123456789", Class::Kept)), Pushed::Queued);
-        assert_eq!(outbox.push(&piece("0123456789", Class::Kept)), Pushed::Overflow);
-        assert_eq!(outbox.push(&piece("x", Class::Kept)), Pushed::Overflow);
+        assert_eq!(outbox.push(&piece("0123456789", Class::Kept), None), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("0123456789", Class::Kept), None), Pushed::Overflow);
+        assert_eq!(outbox.push(&piece("x", Class::Kept), None), Pushed::Overflow);
         assert!(drain(&outbox).1);
     }
 
     #[test]
     fn one_large_piece_passes_alone() {
         let outbox = Outbox::new(Limits { bytes: 5, pieces: 10 });
-        assert_eq!(outbox.push(&piece("0123456789", Class::Kept)), Pushed::Queued);
+        assert_eq!(outbox.push(&piece("0123456789", Class::Kept), None), Pushed::Queued);
         assert_eq!(drain(&outbox).0, ["0123456789"]);
     }
 
@@ -211,7 +245,7 @@ mod tests {
     async fn a_replay_waits_for_space() {
         let outbox = std::sync::Arc::new(Outbox::new(Limits { bytes: 1000, pieces: 4 }));
         for _ in 0..3 {
-            outbox.push(&piece("m", Class::Kept));
+            outbox.push(&piece("m", Class::Kept), None);
         }
         let waiting = outbox.half_empty();
         tokio::pin!(waiting);

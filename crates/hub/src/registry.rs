@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use parlance_model::{Topic, UserId};
+use parlance_model::{Role, Topic, UserId};
 use rustc_hash::FxHashMap;
 
 use crate::listener::Listener;
@@ -24,6 +24,7 @@ pub enum Standing {
 pub(crate) struct Seat {
     pub listener: Arc<Listener>,
     pub standing: Standing,
+    pub role: Role,
 }
 
 #[derive(Debug, Default)]
@@ -45,14 +46,36 @@ impl Hub {
         Self::default()
     }
 
-    /// Enters a room without hearing anything yet. `false` when the listener was there already.
-    pub fn enter(&self, topic: &Topic, listener: &Arc<Listener>) -> bool {
+    /// Enters a room without hearing anything yet. `false` when the listener was there already; its role stays.
+    pub fn enter(&self, topic: &Topic, listener: &Arc<Listener>, role: Role) -> bool {
         let mut room = self.rooms.entry(topic.clone()).or_default();
         if room.seats.contains_key(&listener.number) {
             return false;
         }
-        room.seats.insert(listener.number, Seat { listener: listener.clone(), standing: Standing::Reading });
+        let seat = Seat { listener: listener.clone(), standing: Standing::Reading, role };
+        room.seats.insert(listener.number, seat);
         true
+    }
+
+    /// Changes how a listener hears a room, from the next event on. Returns the role before; `None` when it is
+    /// not in the room.
+    pub fn set_role(&self, topic: &Topic, number: u64, role: Role) -> Option<Role> {
+        let mut room = self.rooms.get_mut(topic)?;
+        let seat = room.seats.get_mut(&number)?;
+        Some(std::mem::replace(&mut seat.role, role))
+    }
+
+    /// How a listener hears a room; `None` when it is not in it.
+    pub fn role(&self, topic: &Topic, number: u64) -> Option<Role> {
+        self.rooms.get(topic)?.seats.get(&number).map(|seat| seat.role)
+    }
+
+    /// The sequence after which a live listener began to hear a room; `None` while it still reads.
+    pub fn began(&self, topic: &Topic, number: u64) -> Option<u64> {
+        match self.rooms.get(topic)?.seats.get(&number)?.standing {
+            Standing::Live { after } => Some(after),
+            Standing::Reading => None,
+        }
     }
 
     /// Goes live for a listener that has everything up to `position`: it then hears every entry after it,

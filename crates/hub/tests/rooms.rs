@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parlance_hub::{Entry, Fanout, Hub, Limits, Listener};
-use parlance_model::{Author, ConversationId, Event, Message, MessageEvent, MessageId, Time, Topic, UserId};
-use parlance_wire::Accent;
+use parlance_hub::{Announce, Entry, Fanout, Hub, Limits, Listener, Outbox, Voice};
+use parlance_model::{
+    Author, ConversationId, Event, Message, MessageEvent, MessageId, Role, Time, Topic, UserId,
+};
+use parlance_wire::{Accent, Style};
 use rustc_hash::FxHashMap;
 
 fn user(name: &str) -> UserId {
@@ -17,7 +19,9 @@ fn topic() -> Topic {
 }
 
 fn listener(number: u64, name: &str, accent: Accent) -> Arc<Listener> {
-    Arc::new(Listener::new(number, user(name), accent, 0, Limits { bytes: 1 << 20, pieces: 1024 }))
+    let outbox = Arc::new(Outbox::new(Limits { bytes: 1 << 20, pieces: 1024 }));
+    let voice = Voice { accent, style: Style::default(), announce: Announce::default() };
+    Arc::new(Listener::new(number, user(name), voice, outbox))
 }
 
 fn message(seq: u64) -> Event {
@@ -41,7 +45,7 @@ fn message(seq: u64) -> Event {
 /// The bodies a listener was handed, in order.
 fn bodies(listener: &Listener) -> Vec<String> {
     let mut all = VecDeque::new();
-    listener.outbox.take(&mut all, usize::MAX);
+    listener.outbox.take(&mut all, &mut Vec::new(), usize::MAX);
     all.iter()
         .flat_map(|b| parlance_wire::websocket::texts(b))
         .filter_map(|t| {
@@ -65,8 +69,8 @@ fn deliver(hub: &Hub, seq: u64, integers: &FxHashMap<UserId, u64>) -> usize {
 fn a_listener_that_reads_the_log_goes_live_without_gap_or_double() {
     let (hub, alice) = (Hub::new(), listener(1, "alice", Accent::SechatV2));
     hub.set_last(&topic(), 5);
-    assert!(hub.enter(&topic(), &alice));
-    assert!(!hub.enter(&topic(), &alice), "entering twice is one seat");
+    assert!(hub.enter(&topic(), &alice, Role::Joined));
+    assert!(!hub.enter(&topic(), &alice, Role::Joined), "entering twice is one seat");
     deliver(&hub, 6, &FxHashMap::default());
     assert!(bodies(&alice).is_empty(), "a reader hears nothing live");
     assert_eq!(hub.go_live(&topic(), 1, 5), Err(6), "entry 6 must be read first");
@@ -80,7 +84,7 @@ fn a_listener_that_reads_the_log_goes_live_without_gap_or_double() {
 #[test]
 fn an_entry_is_handed_to_a_room_once() {
     let (hub, alice) = (Hub::new(), listener(1, "alice", Accent::SechatV2));
-    hub.enter(&topic(), &alice);
+    hub.enter(&topic(), &alice, Role::Joined);
     hub.go_live_now(&topic(), 1);
     assert_eq!(deliver(&hub, 1, &FxHashMap::default()), 1);
     assert_eq!(deliver(&hub, 1, &FxHashMap::default()), 0);
@@ -92,7 +96,7 @@ fn an_accent_with_integers_gets_each_users_own_and_owes_the_rest() {
     let hub = Hub::new();
     let (bob, carol) = (listener(1, "bob", Accent::Socialhub), listener(2, "carol", Accent::Socialhub));
     for l in [&bob, &carol] {
-        hub.enter(&topic(), l);
+        hub.enter(&topic(), l, Role::Joined);
         hub.go_live_now(&topic(), l.number);
     }
     assert_eq!(hub.sequenced_users(&topic()), [user("bob"), user("carol")]);
@@ -101,7 +105,7 @@ fn an_accent_with_integers_gets_each_users_own_and_owes_the_rest() {
     assert_eq!(fanout.delivered, 1);
     assert_eq!(fanout.owed.iter().map(|l| l.number).collect::<Vec<_>>(), [2]);
     let mut out = VecDeque::new();
-    bob.outbox.take(&mut out, 10);
+    bob.outbox.take(&mut out, &mut Vec::new(), 10);
     let text = parlance_wire::websocket::texts(&out[0])[0].to_owned();
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["seq"], 41);
@@ -110,7 +114,7 @@ fn an_accent_with_integers_gets_each_users_own_and_owes_the_rest() {
 #[test]
 fn who_still_reads_the_log_needs_no_integer_for_what_is_live() {
     let (hub, bob) = (Hub::new(), listener(1, "bob", Accent::Socialhub));
-    hub.enter(&topic(), &bob);
+    hub.enter(&topic(), &bob, Role::Joined);
     assert!(hub.sequenced_users(&topic()).is_empty(), "what bob reads comes first and gets smaller ones");
     hub.go_live_now(&topic(), 1);
     assert_eq!(hub.sequenced_users(&topic()), [user("bob")]);
@@ -125,7 +129,7 @@ fn an_evicted_user_hears_nothing_more() {
         listener(3, "bob", Accent::SechatV2),
     );
     for l in [&a, &b, &c] {
-        hub.enter(&topic(), l);
+        hub.enter(&topic(), l, Role::Joined);
         hub.go_live_now(&topic(), l.number);
     }
     assert_eq!(hub.evict(&topic(), &user("alice")).len(), 2);
@@ -137,7 +141,7 @@ fn an_evicted_user_hears_nothing_more() {
 #[test]
 fn an_empty_room_is_forgotten_and_a_full_one_is_not() {
     let (hub, alice) = (Hub::new(), listener(1, "alice", Accent::SechatV2));
-    hub.enter(&topic(), &alice);
+    hub.enter(&topic(), &alice, Role::Joined);
     assert!(!hub.close_if_empty(&topic()));
     hub.leave(&topic(), 1);
     assert!(hub.close_if_empty(&topic()));

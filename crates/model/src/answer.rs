@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::{Event, MessageId, Time, UserId};
+use crate::{ConversationId, Event, MessageEvent, MessageId, Time, UserId};
 
 /// A positive answer to a command.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,6 +26,17 @@ pub enum Answer {
         /// When the cursor moved.
         at: Time,
     },
+    /// The connection hears its conversations now: these it is inside of (chatgenius `connection:success`).
+    Welcome {
+        /// The token's subject.
+        user: UserId,
+        /// The conversations it was put into.
+        conversations: Vec<ConversationId>,
+    },
+    /// A reaction stands, or is gone (also when it was so already).
+    Reacted(Option<Arc<Event>>),
+    /// A part of a conversation's history.
+    History(HistoryPage),
     /// A keepalive was heard.
     Pong {
         /// The server's time.
@@ -46,6 +57,15 @@ pub struct Accepted {
     pub client_id: Option<Arc<str>>,
     /// `false` when it was in the log already: a resend.
     pub fresh: bool,
+}
+
+/// See [`Answer::History`].
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct HistoryPage {
+    /// Messages, oldest first.
+    pub messages: Vec<MessageEvent>,
+    /// Whether there are more after them.
+    pub more: bool,
 }
 
 /// Why a command is refused.
@@ -79,6 +99,8 @@ pub enum RejectCode {
     TooManyConnections,
     /// Too many of something a connection may hold (subscriptions).
     LimitReached,
+    /// The same is being carried out right now.
+    InProgress,
     /// Temporarily unavailable: try again.
     Unavailable,
     /// The operator switched sending off for a while: try again.

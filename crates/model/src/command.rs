@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Channel, ConversationId, MessageId, RawJson, Status, UserId};
+use crate::{Channel, ConversationId, MessageId, RawJson, Status, Time, UserId};
 
 /// A decoded request: the command, and whom the frame claims to come from.
 #[derive(Clone, PartialEq, Debug)]
@@ -12,6 +12,16 @@ pub struct Request {
     /// A user or session id the frame itself names as its author. It counts for nothing but a
     /// comparison with the token's subject: a difference is refused as FORBIDDEN.
     pub claimed: Option<String>,
+    /// The conversation's integer id, where the frame names it so (lingochat). The command then carries the
+    /// digits as a stand-in, to be replaced by the conversation that has the number.
+    pub number: Option<u32>,
+}
+
+impl Request {
+    /// A request whose frame names no conversation by number.
+    pub const fn new(command: Command, claimed: Option<String>) -> Self {
+        Self { command, claimed, number: None }
+    }
 }
 
 /// What a client can ask.
@@ -38,6 +48,23 @@ pub enum Command {
         /// Which one; `None` for all.
         id: Option<Arc<str>>,
     },
+    /// Enters a conversation's room (famly `room:join`, lingochat `conversation:join` / `room:join`, chatgenius
+    /// `channel:join`).
+    Join {
+        /// Which.
+        conversation: ConversationId,
+        /// How it is heard from then on.
+        role: Role,
+    },
+    /// Leaves a conversation's room; membership stays.
+    Leave {
+        /// Which.
+        conversation: ConversationId,
+    },
+    /// Adds or removes a reaction.
+    React(React),
+    /// Reads a conversation's messages after a point (lingochat `messages:sync`).
+    History(History),
     /// Asks for what was queued while the user was away (sechat `request_queued_events`).
     QueuedEvents,
     /// The client says that it is going.
@@ -114,6 +141,57 @@ pub enum ReceiptTarget {
         /// Which. Never empty unless `conversation` is given.
         ids: Vec<MessageId>,
     },
+    /// Everything up to one message, which may be the reader's own (famly's read cursor).
+    UpTo {
+        /// Where.
+        conversation: ConversationId,
+        /// The last message read.
+        id: MessageId,
+    },
+}
+
+/// How a connection hears a conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum Role {
+    /// As a member who has not entered the room: only what concerns members (famly notifications, lingochat
+    /// receipts of own messages).
+    Member,
+    /// From inside the room.
+    #[default]
+    Joined,
+    /// From inside the room, in the words of a group room (lingochat `room:*`).
+    Group,
+}
+
+/// See [`Command::React`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct React {
+    /// To which message.
+    pub message: MessageId,
+    /// Emoji or reaction word.
+    pub kind: Arc<str>,
+    /// `true` adds, `false` removes.
+    pub added: bool,
+}
+
+/// See [`Command::History`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct History {
+    /// Where.
+    pub conversation: ConversationId,
+    /// From where on.
+    pub since: Since,
+}
+
+/// Where a history begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// With the oldest message kept.
+    Beginning,
+    /// After this message.
+    Message(MessageId),
+    /// With messages of this time and later.
+    Time(Time),
 }
 
 /// See [`Command::Presence`].
@@ -121,4 +199,25 @@ pub enum ReceiptTarget {
 pub struct PresenceChange {
     /// The connection's new status.
     pub status: Status,
+}
+
+impl Command {
+    /// The conversation the command itself names.
+    pub fn conversation_mut(&mut self) -> Option<&mut ConversationId> {
+        match self {
+            Self::Send(send) => Some(&mut send.conversation),
+            Self::Typing(typing) => Some(&mut typing.conversation),
+            Self::Join { conversation, .. } | Self::Leave { conversation } => Some(conversation),
+            Self::History(history) => Some(&mut history.conversation),
+            Self::Receipt(receipt) => match &mut receipt.target {
+                ReceiptTarget::Ids { conversation, .. } => conversation.as_mut(),
+                ReceiptTarget::UpTo { conversation, .. } => Some(conversation),
+                ReceiptTarget::ClientId { .. } => None,
+            },
+            Self::Subscribe(Channel::Conversation(id)) | Self::Unsubscribe(Channel::Conversation(id)) => {
+                Some(id)
+            }
+            _ => None,
+        }
+    }
 }

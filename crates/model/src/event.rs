@@ -21,6 +21,8 @@ pub enum Event {
     Presence(PresenceEvent),
     /// A reaction came or went.
     Reaction(ReactionEvent),
+    /// Somebody entered or left a conversation's room.
+    Room(RoomEvent),
     /// Members or title changed.
     Conversation(ConversationChanged),
     /// A notification for one user.
@@ -33,6 +35,19 @@ pub enum Event {
     Maintenance(MaintenanceNotice),
     /// Entries were missed and cannot be replayed: reload the conversation.
     Resync(Resync),
+}
+
+impl Event {
+    /// The user who brought it about, where others hear it otherwise than the user's own connections.
+    pub const fn author(&self) -> Option<&UserId> {
+        match self {
+            Self::Message(event) => Some(&event.message.author.id),
+            Self::Typing(event) => Some(&event.author.id),
+            Self::Reaction(event) => Some(&event.author.id),
+            Self::Room(event) => Some(&event.author.id),
+            _ => None,
+        }
+    }
 }
 
 /// A message, by server id and by the author's own.
@@ -95,6 +110,8 @@ pub struct CursorMoved {
     pub at: Time,
     /// The messages of others the cursor passed, oldest first (the newest 256 of them).
     pub messages: Vec<MessageRef>,
+    /// The newest message it passed, the reader's own included.
+    pub last: Option<MessageRef>,
 }
 
 /// See [`Event::Typing`].
@@ -102,6 +119,8 @@ pub struct CursorMoved {
 pub struct TypingEvent {
     /// Where.
     pub conversation: ConversationId,
+    /// The conversation's integer id; 0 when it does not exist yet.
+    pub number: u32,
     /// Who.
     pub author: Author,
     /// Started or stopped.
@@ -128,6 +147,10 @@ pub struct PresenceEvent {
 pub struct ReactionEvent {
     /// Where.
     pub conversation: ConversationId,
+    /// The conversation's integer id.
+    pub number: u32,
+    /// The reaction's sequence in the conversation.
+    pub seq: u64,
     /// Who reacted.
     pub author: Author,
     /// To which message.
@@ -144,11 +167,34 @@ pub struct ReactionEvent {
     pub at: Time,
 }
 
+/// See [`Event::Room`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct RoomEvent {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Its integer id.
+    pub number: u32,
+    /// Who.
+    pub author: Author,
+    /// Entered or left.
+    pub present: bool,
+    /// It was the user's first connection in, or the last one out.
+    pub flipped: bool,
+    /// The client asked for it itself.
+    pub explicit: bool,
+    /// When.
+    pub at: Time,
+}
+
 /// See [`Event::Conversation`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct ConversationChanged {
     /// Which.
     pub conversation: ConversationId,
+    /// Its integer id.
+    pub number: u32,
+    /// The change's sequence in its log.
+    pub seq: u64,
     /// Its kind.
     pub kind: ConversationKind,
     /// Its title now.

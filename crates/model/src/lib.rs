@@ -19,14 +19,16 @@ mod time;
 mod topic;
 pub mod typing;
 
-pub use answer::{Accepted, Answer, Reject, RejectCode};
+pub use answer::{Accepted, Answer, HistoryPage, Reject, RejectCode};
 pub use command::{
-    Command, PresenceChange, Receipt, ReceiptKind, ReceiptTarget, Register, Request, Send, TypingChange,
+    Command, History, PresenceChange, React, Receipt, ReceiptKind, ReceiptTarget, Register, Request, Role,
+    Send, Since, TypingChange,
 };
 pub use conversation::{Conversation, ConversationKind, Cursor, Head, Member};
 pub use event::{
     AppEvent, ConversationChanged, CursorMoved, Event, MaintenanceNotice, MessageEvent, MessageReceipt,
-    MessageRef, NotificationEvent, NotificationRead, PresenceEvent, ReactionEvent, Resync, TypingEvent,
+    MessageRef, NotificationEvent, NotificationRead, PresenceEvent, ReactionEvent, Resync, RoomEvent,
+    TypingEvent,
 };
 pub use id::{ConnectionId, ConversationId, IdError, Identity, NodeId, UserId, is_house_id};
 pub use log::{Author, Entry, LogKey, Message, Record};

@@ -7,17 +7,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod accent;
+pub mod chatgenius;
 mod codec;
+mod emit;
 mod encoded;
 pub mod engineio;
+pub mod famly;
+pub mod history;
 mod json;
+pub mod lingochat;
 mod peer;
+pub mod sanitise;
 pub mod sechat;
 pub mod socialhub;
 pub mod socketio;
 pub mod websocket;
 
-pub use accent::{Accent, Dialect};
+pub use accent::{Accent, Dialect, Framing, Style};
 pub use codec::encode;
-pub use encoded::{Class, Encoded};
-pub use peer::{Peer, Settings, Tag};
+pub use encoded::{Class, Encoded, Offset};
+pub use peer::{Auth, Peer, Settings, Tag};

@@ -1,12 +1,15 @@
 //! One connection's protocol state, sans-IO: frames in, requests out; answers in, frames out.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use parlance_model::{Answer, Reject, Request, Time, UserId};
+use parlance_model::{Answer, RawJson, Reject, RejectCode, Request, Time, UserId};
+use serde_json::value::RawValue;
 
 use crate::{
-    Accent, Class, Dialect, Encoded,
-    codec::{self, Context, Decoded},
+    Accent, Class, Dialect, Encoded, Framing, Style,
+    codec::{self, Call, Context, Decoded, Refusal},
+    emit,
 };
 
 /// How a request is to be answered: given out with the request, handed back with its result.
@@ -16,6 +19,8 @@ pub struct Tag {
     pub(crate) event: String,
     /// The acknowledgement id the client asked to hear.
     pub(crate) ack: Option<String>,
+    /// The Socket.IO packet's ack id.
+    pub(crate) packet: Option<u64>,
     /// The client's own message id, for the refusal's details.
     pub(crate) reference: Option<String>,
     /// A field of the frame the answer repeats (session id, channel).
@@ -37,22 +42,52 @@ impl Tag {
 }
 
 /// What a peer is built with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Which vocabulary.
     pub dialect: Dialect,
+    /// What carries it.
+    pub framing: Framing,
+    /// How its output is styled.
+    pub style: Style,
     /// Deepest JSON accepted.
     pub max_depth: usize,
     /// Differs between connections.
     pub salt: u64,
 }
 
-/// One connection's protocol state over raw JSON frames.
+/// What a Socket.IO CONNECT carries.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Auth {
+    /// `auth.token`.
+    pub token: Option<String>,
+    /// `auth.userId` (chatgenius): whom the client claims to be.
+    pub user_id: Option<String>,
+    /// State recovery: the private session id.
+    pub pid: Option<String>,
+    /// State recovery: the offset of the last event received.
+    pub offset: Option<String>,
+}
+
+impl Auth {
+    /// Reads a CONNECT's payload. Members of another type are as good as absent: applications put their own
+    /// things here.
+    pub fn read(data: Option<&RawValue>) -> Self {
+        let Some(data) = data else { return Self::default() };
+        let object: crate::json::Object<'_> = serde_json::from_str(data.get()).unwrap_or_default();
+        let text = |name: &str| object.get(name).and_then(|v| serde_json::from_str::<String>(v.get()).ok());
+        Self { token: text("token"), user_id: text("userId"), pid: text("pid"), offset: text("offset") }
+    }
+}
+
+/// One connection's protocol state: of a raw WebSocket, or of one Socket.IO namespace.
 #[derive(Debug)]
 pub struct Peer {
     dialect: Dialect,
+    style: Style,
     context: Context,
-    requests: VecDeque<(Tag, Request)>,
+    framing: Framing,
+    requests: VecDeque<(Tag, Result<Request, Reject>)>,
     frames: VecDeque<Encoded>,
 }
 
@@ -60,7 +95,7 @@ impl Peer {
     /// A peer for a fresh connection.
     pub fn new(settings: Settings) -> Self {
         let context = Context {
-            accent: settings.dialect.default_accent(),
+            accent: settings.dialect.default_accent(settings.framing),
             settled: false,
             now: Time::default(),
             salt: settings.salt,
@@ -68,12 +103,29 @@ impl Peer {
             max_depth: settings.max_depth,
             user: None,
         };
-        Self { dialect: settings.dialect, context, requests: VecDeque::new(), frames: VecDeque::new() }
+        Self {
+            dialect: settings.dialect,
+            style: settings.style,
+            framing: settings.framing,
+            context,
+            requests: VecDeque::new(),
+            frames: VecDeque::new(),
+        }
     }
 
     /// The accent events are to be encoded in now.
     pub const fn accent(&self) -> Accent {
         self.context.accent
+    }
+
+    /// The vocabulary.
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// How output is styled.
+    pub const fn style(&self) -> &Style {
+        &self.style
     }
 
     /// Says whom the connection was authenticated as. Frames that name only one side of a conversation of
@@ -82,36 +134,92 @@ impl Peer {
         self.context.user = Some(user);
     }
 
-    /// Takes one text frame. What is wrong with it is answered in the dialect's own words.
+    /// Takes one raw text frame.
     pub fn receive(&mut self, text: &str, now: Time) {
         self.context.now = now;
-        match codec::decode(self.dialect, text, &mut self.context) {
-            Decoded::Request(tag, request) => self.requests.push_back((tag, request)),
+        let decoded = codec::decode(self.dialect, text, &mut self.context);
+        self.take(decoded);
+    }
+
+    /// Takes one Socket.IO event with its packet's ack id.
+    pub fn receive_event(&mut self, name: &str, args: &[&RawValue], packet: Option<u64>, now: Time) {
+        self.context.now = now;
+        let call = Call { name, args, packet };
+        let too_deep = args.iter().any(|a| RawJson::depth_of(a.get()) > self.context.max_depth);
+        let decoded = if too_deep {
+            let event = name.chars().take(64).collect();
+            let reject = Reject::new(RejectCode::Malformed, "JSON is nested too deeply");
+            Decoded::Refused(Tag { event, packet, ..Tag::default() }, reject)
+        } else {
+            codec::decode_event(self.dialect, &call, &mut self.context)
+        };
+        self.take(decoded);
+    }
+
+    fn take(&mut self, decoded: Decoded) {
+        match decoded {
+            Decoded::Request(tag, request) => self.requests.push_back((tag, Ok(request))),
             Decoded::Nothing => {}
-            Decoded::Refused(tag, reject) => self.answer(&tag, &Err(reject), now),
+            Decoded::Refused(tag, reject) => self.requests.push_back((tag, Err(reject))),
         }
     }
 
-    /// The next request to carry out.
-    pub fn poll_request(&mut self) -> Option<(Tag, Request)> {
+    /// The next request to carry out; or a frame that was refused for its shape, to be answered in its turn.
+    pub fn poll_request(&mut self) -> Option<(Tag, Result<Request, Reject>)> {
         self.requests.pop_front()
     }
 
     /// Answers a request.
     pub fn answer(&mut self, tag: &Tag, result: &Result<Answer, Reject>, now: Time) {
         self.context.now = now;
-        let texts = codec::answer(self.dialect, tag, result, &mut self.context);
-        self.push(&texts);
+        if self.framing == Framing::Raw {
+            let texts = codec::answer(self.dialect, tag, result, &mut self.context);
+            if !texts.is_empty() {
+                self.frames.push_back(Encoded::framed(&texts, Class::Kept));
+            }
+            return;
+        }
+        let says = codec::answer_event(self.dialect, tag, result, &mut self.context);
+        self.frames.extend(emit::answers(&says, tag.packet, &self.style));
+    }
+
+    /// Tells a Socket.IO client that it is connected.
+    pub fn connected(&mut self, sid: &str, pid: Option<&str>) {
+        let pid = pid.map(|p| format!(",\"pid\":\"{p}\"")).unwrap_or_default();
+        self.packet("40", &format!("{{\"sid\":\"{sid}\"{pid}}}"));
+    }
+
+    /// Turns a Socket.IO CONNECT down in the dialect's words. `true`: the transport is to be closed after it.
+    pub fn refuse(&mut self, sid: &str, reject: &Reject) -> bool {
+        match codec::refuse(self.dialect, reject) {
+            Refusal::Error(message, data) => {
+                let message = serde_json::to_string(&message).unwrap_or_default();
+                let data: Cow<'_, str> = data.map_or("".into(), |d| format!(",\"data\":{d}").into());
+                self.packet("44", &format!("{{\"message\":{message}{data}}}"));
+                false
+            }
+            Refusal::Told(emits) => {
+                self.connected(sid, None);
+                let style = Style { offsets: false, ..self.style.clone() };
+                self.frames.extend(emit::together(&emits, &style));
+                self.disconnected();
+                true
+            }
+        }
+    }
+
+    /// Tells a Socket.IO client that the server ends its use of the namespace: it will not come back by itself.
+    pub fn disconnected(&mut self) {
+        self.packet("41", "");
+    }
+
+    fn packet(&mut self, prefix: &str, data: &str) {
+        let text = format!("{prefix}{}{data}", emit::namespace(&self.style));
+        self.frames.push_back(Encoded::framed(&[text], Class::Kept));
     }
 
     /// The next output.
     pub fn poll_frame(&mut self) -> Option<Encoded> {
         self.frames.pop_front()
-    }
-
-    fn push(&mut self, texts: &[String]) {
-        if !texts.is_empty() {
-            self.frames.push_back(Encoded::framed(texts, Class::Kept));
-        }
     }
 }

@@ -4,7 +4,7 @@ use parlance_model::{Accepted, Answer, Event, MessageEvent, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{encode, message_id, text};
+use super::{Frame, encode, frame, message_id};
 use crate::{Tag, codec::Context};
 
 #[derive(Serialize)]
@@ -38,37 +38,36 @@ struct Queued {
     data: Box<RawValue>,
 }
 
-pub(super) fn answer(tag: &Tag, answer: &Answer, cx: &Context) -> Vec<String> {
-    let one = match answer {
+pub(super) fn answer(tag: &Tag, answer: &Answer, cx: &Context) -> Option<Frame> {
+    match answer {
         Answer::Accepted(accepted) => acked(tag, accepted),
         Answer::Registered { user } => registered(user),
         Answer::Queued(events) => {
             let session = tag.subject.as_deref().or(cx.user.as_ref().map(UserId::as_str));
             let events = events.iter().flat_map(|event| queued(event, cx)).collect();
-            text(&QueuedEvents { r#type: "queued_events", session_id: session.unwrap_or_default(), events })
+            let (r#type, session_id) = ("queued_events", session.unwrap_or_default());
+            frame(r#type, &QueuedEvents { r#type, session_id, events })
         }
-        Answer::Done | Answer::Channel(_) | Answer::Receipted { .. } | Answer::Pong { .. } => None,
-    };
-    one.into_iter().collect()
+        Answer::Done
+        | Answer::Channel(_)
+        | Answer::Receipted { .. }
+        | Answer::Pong { .. }
+        | Answer::Welcome { .. }
+        | Answer::Reacted(_)
+        | Answer::History(_) => None,
+    }
 }
 
 /// The id the client sent is the one it waits for.
-fn acked(tag: &Tag, accepted: &Accepted) -> Option<String> {
+fn acked(tag: &Tag, accepted: &Accepted) -> Option<Frame> {
     let known = accepted.client_id.as_deref().or(tag.reference.as_deref());
-    text(&Acked {
-        r#type: "message:acked",
-        message_id: message_id(known, accepted.id, accepted.at),
-        timestamp: accepted.at.to_iso(),
-    })
+    let (r#type, message_id) = ("message:acked", message_id(known, accepted.id, accepted.at));
+    frame(r#type, &Acked { r#type, message_id, timestamp: accepted.at.to_iso() })
 }
 
-fn registered(user: &UserId) -> Option<String> {
-    text(&Registered {
-        r#type: "session_registered",
-        status: "success",
-        session_id: user.as_str(),
-        message: "Session registered",
-    })
+fn registered(user: &UserId) -> Option<Frame> {
+    let (r#type, session_id) = ("session_registered", user.as_str());
+    frame(r#type, &Registered { r#type, status: "success", session_id, message: "Session registered" })
 }
 
 /// `data` is the frame the client would have heard live, `type` included, so that it can treat both alike.

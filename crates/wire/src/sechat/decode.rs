@@ -12,8 +12,8 @@ use parlance_model::{
 };
 
 use crate::{
-    Accent, Tag,
-    codec::{Context, Decoded},
+    Accent, Framing, Tag,
+    codec::{Call, Context, Decoded},
     json::{self, Object},
 };
 
@@ -24,20 +24,34 @@ const MESSAGE_ID_CHARS: usize = 128;
 
 pub(super) fn decode(text: &str, cx: &mut Context) -> Decoded {
     let mut tag = Tag::default();
-    match read(text, &mut tag, cx) {
+    let read = json::object(text, cx.max_depth)
+        .and_then(|frame| event_type(&frame).and_then(|kind| read(&kind, &frame, &mut tag, cx)));
+    decoded(tag, read)
+}
+
+/// A Socket.IO event: its name is the type, whatever `type` the payload repeats.
+pub(super) fn decode_call(call: &Call<'_>, cx: &mut Context) -> Decoded {
+    let event = call.name.chars().take(EVENT_CHARS).collect();
+    let mut tag = Tag { event, packet: call.packet, ..Tag::default() };
+    let payload = call.args.first().map(|raw| raw.get()).filter(|text| *text != "null");
+    let frame = payload.map_or_else(|| Ok(Object::new()), |text| json::object(text, cx.max_depth));
+    let read = frame.and_then(|frame| read(call.name, &frame, &mut tag, cx));
+    decoded(tag, read)
+}
+
+fn decoded(tag: Tag, read: Result<Request, Reject>) -> Decoded {
+    match read {
         Ok(request) => Decoded::Request(tag, request),
         Err(reject) => Decoded::Refused(tag, reject),
     }
 }
 
-fn read(text: &str, tag: &mut Tag, cx: &mut Context) -> Result<Request, Reject> {
-    let frame = json::object(text, cx.max_depth)?;
-    let kind: String = event_type(&frame)?;
+fn read(kind: &str, frame: &Object<'_>, tag: &mut Tag, cx: &mut Context) -> Result<Request, Reject> {
     tag.event = kind.chars().take(EVENT_CHARS).collect();
-    tag.reference = message_id(&frame).ok().flatten().map(|id| id.to_string());
-    let accent = edition(&kind);
-    tag.deprecated = accent == Some(Accent::SechatV1);
-    let request = request(&kind, &frame, cx)?;
+    tag.reference = message_id(frame).ok().flatten().map(|id| id.to_string());
+    let accent = edition(kind, cx.accent.framing());
+    tag.deprecated = accent.is_some_and(super::is_legacy);
+    let request = request(kind, frame, cx)?;
     if matches!(request.command, Command::Register(_) | Command::QueuedEvents) {
         tag.subject.clone_from(&request.claimed);
     }
@@ -54,13 +68,19 @@ fn event_type(frame: &Object<'_>) -> Result<String, Reject> {
 
 /// The edition an event type belongs to, for the types that have a twin in the other edition. The rest
 /// (registration, keepalive, receipts) is common to both and settles nothing.
-fn edition(kind: &str) -> Option<Accent> {
-    match kind {
-        "send_message" | "typing_indicator" | "online_status_update" => Some(Accent::SechatV1),
+fn edition(kind: &str, framing: Framing) -> Option<Accent> {
+    let legacy = match kind {
+        "send_message" | "typing_indicator" | "online_status_update" => true,
         "message:send" | "typing" | "typing:start" | "typing:stop" | "presence:update"
-        | "presence:online" | "presence:offline" => Some(Accent::SechatV2),
-        _ => None,
-    }
+        | "presence:online" | "presence:offline" => false,
+        _ => return None,
+    };
+    Some(match (framing, legacy) {
+        (Framing::Raw, false) => Accent::SechatV2,
+        (Framing::Raw, true) => Accent::SechatV1,
+        (Framing::Socketio, false) => Accent::SechatIoV2,
+        (Framing::Socketio, true) => Accent::SechatIoV1,
+    })
 }
 
 fn settle(cx: &mut Context, accent: Option<Accent>) {
@@ -78,14 +98,12 @@ fn request(kind: &str, frame: &Object<'_>, cx: &Context) -> Result<Request, Reje
         "typing" => typing(frame, None),
         "typing:start" => typing(frame, Some(true)),
         "typing:stop" => typing(frame, Some(false)),
-        "presence:update" | "online_status_update" => presence(frame, None),
+        "presence:update" | "online_status_update" => presence(frame, presence_word(frame)),
         "presence:online" => presence(frame, Some(true)),
         "presence:offline" => presence(frame, Some(false)),
-        "presence:ping" => Ok(Request { command: Command::Ping, claimed: claim(frame, "sessionId")? }),
+        "presence:ping" => Ok(Request::new(Command::Ping, claim(frame, "sessionId")?)),
         "register_session" => register(frame),
-        "request_queued_events" => {
-            Ok(Request { command: Command::QueuedEvents, claimed: claim(frame, "sessionId")? })
-        }
+        "request_queued_events" => Ok(Request::new(Command::QueuedEvents, claim(frame, "sessionId")?)),
         "send_message" => legacy_send(frame, cx),
         "typing_indicator" => legacy_typing(frame, cx),
         _ => Err(Reject::new(RejectCode::UnknownEvent, "Invalid event type")),
@@ -104,7 +122,7 @@ fn send(frame: &Object<'_>, cx: &Context) -> Result<Request, Reject> {
         metadata: metadata(frame, cx)?,
         extra: None,
     });
-    Ok(Request { command, claimed: claim(frame, "fromUserId")? })
+    Ok(Request::new(command, claim(frame, "fromUserId")?))
 }
 
 fn receipt(frame: &Object<'_>, kind: ReceiptKind) -> Result<Request, Reject> {
@@ -112,7 +130,7 @@ fn receipt(frame: &Object<'_>, kind: ReceiptKind) -> Result<Request, Reject> {
     let author = user(frame, "toUserId")?.ok_or_else(|| json::missing("toUserId"))?;
     let target = ReceiptTarget::ClientId { author, id };
     let command = Command::Receipt(Receipt { kind, target });
-    Ok(Request { command, claimed: claim(frame, "fromUserId")? })
+    Ok(Request::new(command, claim(frame, "fromUserId")?))
 }
 
 /// `implied` is what the event type itself says.
@@ -120,19 +138,28 @@ fn typing(frame: &Object<'_>, implied: Option<bool>) -> Result<Request, Reject> 
     let conversation = conversation(frame)?.ok_or_else(|| json::missing("conversationId"))?;
     let on = flag(frame, "isTyping", implied)?;
     let command = Command::Typing(TypingChange { conversation, on, to: recipients(frame)? });
-    Ok(Request { command, claimed: claim(frame, "fromUserId")? })
+    Ok(Request::new(command, claim(frame, "fromUserId")?))
+}
+
+/// Over Socket.IO the real client's `presence:update` says in `type` which of the two it is.
+fn presence_word(frame: &Object<'_>) -> Option<bool> {
+    match json::member(frame, "type")?.get() {
+        "\"presence:online\"" => Some(true),
+        "\"presence:offline\"" => Some(false),
+        _ => None,
+    }
 }
 
 fn presence(frame: &Object<'_>, implied: Option<bool>) -> Result<Request, Reject> {
     let status = if flag(frame, "isOnline", implied)? { Status::Online } else { Status::Offline };
     let command = Command::Presence(PresenceChange { status });
-    Ok(Request { command, claimed: claim(frame, "sessionId")? })
+    Ok(Request::new(command, claim(frame, "sessionId")?))
 }
 
 fn register(frame: &Object<'_>) -> Result<Request, Reject> {
     let session = claim(frame, "sessionId")?.ok_or_else(|| json::missing("sessionId"))?;
     let command = Command::Register(Register { token: json::optional(frame, "token")? });
-    Ok(Request { command, claimed: Some(session) })
+    Ok(Request::new(command, Some(session)))
 }
 
 fn legacy_send(frame: &Object<'_>, cx: &Context) -> Result<Request, Reject> {
@@ -146,14 +173,14 @@ fn legacy_send(frame: &Object<'_>, cx: &Context) -> Result<Request, Reject> {
         metadata: metadata(frame, cx)?,
         extra: None,
     });
-    Ok(Request { command, claimed: claim(frame, "fromUserId")? })
+    Ok(Request::new(command, claim(frame, "fromUserId")?))
 }
 
 fn legacy_typing(frame: &Object<'_>, cx: &Context) -> Result<Request, Reject> {
     let (conversation, to) = legacy_target(frame, cx)?;
     let on = flag(frame, "isTyping", None)?;
     let command = Command::Typing(TypingChange { conversation, on, to });
-    Ok(Request { command, claimed: claim(frame, "fromUserId")? })
+    Ok(Request::new(command, claim(frame, "fromUserId")?))
 }
 
 /// v1 names one recipient, and a conversation or none: then it is the one of the two users.

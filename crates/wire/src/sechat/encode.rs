@@ -13,19 +13,20 @@ use parlance_model::{
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{message_id, text};
+use super::{Frame, frame, is_legacy, message_id};
 use crate::{Accent, Class, Encoded, json::Object};
 
-/// An event type and the text of its frame.
-pub(super) type Frame = (&'static str, String);
-
 pub(super) fn encode(accent: Accent, event: &Event) -> Option<Encoded> {
-    let class = match event {
+    let texts: Vec<String> = frames(accent, event).into_iter().map(|(_, text)| text).collect();
+    (!texts.is_empty()).then(|| Encoded::framed(&texts, class(event)))
+}
+
+/// Typing and presence may be dropped at a slow recipient.
+pub(super) const fn class(event: &Event) -> Class {
+    match event {
         Event::Typing(_) | Event::Presence(_) => Class::Passing,
         _ => Class::Kept,
-    };
-    let texts: Vec<String> = frames(accent, event).into_iter().map(|(_, text)| text).collect();
-    (!texts.is_empty()).then(|| Encoded::framed(&texts, class))
+    }
 }
 
 /// The frames that tell an event, in order; none where the dialect has no word for it.
@@ -39,6 +40,7 @@ pub(super) fn frames(accent: Accent, event: &Event) -> Vec<Frame> {
         Event::Resync(resync) => [lost(resync), None],
         Event::Cursor(_)
         | Event::Reaction(_)
+        | Event::Room(_)
         | Event::Conversation(_)
         | Event::Notification(_)
         | Event::NotificationRead(_)
@@ -75,7 +77,7 @@ struct NewMessage<'a> {
 pub(super) fn body(accent: Accent, event: &MessageEvent) -> Option<Frame> {
     let message = &event.message;
     let message_id = message_id(message.client_id.as_deref(), event.id, event.at);
-    if accent == Accent::SechatV1 {
+    if is_legacy(accent) {
         let r#type = "new_message";
         let metadata = legacy_metadata(event)?;
         let (sender_id, content) = (message.author.id.as_str(), &*message.body);
@@ -127,7 +129,7 @@ struct Tick<'a> {
 
 /// The documented frame that follows the body; v1 has none.
 fn compact(accent: Accent, event: &MessageEvent) -> Option<Frame> {
-    if accent == Accent::SechatV1 {
+    if is_legacy(accent) {
         return None;
     }
     let r#type = "message:delivered";
@@ -197,7 +199,7 @@ struct TypingIndicator<'a> {
 
 fn typing(accent: Accent, event: &TypingEvent) -> Option<Frame> {
     let (author, is_typing) = (event.author.id.as_str(), event.on);
-    if accent == Accent::SechatV1 {
+    if is_legacy(accent) {
         let r#type = "typing_indicator";
         return frame(r#type, &TypingIndicator { r#type, sender_id: author, is_typing });
     }
@@ -223,7 +225,7 @@ struct Presence<'a> {
 
 /// Away and busy are online here: sechat knows two states.
 fn presence(accent: Accent, event: &PresenceEvent) -> Option<Frame> {
-    let r#type = if accent == Accent::SechatV1 { "online_status_update" } else { "presence:update" };
+    let r#type = if is_legacy(accent) { "online_status_update" } else { "presence:update" };
     let presence = Presence {
         r#type,
         session_id: event.user.as_str(),
@@ -285,8 +287,4 @@ fn lost(resync: &Resync) -> Option<Frame> {
     };
     let message = "Messages were missed: reload the conversation";
     frame(r#type, &Lost { r#type, code: "SERVICE_UNAVAILABLE", message, details })
-}
-
-fn frame<T: Serialize>(r#type: &'static str, frame: &T) -> Option<Frame> {
-    Some((r#type, text(frame)?))
 }

@@ -3,6 +3,7 @@
 use parlance_model::{Reject, RejectCode, Time};
 use serde::Serialize;
 
+use super::Frame;
 use crate::Tag;
 
 /// `details.event` where a frame had no readable type.
@@ -16,7 +17,10 @@ pub(super) const fn code(code: RejectCode) -> &'static str {
         RejectCode::InvalidField | RejectCode::UnknownChannel | RejectCode::NotFound => "INVALID_FIELD",
         RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => "UNAUTHORIZED",
         RejectCode::Forbidden => "FORBIDDEN",
-        RejectCode::RateLimited | RejectCode::TooManyConnections | RejectCode::LimitReached => "RATE_LIMITED",
+        RejectCode::RateLimited
+        | RejectCode::TooManyConnections
+        | RejectCode::LimitReached
+        | RejectCode::InProgress => "RATE_LIMITED",
         RejectCode::TooLarge => "PAYLOAD_TOO_LARGE",
         RejectCode::Unavailable | RejectCode::Maintenance => "SERVICE_UNAVAILABLE",
         RejectCode::Internal => "INTERNAL_ERROR",
@@ -47,10 +51,11 @@ struct Details<'a> {
 }
 
 /// The `error` event for a refused frame.
-pub(super) fn error(tag: &Tag, reject: &Reject, now: Time) -> Option<String> {
+pub(super) fn error(tag: &Tag, reject: &Reject, now: Time) -> Option<Frame> {
     let event = if tag.event.is_empty() { UNKNOWN } else { &tag.event };
-    super::text(&Error {
-        r#type: "error",
+    let r#type = "error";
+    let error = Error {
+        r#type,
         code: code(reject.code),
         message: &reject.message,
         details: Details {
@@ -61,5 +66,6 @@ pub(super) fn error(tag: &Tag, reject: &Reject, now: Time) -> Option<String> {
             retry_after_ms: reject.retry_after_ms,
             correlation_id: reject.correlation_id.as_deref(),
         },
-    })
+    };
+    super::frame(r#type, &error)
 }

@@ -94,7 +94,11 @@ fn heartbeat(at: Time, cx: &mut Context) -> Option<String> {
 fn data<'a>(tag: &'a Tag, answer: &'a Answer) -> Data<'a> {
     match answer {
         // Nothing in this vocabulary asks for queued events; they come by themselves or by polling.
-        Answer::Done | Answer::Queued(_) => Data::Nothing {},
+        Answer::Done
+        | Answer::Queued(_)
+        | Answer::Welcome { .. }
+        | Answer::Reacted(_)
+        | Answer::History(_) => Data::Nothing {},
         Answer::Registered { user } => Data::User { user_id: user.as_str() },
         Answer::Accepted(accepted) => message(tag, accepted),
         Answer::Channel(channel) => Data::Channel { channel },

@@ -92,8 +92,8 @@ fn command(kind: &str, frame: &Inbound<'_>, tag: &mut Tag) -> Result<Option<Requ
         // A client's acknowledgement of an event: delivery is known from the log, nothing hangs on it.
         "ack" => return Ok(None),
         "connect" => Command::Register(Register { token: json::optional(&frame.fields()?, "token")? }),
-        "disconnect" => return Ok(Some(Request { command: Command::Disconnect, claimed: None })),
-        "heartbeat" => return Ok(Some(Request { command: Command::Ping, claimed: None })),
+        "disconnect" => return Ok(Some(Request::new(Command::Disconnect, None))),
+        "heartbeat" => return Ok(Some(Request::new(Command::Ping, None))),
         "subscribe" => Command::Subscribe(frame.channel()?),
         "unsubscribe" => Command::Unsubscribe(frame.channel()?),
         "message" | "send_message" => Command::Send(frame.send(tag)?),
@@ -105,7 +105,7 @@ fn command(kind: &str, frame: &Inbound<'_>, tag: &mut Tag) -> Result<Option<Requ
         "notification_read_all" => Command::NotificationRead { id: None },
         _ => return Err(Reject::new(RejectCode::UnknownEvent, "unknown message type").field("type")),
     };
-    Ok(Some(Request { command, claimed: frame.claimed() }))
+    Ok(Some(Request::new(command, frame.claimed())))
 }
 
 impl<'a> Inbound<'a> {

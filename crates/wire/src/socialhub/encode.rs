@@ -25,6 +25,7 @@ pub(super) fn encode(event: &Event) -> Option<Encoded> {
         Event::Resync(event) => resync(event).map(kept),
         Event::Cursor(_)
         | Event::Receipt(_)
+        | Event::Room(_)
         | Event::Conversation(_)
         | Event::Reaction(_)
         | Event::Maintenance(_) => None,

@@ -24,7 +24,7 @@ pub const fn code(code: RejectCode) -> &'static str {
         RejectCode::Unauthenticated => "MISSING_TOKEN",
         RejectCode::InvalidToken => "INVALID_TOKEN",
         RejectCode::TokenExpired => "TOKEN_EXPIRED",
-        RejectCode::RateLimited | RejectCode::LimitReached => "RATE_LIMITED",
+        RejectCode::RateLimited | RejectCode::LimitReached | RejectCode::InProgress => "RATE_LIMITED",
         RejectCode::TooManyConnections => "MAX_CONNECTIONS",
         RejectCode::Unavailable | RejectCode::Maintenance | RejectCode::Internal => "INTERNAL_ERROR",
     }
@@ -40,7 +40,10 @@ pub const fn http_status(code: RejectCode) -> u16 {
         | RejectCode::TooLarge => 400,
         RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => 401,
         RejectCode::UnknownChannel | RejectCode::Forbidden | RejectCode::NotFound => 404,
-        RejectCode::RateLimited | RejectCode::LimitReached | RejectCode::TooManyConnections => 429,
+        RejectCode::RateLimited
+        | RejectCode::LimitReached
+        | RejectCode::InProgress
+        | RejectCode::TooManyConnections => 429,
         RejectCode::Unavailable | RejectCode::Maintenance | RejectCode::Internal => 500,
     }
 }
