@@ -62,6 +62,9 @@ pub struct NodeFlags {
     /// Address of a JWK set [PARLANCE_JWKS_URL].
     #[arg(long, value_name = "URL")]
     jwks_url: Option<String>,
+    /// Where tokens that are no JWT are verified [PARLANCE_SESSION_URL].
+    #[arg(long, value_name = "URL")]
+    session_url: Option<String>,
     /// Keys of the server API, comma-separated [PARLANCE_API_KEY].
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
@@ -97,6 +100,7 @@ impl NodeFlags {
             ("--data-dir", &self.data_dir),
             ("--jwt-secret", &self.jwt_secret),
             ("--jwks-url", &self.jwks_url),
+            ("--session-url", &self.session_url),
             ("--api-key", &self.api_key),
             ("--origins", &self.origins),
             ("--membership", &self.membership),

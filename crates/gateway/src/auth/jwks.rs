@@ -4,31 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Full;
+use hyper::Request;
 use jsonwebtoken::Header;
 use jsonwebtoken::jwk::Jwk;
 use parlance_model::Time;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
-use url::{Host, Url};
 
 use super::keys::{self, VerifyKey};
+use super::outbound::{self, Outbound};
 
 /// A set older than this is fetched again.
 const FRESH: Duration = Duration::from_secs(300);
 /// Between two fetches at least this, whatever key ids tokens name.
 const PAUSE: Duration = Duration::from_secs(10);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const OPTION: &str = "auth.jwks_url";
 const LARGEST_SET: usize = 1024 * 1024;
 
 pub(super) struct Jwks {
     url: hyper::Uri,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Outbound,
     keys: ArcSwap<Vec<VerifyKey>>,
     fetching: Mutex<Attempts>,
 }
@@ -41,16 +38,9 @@ struct Attempts {
 
 impl Jwks {
     pub(super) fn new(url: &str) -> Result<Self, String> {
-        let url = checked(url)?;
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
-            .map_err(|error| format!("auth.jwks_url: {error}"))?
-            .https_or_http()
-            .enable_http1()
-            .build();
         Ok(Self {
-            url,
-            client: Client::builder(TokioExecutor::new()).build(connector),
+            url: outbound::checked(OPTION, url)?,
+            client: Outbound::new().map_err(|error| format!("{OPTION}: {error}"))?,
             keys: ArcSwap::default(),
             fetching: Mutex::default(),
         })
@@ -103,12 +93,12 @@ impl Jwks {
     }
 
     async fn load(&self) -> Result<Vec<VerifyKey>, String> {
-        let answer = self.client.get(self.url.clone()).await.map_err(|error| error.to_string())?;
+        let request = Request::get(self.url.clone()).body(Full::default());
+        let answer = self.client.send(request.map_err(|error| error.to_string())?).await?;
         if !answer.status().is_success() {
             return Err(format!("status {}", answer.status()));
         }
-        let body = Limited::new(answer.into_body(), LARGEST_SET).collect().await;
-        parse(&body.map_err(|error| error.to_string())?.to_bytes())
+        parse(&outbound::body(answer, LARGEST_SET).await?)
     }
 }
 
@@ -135,24 +125,7 @@ fn parse(body: &[u8]) -> Result<Vec<VerifyKey>, String> {
     if keys.is_empty() { Err("no usable key in it".to_owned()) } else { Ok(keys) }
 }
 
-/// Keys decide who everybody is: only over TLS, or from the same machine.
-fn checked(text: &str) -> Result<hyper::Uri, String> {
-    let url = Url::parse(text).map_err(|error| format!("auth.jwks_url: {error}"))?;
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    };
-    match url.scheme() {
-        "https" => {}
-        "http" if loopback => {}
-        _ => return Err("auth.jwks_url: must be https:// (http:// only on the loopback address)".to_owned()),
-    }
-    url.as_str().parse().map_err(|_| "auth.jwks_url: not an address".to_owned())
-}
-
 /// Checks the address without opening anything.
 pub(crate) fn check_url(text: &str) -> Result<(), String> {
-    checked(text).map(drop)
+    outbound::checked(OPTION, text).map(drop)
 }

@@ -1,12 +1,17 @@
 //! Who a token proves its bearer to be: signature, lifetime, issuer, audience, subject.
 //!
-//! Owns: verification keys (configured and fetched) and the cache of verified tokens. Must not know: where a
-//! client carries its token (that is `http::upgrade`, or the dialect in `parlance-wire`) or what its bearer may do. Tokens are never logged.
+//! Owns: verification keys (configured and fetched), the verifier of session tokens, and the cache of verified
+//! tokens. Must not know: where a client carries its token (that is `http::credentials`, or the dialect in
+//! `parlance-wire`) or what its bearer may do. Tokens are never logged.
 
 mod cache;
 mod claims;
+mod introspect;
+#[cfg(test)]
+mod introspect_tests;
 mod jwks;
 mod keys;
+mod outbound;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -14,14 +19,16 @@ mod tests;
 use std::time::Duration;
 
 use jsonwebtoken::{DecodingKey, Header, Validation};
-use parlance_model::Identity;
+use parlance_model::{Identity, Reject, RejectCode};
 
 use crate::clock::Clock;
 use crate::config;
 use cache::VerifiedTokens;
+use introspect::Verifier;
 use jwks::Jwks;
 use keys::VerifyKey;
 
+pub(crate) use introspect::check as check_sessions;
 pub(crate) use jwks::check_url as check_jwks_url;
 pub(crate) use keys::SHORTEST_SECRET;
 pub use sign::sign_dev_token;
@@ -47,6 +54,9 @@ pub enum AuthError {
     /// It is genuine, but none of the mount's claims names a user.
     #[error("the token names no subject")]
     NoSubject,
+    /// Who could say whether it is good cannot be asked now: worth a retry, never an acceptance.
+    #[error("tokens cannot be verified now")]
+    Unavailable,
 }
 
 impl AuthError {
@@ -57,6 +67,23 @@ impl AuthError {
             Self::Expired => "expired",
             Self::Invalid(word) => word,
             Self::NoSubject => "no_subject",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// What the bearer is told: why a token proves nothing is for logs, not for whoever presents it.
+impl From<AuthError> for Reject {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Missing => Self::new(RejectCode::Unauthenticated, "missing token"),
+            AuthError::Expired => Self::new(RejectCode::TokenExpired, "token expired"),
+            AuthError::Invalid(_) | AuthError::NoSubject => {
+                Self::new(RejectCode::InvalidToken, "invalid token")
+            }
+            AuthError::Unavailable => {
+                Self::new(RejectCode::Unavailable, "tokens cannot be verified now").retry_after(1_000)
+            }
         }
     }
 }
@@ -65,6 +92,7 @@ impl AuthError {
 pub struct Authenticator {
     keys: Vec<VerifyKey>,
     jwks: Option<Jwks>,
+    sessions: Option<Verifier>,
     rules: claims::Rules,
     verified: VerifiedTokens,
     clock: Clock,
@@ -80,7 +108,15 @@ impl Authenticator {
         Ok(Self {
             keys: keys::configured(auth)?,
             jwks: auth.jwks_url.as_deref().map(Jwks::new).transpose()?,
-            rules: claims::Rules { issuer: auth.issuer.clone(), audience: auth.audience.clone() },
+            sessions: match &auth.session_url {
+                Some(url) => Some(Verifier::new(url, auth, clock.clone())?),
+                None => None,
+            },
+            rules: claims::Rules {
+                issuer: auth.issuer.clone(),
+                audience: auth.audience.clone(),
+                may_be_absent: false,
+            },
             verified: VerifiedTokens::default(),
             clock,
         })
@@ -98,6 +134,11 @@ impl Authenticator {
         }
         if token.len() > LONGEST_TOKEN {
             return Err(AuthError::Invalid("too_long"));
+        }
+        if let Some(sessions) = &self.sessions
+            && introspect::is_session(token)
+        {
+            return sessions.verify(token, subjects).await;
         }
         let now = self.clock.now();
         if let Some(jwks) = &self.jwks

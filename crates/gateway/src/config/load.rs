@@ -41,6 +41,7 @@ pub const SHORTCUTS: &[Shortcut] = &[
     short("--ack-level", "PARLANCE_ACK_LEVEL", "ack_level"),
     short("--jwt-secret", "PARLANCE_JWT_SECRET", "auth.secrets"),
     short("--jwks-url", "PARLANCE_JWKS_URL", "auth.jwks_url"),
+    short("--session-url", "PARLANCE_SESSION_URL", "auth.session_url"),
     short("--api-key", "PARLANCE_API_KEY", "api_keys"),
     short("--origins", "PARLANCE_ORIGINS", "origins"),
     short("--log-level", "PARLANCE_LOG_LEVEL", "log.level"),

@@ -22,6 +22,7 @@ mod validate;
 
 pub use limits::Limits;
 pub use load::{ConfigError, Overrides, SHORTCUTS, Shortcut, unknown_variables};
+pub(crate) use mounts::default_subjects;
 pub use mounts::{Membership, Mount, PresenceScope, Rate, default_mounts};
 pub use reference::{default_toml, markdown};
 pub use timings::Timings;
@@ -85,16 +86,18 @@ impl Config {
     pub fn masked(&self) -> Self {
         const MASK: &str = "***";
         let mut shown = self.clone();
-        let secrets = shown.api_keys.iter_mut().chain(&mut shown.auth.secrets);
+        let auth = &mut shown.auth;
+        let secrets = shown.api_keys.iter_mut().chain(&mut auth.secrets).chain(&mut auth.session_secret);
         for secret in secrets {
             MASK.clone_into(secret);
         }
-        if let Some(address) = &mut shown.auth.jwks_url
-            && let Ok(mut url) = url::Url::parse(address)
-            && url.password().is_some()
-            && url.set_password(Some(MASK)).is_ok()
-        {
-            *address = url.into();
+        for address in [&mut auth.jwks_url, &mut auth.session_url].into_iter().flatten() {
+            if let Ok(mut url) = url::Url::parse(address)
+                && url.password().is_some()
+                && url.set_password(Some(MASK)).is_ok()
+            {
+                *address = url.into();
+            }
         }
         shown
     }
@@ -112,8 +115,8 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Verification of user tokens (JWT).
-#[derive(Clone, PartialEq, Serialize, Deserialize, Default)]
+/// Verification of user tokens.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
     /// HS256/384/512 secrets, at least 32 bytes each; several during rotation.
@@ -126,9 +129,37 @@ pub struct Auth {
     pub issuer: Option<String>,
     /// Audience a token must name, when set.
     pub audience: Option<String>,
+    /// Where tokens that are no JWT are verified (RFC 7662); absent: they are refused.
+    pub session_url: Option<String>,
+    /// Presented to the verifier as a bearer token, when set.
+    pub session_secret: Option<String>,
+    /// How long a question to the verifier may take.
+    pub session_timeout_ms: u64,
+    /// How long an answer of the verifier is good.
+    pub session_cache_ms: u64,
+    /// How long a connection lives on one answer of the verifier.
+    pub session_max_age_ms: u64,
     /// Accept secrets shorter than 32 bytes; only `parlance dev` does.
     #[serde(skip)]
     pub allow_short_secrets: bool,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            secrets: Vec::new(),
+            keys: Vec::new(),
+            jwks_url: None,
+            issuer: None,
+            audience: None,
+            session_url: None,
+            session_secret: None,
+            session_timeout_ms: 2_000,
+            session_cache_ms: 30_000,
+            session_max_age_ms: 24 * 60 * 60 * 1_000,
+            allow_short_secrets: false,
+        }
+    }
 }
 
 /// Never shows a secret.

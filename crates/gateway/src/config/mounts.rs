@@ -75,7 +75,8 @@ pub struct Mount {
     pub allow_unauthenticated_sessions: bool,
 }
 
-fn default_subjects() -> Vec<String> {
+/// The shipped order of the claims that may name a user.
+pub(crate) fn default_subjects() -> Vec<String> {
     ["sub", "user_id", "userId", "openId"].map(str::to_owned).to_vec()
 }
 

@@ -3,7 +3,11 @@
 /// Sections with what they are about; the empty name is the top of the file.
 pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("", "Addresses, storage and access."),
-    ("auth", "Verification of user tokens (JWT). At least one kind of key is needed."),
+    (
+        "auth",
+        "Verification of user tokens: JWTs, and session tokens through a verifier. At least one kind of key, or the \
+         verifier, is needed.",
+    ),
     ("limits", "Limits on input, output and connections. Sizes in bytes, times in milliseconds."),
     ("timings", "Time spans of presence, typing and housekeeping, in milliseconds."),
     ("retention", "How much history is kept per conversation, user feed and application channel."),
@@ -49,6 +53,27 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ),
     ("auth.issuer", "Issuer (`iss`) a token must name, when set."),
     ("auth.audience", "Audience (`aud`) a token must name, when set."),
+    (
+        "auth.session_url",
+        "Where tokens that are no JWT (not three parts with dots between) are verified, as RFC 7662 says: POST \
+         `token=…` as a form, answer `{\"active\":true,\"sub\":…}` with `exp`, `name`, `picture` where known; 401 and \
+         404 count as not active. `http://` only on the loopback address. Absent: such tokens are refused.",
+    ),
+    ("auth.session_secret", "Sent to the verifier as `Authorization: Bearer`, when set."),
+    (
+        "auth.session_timeout_ms",
+        "How long a question to the verifier may take, in milliseconds; then the client is told to come back.",
+    ),
+    (
+        "auth.session_cache_ms",
+        "How long the verifier's yes is good for further connections, in milliseconds, never beyond the session's \
+         `exp`; a no is good for 5 seconds.",
+    ),
+    (
+        "auth.session_max_age_ms",
+        "A connection with a session token ends after this, in milliseconds, or at the session's `exp` if that is \
+         earlier: the client connects again and is verified again.",
+    ),
     ("auth.keys.path", "PEM file of a public key."),
     (
         "auth.keys.algorithm",

@@ -142,6 +142,8 @@ fn example_of(path: &str) -> &'static str {
         "auth.jwks_url" => "\"https://login.example/.well-known/jwks.json\"",
         "auth.issuer" => "\"https://login.example/\"",
         "auth.audience" => "\"chat\"",
+        "auth.session_url" => "\"https://app.example/internal/introspect\"",
+        "auth.session_secret" => "\"a-secret-of-the-verifier\"",
         "auth.keys.path" => "\"/etc/parlance/issuer.pem\"",
         "auth.keys.algorithm" => "\"RS256\"",
         "auth.keys.kid" => "\"2026-01\"",

@@ -28,7 +28,7 @@ impl Config {
         self.auth.validate()?;
         if !self.auth.has_keys() && !self.mounts.iter().all(|mount| mount.allow_unauthenticated_sessions) {
             return refuse(
-                "auth: nothing to verify tokens with; set auth.secrets (--jwt-secret), auth.keys or auth.jwks_url",
+                "auth: nothing to verify tokens with; set auth.secrets (--jwt-secret), auth.keys, auth.jwks_url or auth.session_url",
             );
         }
         if self.api_keys.iter().any(|key| key.is_empty() || key.contains(char::is_whitespace)) {
@@ -104,7 +104,8 @@ fn check_origin(origin: &str) -> Checked {
 
 impl Auth {
     fn has_keys(&self) -> bool {
-        !self.secrets.is_empty() || !self.keys.is_empty() || self.jwks_url.is_some()
+        let addresses = self.jwks_url.is_some() || self.session_url.is_some();
+        !self.secrets.is_empty() || !self.keys.is_empty() || addresses
     }
 
     /// Checks what can be checked without reading key files.
@@ -126,6 +127,17 @@ impl Auth {
                 return refuse(format!("auth.keys: {} is no public key algorithm", key.algorithm));
             }
         }
+        not_zero(
+            "auth",
+            &[
+                ("session_timeout_ms", self.session_timeout_ms),
+                ("session_max_age_ms", self.session_max_age_ms),
+            ],
+        )?;
+        if self.session_secret.is_some() && self.session_url.is_none() {
+            return refuse("auth.session_secret: is of no use without auth.session_url");
+        }
+        auth::check_sessions(self).map_err(ConfigError)?;
         self.jwks_url.as_deref().map_or(Ok(()), auth::check_jwks_url).map_err(ConfigError)
     }
 }

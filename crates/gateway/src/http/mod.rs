@@ -5,7 +5,9 @@
 pub mod api;
 mod connection;
 mod cors;
+pub(crate) mod credentials;
 mod health;
+mod history;
 mod listener;
 mod permit;
 mod reply;

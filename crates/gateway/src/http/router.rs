@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, middleware};
 
-use super::{api, cors, health, reply, upgrade};
+use super::{api, cors, health, history, reply, upgrade};
 use crate::config::Mount;
 use crate::node::Node;
 
@@ -35,6 +35,7 @@ pub fn public(node: &Arc<Node>) -> Router {
     let state = Public { node: node.clone(), mounts };
     Router::new()
         .route("/livez", get(health::live).fallback(wrong_method))
+        .merge(history::router(node))
         .fallback(mounted)
         .layer(middleware::from_fn_with_state(node.clone(), cors::guard))
         .with_state(state)
@@ -69,7 +70,8 @@ async fn nothing_here() -> Response {
     reply::refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address")
 }
 
-async fn wrong_method() -> Response {
+/// The answer of an address that only knows GET.
+pub(super) async fn wrong_method() -> Response {
     let mut response = reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "use GET");
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     response

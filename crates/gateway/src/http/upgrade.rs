@@ -1,6 +1,6 @@
 //! The WebSocket handshake: everything that can be refused is refused before the 101, as plain HTTP.
 //!
-//! Owns: RFC 6455 section 4.2 and the credentials of a handshake. Must not know: frames. No extension and no
+//! Owns: RFC 6455 section 4.2. Must not know: frames. No extension and no
 //! subprotocol is ever agreed to.
 
 use std::sync::Arc;
@@ -18,9 +18,8 @@ use parlance_wire::Dialect;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection::Origin;
-use super::reply;
+use super::{credentials, reply};
 use super::socket::{Io, Socket};
-use crate::auth::AuthError;
 use crate::config::Mount;
 use crate::metrics::word;
 use crate::node::Node;
@@ -96,38 +95,12 @@ async fn admit(
 }
 
 async fn identify(node: &Node, mount: &Mount, parts: &Parts) -> Result<Option<Identity>, Reject> {
-    let token = credentials(parts);
+    let token = credentials::token(parts);
     // sechat clients may present their token in their first frame instead.
     if token.is_none() && Dialect::parse(&mount.dialect) == Some(Dialect::Sechat) {
         return Ok(None);
     }
-    let auth = node.auth.load_full();
-    match auth.verify(token.as_deref().unwrap_or_default(), &mount.subjects).await {
-        Ok(identity) => Ok(Some(identity)),
-        Err(error) => {
-            node.metrics.token_failure(&error);
-            Err(match error {
-                AuthError::Missing => Reject::new(RejectCode::Unauthenticated, "missing token"),
-                AuthError::Expired => Reject::new(RejectCode::TokenExpired, "token expired"),
-                AuthError::Invalid(_) | AuthError::NoSubject => {
-                    Reject::new(RejectCode::InvalidToken, "invalid token")
-                }
-            })
-        }
-    }
-}
-
-/// `?token=`, else `Authorization: Bearer`. An empty one is none.
-fn credentials(parts: &Parts) -> Option<String> {
-    let query = parts.uri.query().unwrap_or_default();
-    let asked = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "token");
-    let asked = asked.map(|(_, value)| value.into_owned()).filter(|token| !token.trim().is_empty());
-    asked.or_else(|| {
-        let header = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, token) = header.trim().split_once(' ')?;
-        let token = token.trim();
-        (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
-    })
+    credentials::verify(node, token.as_deref(), &mount.subjects).await.map(Some)
 }
 
 /// Checks the handshake and returns its key.
@@ -190,36 +163,4 @@ fn switching(key: &HeaderValue) -> Response {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parts(uri: &str, authorization: Option<&str>) -> Parts {
-        let mut request = Request::builder().uri(uri);
-        if let Some(value) = authorization {
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        request.body(Body::empty()).unwrap().into_parts().0
-    }
-
-    #[test]
-    fn a_token_is_taken_from_the_query_or_the_header() {
-        for (uri, authorization, expected) in [
-            ("/ws?token=a.b", None, Some("a.b")),
-            ("/ws?x=1&token=a%2Eb", Some("Bearer c"), Some("a.b")),
-            ("/ws?token=", Some("bearer  c "), Some("c")),
-            ("/ws?token=%20", None, None),
-            ("/ws", Some("Basic c"), None),
-            ("/ws", Some("Bearer "), None),
-            ("/ws?xtoken=a", None, None),
-        ] {
-            assert_eq!(
-                credentials(&parts(uri, authorization)).as_deref(),
-                expected,
-                "{uri} {authorization:?}"
-            );
-        }
-    }
 }

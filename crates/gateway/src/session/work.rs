@@ -10,9 +10,9 @@ use parlance_wire::Tag;
 
 use super::link::Link;
 use super::{admission, attach, restore};
-use crate::auth::AuthError;
 use crate::commands;
 use crate::config::Mount;
+use crate::http::credentials;
 use crate::node::Node;
 
 /// Something to do.
@@ -73,7 +73,7 @@ async fn authenticated(node: &Arc<Node>, link: &Arc<Link>, request: Request) -> 
     match request.command {
         Command::Register(register) => {
             if let Some(token) = register.token {
-                let identity = verify(node, &link.mount, &token).await?;
+                let identity = credentials::verify(node, Some(&token), &link.mount.subjects).await?;
                 if identity.user != *user {
                     return Err(Reject::new(RejectCode::Forbidden, "the token is another user's"));
                 }
@@ -92,7 +92,7 @@ async fn unauthenticated(node: &Arc<Node>, mount: &Arc<Mount>, tag: Tag, request
     };
     let registered = async {
         let identity = match (register.token, &request.claimed) {
-            (Some(token), _) => verify(node, mount, &token).await?,
+            (Some(token), _) => credentials::verify(node, Some(&token), &mount.subjects).await?,
             (None, Some(claimed)) if mount.allow_unauthenticated_sessions => unverified(claimed)?,
             _ => return Err(Reject::new(RejectCode::Unauthenticated, "a token is required")),
         };
@@ -102,18 +102,6 @@ async fn unauthenticated(node: &Arc<Node>, mount: &Arc<Mount>, tag: Tag, request
         admission::open(node, mount, identity).await
     };
     Done::Registered(tag, registered.await)
-}
-
-async fn verify(node: &Node, mount: &Mount, token: &str) -> Result<Identity, Reject> {
-    let auth = node.auth.load_full();
-    auth.verify(token, &mount.subjects).await.map_err(|error| {
-        node.metrics.token_failure(&error);
-        match error {
-            AuthError::Expired => Reject::new(RejectCode::TokenExpired, "token expired"),
-            AuthError::Missing => Reject::new(RejectCode::Unauthenticated, "missing token"),
-            _ => Reject::new(RejectCode::InvalidToken, "invalid token"),
-        }
-    })
 }
 
 fn unverified(claimed: &str) -> Result<Identity, Reject> {
