@@ -88,7 +88,7 @@ function watch(id, socket) {
   let asked = 0;
   socket.on("connect", () => {
     const transport = manager.engine.transport.name;
-    say({ id, on: "connect", sid: socket.id, recovered: socket.recovered, transport });
+    say({ id, on: "connect", sid: socket.id, recovered: Boolean(socket.recovered), transport });
   });
   socket.onAny((name, ...args) => {
     const report = { id, on: "event", name };

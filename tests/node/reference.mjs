@@ -11,7 +11,7 @@ import { createServer } from "node:http";
 import { Server } from "socket.io";
 
 const options = JSON.parse(process.argv[2] ?? "{}");
-const server = createServer();
+const server = createServer((_request, response) => response.writeHead(404).end());
 const io = new Server(server, options);
 
 function serve(socket) {

@@ -1,6 +1,7 @@
 //! The stock clients of the tests, tried on the reference server: what fails here is the harness, not Parlance.
 
 use anyhow::{Result, ensure};
+use parlance_tests::http::Request;
 use parlance_tests::stock::Report;
 use parlance_tests::{ConnectOptions, Reference, Stock, StockSocket, Transports, binary};
 use serde_json::{Value, json};
@@ -180,6 +181,19 @@ async fn a_process_that_dies_is_reported_with_its_log() -> Result<()> {
     socket.answer(1, &[])?;
     let error = format!("{:#}", socket.expect("anything").await.unwrap_err());
     assert!(error.contains("driver.mjs"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_bare_engine_opens_a_session_at_its_path_alone() -> Result<()> {
+    let server = Reference::engine(json!({ "pingInterval": 300, "maxHttpBufferSize": 1000 })).await?;
+    let ask = async |path: &str| {
+        Request { address: server.address(), method: "GET", path, bearer: None, body: None }.send().await
+    };
+    let opened = ask("/engine.io/?EIO=4&transport=polling").await?;
+    let handshake: Value = serde_json::from_str(opened.body.strip_prefix('0').unwrap_or_default())?;
+    assert_eq!((&handshake["pingInterval"], &handshake["maxPayload"]), (&json!(300), &json!(1000)));
+    assert_eq!(ask("/socket.io/?EIO=4&transport=polling").await?.status, 404);
     Ok(())
 }
 
