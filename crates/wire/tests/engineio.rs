@@ -203,6 +203,33 @@ fn a_late_timer_still_pings_first() {
     assert_eq!(heart.deadline(), at(10_200));
 }
 
+/// The fuzzer's corpus (`fuzz/fuzz_targets/engineio_payload.rs`), without a fuzzer.
+#[test]
+fn the_corpus_is_survived() {
+    let mut files = 0;
+    for entry in
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/engineio_payload")).unwrap()
+    {
+        let text = String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap()).into_owned();
+        let query = Query::parse(&text);
+        let _ = (query.known_transport(), query.sid.as_deref().is_some_and(is_session_id));
+        let parts: Vec<Part<'_>> = split(&text).flatten().collect();
+        let mut payload = Payload::new();
+        for part in &parts {
+            match part {
+                Part::Packet(packet) => payload.push(*packet),
+                Part::Binary(bytes) => payload.push_binary(bytes),
+            }
+        }
+        if !payload.is_empty() {
+            let again = payload.into_string();
+            assert!(split(&again).eq(parts.into_iter().map(Ok)), "{text:?}");
+        }
+        files += 1;
+    }
+    assert!(files > 0, "the corpus is empty");
+}
+
 proptest! {
     #[test]
     fn anything_is_survived(text in ".*", parts in proptest::collection::vec("[0-9b]?[a-zA-Z0-9+/=_-]*", 0..6)) {

@@ -8,6 +8,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use parlance_wire::engineio;
 use parlance_wire::socketio::{
     Decoder, Kind, MAIN, Malformed, Packet, ack, arguments, binary_ack, binary_event, connect, connect_error,
     disconnect, event, event_text,
@@ -202,6 +203,33 @@ fn frame() -> impl Strategy<Value = Result<String, Vec<u8>>> {
         "[56][1-3]-\\[\"a\",\\{\"_placeholder\":true,\"num\":[0-3]\\}\\]".prop_map(Ok),
         proptest::collection::vec(any::<u8>(), 0..8).prop_map(Err),
     ]
+}
+
+/// The fuzzer's corpus (`fuzz/fuzz_targets/socketio_decode.rs`), without a fuzzer.
+#[test]
+fn the_corpus_is_survived() {
+    let mut files = 0;
+    for entry in
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/socketio_decode")).unwrap()
+    {
+        let text = String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap()).into_owned();
+        let mut decoder = Decoder::new(10, 32);
+        for part in engineio::split(&text).flatten() {
+            let result = match part {
+                engineio::Part::Packet(engineio::Packet::Message(text)) => decoder.text(text),
+                engineio::Part::Packet(_) => continue,
+                engineio::Part::Binary(bytes) => decoder.binary(bytes.into()),
+            };
+            let Ok(packet) = result else { break };
+            let Some(packet) = packet else { continue };
+            if let Some(data) = &packet.data {
+                assert!(!packet.kind.is_event() || event(data).is_ok(), "{text:?}");
+                assert!(!packet.kind.is_ack() || arguments(data).is_ok(), "{text:?}");
+            }
+        }
+        files += 1;
+    }
+    assert!(files > 0, "the corpus is empty");
 }
 
 proptest! {
