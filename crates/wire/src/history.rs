@@ -128,7 +128,10 @@ pub fn famly_refusal(reject: &Reject, correlation: &str) -> (u16, String) {
         RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => 401,
         RejectCode::Forbidden => 403,
         RejectCode::NotFound | RejectCode::UnknownChannel => 404,
-        RejectCode::RateLimited | RejectCode::TooManyConnections | RejectCode::LimitReached => 429,
+        RejectCode::RateLimited
+        | RejectCode::TooManyConnections
+        | RejectCode::LimitReached
+        | RejectCode::InProgress => 429,
         RejectCode::Unavailable | RejectCode::Maintenance => 503,
         RejectCode::Internal => 500,
         _ => 400,
