@@ -31,8 +31,9 @@ impl EventCodec for Sechat {
         let class = encode::class(event);
         let emit = |(name, text): Frame| Emit { class, ..Emit::kept(name, vec![text]) };
         let mut emits: Vec<Emit> = encode::frames(accent, event).into_iter().map(emit).collect();
-        if let (Event::Message(message), Some(last)) = (event, emits.pop()) {
-            emits.push(last.at(message.number, message.seq));
+        if let Event::Message(message) = event {
+            let last = emits.pop().map(|last| last.at(message.number, message.seq));
+            emits.extend(last);
         }
         emits
     }
