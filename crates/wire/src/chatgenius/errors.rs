@@ -45,7 +45,9 @@ struct ConnectionError<'a> {
 
 /// A refused send is told by an event as well; of others only who asked for an acknowledgement hears.
 pub(super) fn answer(tag: &Tag, reject: &Reject, now: Time) -> Vec<Say> {
-    if *tag == Tag::default() {
+    // An event whose name is empty has the tag of a word about the connection, too.
+    let of_event = matches!(reject.code, RejectCode::Malformed | RejectCode::UnknownEvent);
+    if *tag == Tag::default() && !of_event {
         return connection(reject).map(Say::Emit).into_iter().collect();
     }
     let about = about(&tag.event);
