@@ -1,8 +1,19 @@
-//! The lingochat dialect: LingoChat's Socket.IO events, positional and as objects.
+//! The lingochat dialect: LingoChat's Socket.IO events, in two editions (positional arguments, one object)
+//! and two vocabularies (`conversation:*`, and `room:*` for groups).
 //!
-//! Owns: its event and field names, its errors. Must not know: who is allowed what, nor other dialects.
+//! Owns: its event and field names, its refusals and the choice of edition. Must not know: who is allowed
+//! what, nor anything of other dialects.
+
+mod answer;
+mod args;
+mod decode;
+mod encode;
+mod errors;
+
+use std::borrow::Cow;
 
 use parlance_model::{Answer, Event, Reject};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Accent, Tag,
@@ -13,19 +24,42 @@ use crate::{
 pub(crate) struct Lingochat;
 
 impl EventCodec for Lingochat {
-    fn decode(_call: &Call<'_>, _cx: &mut Context) -> Decoded {
-        Decoded::Nothing
+    fn decode(call: &Call<'_>, cx: &mut Context) -> Decoded {
+        decode::decode(call, cx)
     }
 
-    fn answer(_tag: &Tag, _result: &Result<Answer, Reject>, _cx: &mut Context) -> Vec<Say> {
-        Vec::new()
+    fn answer(tag: &Tag, result: &Result<Answer, Reject>, cx: &mut Context) -> Vec<Say> {
+        match result {
+            Ok(answer) => answer::answer(tag, answer, cx),
+            Err(reject) => errors::refused(reject),
+        }
     }
 
-    fn encode(_accent: Accent, _event: &Event) -> Vec<Emit> {
-        Vec::new()
+    fn encode(accent: Accent, event: &Event) -> Vec<Emit> {
+        encode::encode(accent, event)
     }
 
     fn refuse(reject: &Reject) -> Refusal {
-        Refusal::Error(reject.message.to_string(), None)
+        errors::connect(reject)
     }
+}
+
+/// What a message carries beside its text, as it is kept with the message. A language is kept as the author
+/// names it.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Extra<'a> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    sender_language: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    recipient_language: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    translated_text: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    language: Option<Cow<'a, str>>,
+}
+
+/// One argument's JSON text.
+fn arg<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
