@@ -4,8 +4,8 @@
 
 mod fixtures;
 
-use parlance_model::{Answer, Command, Event};
-use parlance_wire::{Accent, Class, Dialect, Encoded, Peer, Style};
+use parlance_model::{Answer, Command, Event, RejectCode};
+use parlance_wire::{Accent, Class, Dialect, Encoded, Framing, Peer, Settings, Style};
 use serde_json::{Value, json};
 
 fn peer() -> Peer {
@@ -26,7 +26,7 @@ fn heard(peer: &mut Peer) -> Vec<Value> {
 
 #[test]
 fn only_typing_and_presence_may_be_dropped() {
-    for accent in [Accent::SechatV1, Accent::SechatV2] {
+    for accent in [Accent::SechatV1, Accent::SechatV2, Accent::SechatIoV1, Accent::SechatIoV2] {
         for name in ["typing_on", "typing_off", "presence_online", "presence_offline"] {
             assert_eq!(encode(accent, &fixtures::event(name)).unwrap().class(), Class::Passing, "{name}");
         }
@@ -104,4 +104,39 @@ fn an_id_that_could_mean_two_pairs_of_users_means_one() {
     };
     assert_eq!(conversation("a:b", "c"), conversation("c", "a:b"));
     assert_ne!(conversation("a:b", "c"), conversation("a", "b:c"));
+}
+
+#[test]
+fn over_socketio_the_payload_is_the_raw_frame() {
+    for (raw, io) in [(Accent::SechatV1, Accent::SechatIoV1), (Accent::SechatV2, Accent::SechatIoV2)] {
+        for name in ["message", "receipt_read", "typing_on", "presence_online", "maintenance_on", "resync"] {
+            let event = fixtures::event(name);
+            let (raw, io) = (encode(raw, &event).unwrap(), encode(io, &event).unwrap());
+            let expected: Vec<String> = raw
+                .texts()
+                .iter()
+                .map(|text| {
+                    let frame: Value = serde_json::from_str(text).unwrap();
+                    format!("42[{},{text}]", frame["type"])
+                })
+                .collect();
+            assert_eq!(io.texts(), expected, "{name}");
+        }
+    }
+}
+
+#[test]
+fn over_socketio_a_refused_connection_may_try_again() {
+    let said = |code| {
+        let (dialect, framing, style) = (Dialect::Sechat, Framing::Socketio, Style::default());
+        let mut peer = Peer::new(Settings { dialect, framing, style, max_depth: 32, salt: 1 });
+        assert!(!peer.refuse("sid", &fixtures::reject(code)));
+        peer.poll_frame().unwrap().texts().concat()
+    };
+    for code in [RejectCode::Unauthenticated, RejectCode::InvalidToken, RejectCode::TokenExpired] {
+        assert_eq!(said(code), r#"44{"message":"Unauthorized: No.","data":{"code":"UNAUTHORIZED"}}"#);
+    }
+    assert_eq!(said(RejectCode::Forbidden), r#"44{"message":"No.","data":{"code":"FORBIDDEN"}}"#);
+    let unavailable = r#"44{"message":"No.","data":{"code":"SERVICE_UNAVAILABLE","retryAfterMs":1500}}"#;
+    assert_eq!(said(RejectCode::Unavailable), unavailable);
 }
