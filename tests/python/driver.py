@@ -53,21 +53,33 @@ def unpack(value):
 
 
 class CuttableAdapter(HTTPAdapter):
-    """Remembers the sockets of its connections."""
+    """Remembers the sockets of its connections, and opens none while it is cut."""
+
+    is_cut = False
 
     def init_poolmanager(self, *args, **kwargs):
         super().init_poolmanager(*args, **kwargs)
+        adapter = self
         opened = self.opened = []
 
         class Connection(HTTPConnection):
             def _new_conn(self):
-                opened.append(super()._new_conn())
-                return opened[-1]
+                connected = super()._new_conn()
+                # In this order: whatever `cut` does not find here finds itself cut.
+                opened.append(connected)
+                if adapter.is_cut:
+                    raise ConnectionResetError("cut by the test")
+                return connected
 
         class Pool(HTTPConnectionPool):
             ConnectionCls = Connection
 
         self.poolmanager.pool_classes_by_scheme = {**self.poolmanager.pool_classes_by_scheme, "http": Pool}
+
+    def cut(self):
+        self.is_cut = True
+        for opened in list(self.opened):
+            close(opened)
 
 
 class CuttableSession(requests.Session):
@@ -77,33 +89,21 @@ class CuttableSession(requests.Session):
         super().__init__()
         self.adapter = CuttableAdapter()
         self.mount("http://", self.adapter)
-        self.lock = threading.Lock()
-        self.polling = False
-        self.refuse_next = False
         self.refusal = {}
 
     def request(self, method, *args, **kwargs):
-        with self.lock:
-            if self.refuse_next:
-                self.refuse_next = False
-                raise requests.exceptions.ConnectionError("cut by the test")
-            self.polling = method == "GET" or self.polling
+        if method != "GET":
+            return super().request(method, *args, **kwargs)
         try:
-            answer = super().request(method, *args, **kwargs)
+            if not self.adapter.is_cut:
+                answer = super().request(method, *args, **kwargs)
+            if self.adapter.is_cut:
+                raise requests.exceptions.ConnectionError("cut by the test")
         finally:
-            if method == "GET":
-                with self.lock:
-                    self.polling = False
+            # One poll that fails is enough: the one that was out, or else the next.
+            self.adapter.is_cut = False
         self.refusal = {} if answer.ok else {"status": answer.status_code, "body": answer.text}
         return answer
-
-    def cut(self):
-        with self.lock:
-            # Between two polls nothing can be broken off; then the next one does not get through.
-            self.refuse_next = not self.polling
-            for opened in self.adapter.opened:
-                close(opened)
-            self.adapter.opened.clear()
 
 
 def close(opened):
@@ -192,14 +192,15 @@ class Stock:
 
     def disconnect(self):
         self.settle()
-        self.client.disconnect()
+        # The library waits for its threads to end, and so for the poll that is out.
+        threading.Thread(target=self.client.disconnect, daemon=True).start()
 
     def drop(self):
         self.settle()
         if self.client.transport() == "websocket":
             close(self.client.eio.ws.sock)
         else:
-            self.session.cut()
+            self.session.adapter.cut()
 
     def settle(self):
         until = time.monotonic() + SETTLE
