@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::{
     Accent, Class, Dialect, Encoded, Framing, Style,
     codec::{self, Call, Context, Decoded, Refusal},
-    emit,
+    emit, sanitise,
 };
 
 /// How a request is to be answered: given out with the request, handed back with its result.
@@ -179,7 +179,11 @@ impl Peer {
             }
             return;
         }
-        let says = codec::answer_event(self.dialect, tag, result, &mut self.context);
+        let stripped = match result {
+            Ok(answer) if self.style.strip => Cow::Owned(Ok(sanitise::answer(answer).into_owned())),
+            _ => Cow::Borrowed(result),
+        };
+        let says = codec::answer_event(self.dialect, tag, &stripped, &mut self.context);
         self.frames.extend(emit::answers(&says, tag.packet, &self.style));
     }
 

@@ -9,7 +9,7 @@ use parlance_model::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Extra, arg};
+use super::{Extra, arg, args};
 use crate::{Accent, codec::Emit, sanitise};
 
 /// Largest integer up to which JavaScript's numbers have no gaps.
@@ -210,13 +210,15 @@ fn members(accent: Accent, changed: &ConversationChanged) -> Vec<Emit> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Lost<'a> {
-    conversation_id: &'a str,
+    conversation_id: Place<'a>,
     from: u64,
     to: u64,
 }
 
 /// `error` carries a sentence and nothing else, so this has a name of its own.
 fn lost(resync: &Resync) -> Emit {
-    let lost = Lost { conversation_id: resync.conversation.as_str(), from: resync.from, to: resync.to };
+    let id = &resync.conversation;
+    let place = Place::of(args::number(id.as_str()).unwrap_or_default(), id);
+    let lost = Lost { conversation_id: place, from: resync.from, to: resync.to };
     Emit::kept("messages:resync", vec![arg(&lost)])
 }
