@@ -193,12 +193,8 @@ async fn a_number_stands_for_its_conversation_and_the_mount_says_who_asks() {
         let reply = ask(&server, "GET", target, &format!("Authorization: Bearer {token}\r\n")).await;
         assert_eq!(reply.status, status, "{target} {reply:?}");
     }
-    let page = ask(
-        &server,
-        "GET",
-        "/api/v1/conversations/77/messages",
-        &format!("Authorization: Bearer {token}\r\n"),
-    );
-    assert_eq!(page.await.json()["messages"][0]["conversationId"], "c1");
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let page = ask(&server, "GET", "/api/v1/conversations/77/messages", &bearer).await.json();
+    assert_eq!(page["messages"][0]["conversationId"], "c1");
     server.stop().await;
 }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use super::AuthError;
 use super::cache::{Slot, slot};
-use super::claims::{Claims, Rules, expired};
+use super::claims::{Claims, Rules, time};
 use super::outbound::{self, Outbound};
 use crate::clock::Clock;
 use crate::config::Auth;
@@ -33,6 +33,8 @@ const AT_ONCE: usize = 64;
 /// How long a refusal is remembered: a client in a loop asks the verifier no more often than this.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
 const LARGEST_ANSWER: usize = 64 * 1024;
+const LONGEST_CLAIM: usize = 2048;
+const MOST_AUDIENCES: usize = 16;
 
 /// Asks the verifier, at most once at a time for one token.
 pub(super) struct Verifier {
@@ -50,10 +52,10 @@ pub(super) struct Verifier {
     clock: Clock,
 }
 
-/// What came of a question, and until when that holds.
-#[derive(Clone)]
+/// What came of a question, when, and until when that holds.
 struct Verdict {
-    result: Result<Identity, AuthError>,
+    claims: Result<Claims, AuthError>,
+    at: Time,
     until: Time,
 }
 
@@ -110,33 +112,53 @@ impl Verifier {
         })
     }
 
-    /// Whom a session token names.
+    /// Whom a session token names. The claims are asked for once, whichever of them name the user.
     pub(super) async fn verify(&self, token: &str, subjects: &[String]) -> Result<Identity, AuthError> {
-        let question = self.known.lock().question(slot(token, subjects), self.clock.now());
-        let verdict = question.get_or_init(|| self.judge(token, subjects)).await;
-        match &verdict.result {
-            Ok(identity) if expired(identity.expires_at, self.clock.now()) => Err(AuthError::Expired),
-            result => result.clone(),
-        }
+        let question = self.known.lock().question(slot(token, &[]), self.clock.now());
+        let verdict = question.get_or_init(|| self.judge(token)).await;
+        let claims = verdict.claims.as_ref().map_err(|error| *error)?;
+        let mut identity = self.rules.identity(token, claims, subjects, self.clock.now())?;
+        identity.expires_at = identity.expires_at.min(verdict.at + self.longest);
+        Ok(identity)
     }
 
-    async fn judge(&self, token: &str, subjects: &[String]) -> Verdict {
+    async fn judge(&self, token: &str) -> Verdict {
         let asked = timeout(self.patience, self.ask(token)).await;
         let answer = asked.unwrap_or_else(|_| Err("no answer in time".to_owned()));
         self.note(answer.as_ref().err());
-        let now = self.clock.now();
-        let result = match answer {
-            Ok(Some(claims)) => self.identity(token, claims, subjects, now),
-            Ok(None) => Err(AuthError::Invalid("session")),
-            Err(_) => Err(AuthError::Unavailable),
-        };
-        let until = match &result {
-            Ok(identity) => (now + self.good_for).min(identity.expires_at),
+        let at = self.clock.now();
+        let (claims, until) = match answer {
+            Ok(Some(claims)) => {
+                let claims = self.kept(claims, at);
+                // At the session's end it may have been prolonged: worth another question, but not every time.
+                let end = claims.get("exp").and_then(time).unwrap_or_default();
+                (Ok(claims), (at + self.good_for).min(end).max(at + self.good_for.min(REFUSED_FOR)))
+            }
+            Ok(None) => (Err(AuthError::Invalid("session")), at + REFUSED_FOR),
             // Shared by those who waited for it, and by nobody after them.
-            Err(AuthError::Unavailable) => now,
-            Err(_) => now + REFUSED_FOR,
+            Err(_) => (Err(AuthError::Unavailable), at),
         };
-        Verdict { result, until }
+        Verdict { claims, at, until }
+    }
+
+    /// The claims as they are remembered: with an end, and without what is large. A large one stays present,
+    /// so that no later claim takes its place.
+    fn kept(&self, mut claims: Claims, at: Time) -> Claims {
+        if claims.get("exp").is_none_or(Value::is_null) {
+            claims.insert("exp".to_owned(), ((at + self.longest).millis() / 1000).into());
+        }
+        for (name, value) in &mut claims {
+            let large = match value {
+                Value::String(text) => text.len() > LONGEST_CLAIM,
+                Value::Array(list) => name != "aud" || list.len() > MOST_AUDIENCES,
+                Value::Object(_) => true,
+                _ => false,
+            };
+            if large {
+                *value = Value::Bool(false);
+            }
+        }
+        claims
     }
 
     /// The claims of a session that is active; `None` for any other.
@@ -159,23 +181,6 @@ impl Verifier {
         let body = outbound::body(answer, LARGEST_ANSWER).await?;
         let claims: Claims = serde_json::from_slice(&body).map_err(|_| "not a JSON object".to_owned())?;
         Ok((claims.get("active") == Some(&Value::Bool(true))).then_some(claims))
-    }
-
-    /// A session without an end of its own is good for the configured time from now on.
-    fn identity(
-        &self,
-        token: &str,
-        mut claims: Claims,
-        subjects: &[String],
-        now: Time,
-    ) -> Result<Identity, AuthError> {
-        let longest = now + self.longest;
-        if claims.get("exp").is_none_or(Value::is_null) {
-            claims.insert("exp".to_owned(), (longest.millis() / 1000).into());
-        }
-        let mut identity = self.rules.identity(token, &claims, subjects, now)?;
-        identity.expires_at = identity.expires_at.min(longest);
-        Ok(identity)
     }
 
     fn note(&self, failure: Option<&String>) {

@@ -269,6 +269,21 @@ async fn each_mount_reads_its_own_claims() {
         let identity = authenticator.verify(TOKEN, &[first.to_owned()]).await.unwrap();
         assert_eq!(identity.user.as_str(), expected);
     }
+    assert_eq!(sessions.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_claim_too_large_to_keep_is_still_the_first() {
+    for large in [json!("u".repeat(3000)), json!({ "id": "u" }), json!(["u"])] {
+        let answer = json!({ "active": true, "sub": large, "userId": "u", "name": large, "aud": ["chat"] });
+        let sessions = Sessions::start(&answer).await;
+        let auth = Auth { audience: Some("chat".into()), ..sessions.auth() };
+        let authenticator = Authenticator::new(&auth, clock().0).unwrap();
+        let found = authenticator.verify(TOKEN, &subjects()).await;
+        assert_eq!(found, Err(AuthError::Invalid("subject")), "{answer:.60}");
+        let found = authenticator.verify(TOKEN, &["userId".to_owned()]).await.unwrap();
+        assert_eq!((found.user.as_str(), found.name), ("u", None));
+    }
 }
 
 #[tokio::test]
