@@ -25,6 +25,8 @@ pub(crate) struct Context {
     pub counter: u64,
     /// Deepest JSON accepted.
     pub max_depth: usize,
+    /// Markup is removed from what is shown to clients.
+    pub strip: bool,
     /// Whom the connection was authenticated as, once known.
     pub user: Option<UserId>,
 }

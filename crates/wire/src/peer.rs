@@ -101,6 +101,7 @@ impl Peer {
             salt: settings.salt,
             counter: 0,
             max_depth: settings.max_depth,
+            strip: settings.style.strip,
             user: None,
         };
         Self {

@@ -143,6 +143,18 @@ fn every_event_ends_with_an_object_unless_with_an_offset() {
 }
 
 #[test]
+fn where_markup_is_removed_the_acknowledgement_has_none() {
+    let style = Style { namespace: None, strip: true, offsets: false };
+    let (dialect, framing) = (Dialect::Chatgenius, Framing::Socketio);
+    let mut peer = Peer::new(Settings { dialect, framing, style, max_depth: 32, salt: 1 });
+    receive(&mut peer, "message:send", &[json!({"channelId": "c1", "content": "a<b>c</b>"})], Some(0));
+    let (tag, _) = peer.poll_request().unwrap();
+    peer.answer(&tag, &fixtures::result("accepted"), fixtures::NOW);
+    let all = heard(&mut peer);
+    assert!(all[1].contains(r#""content":"ac""#), "{all:?}");
+}
+
+#[test]
 fn refusals_wait_their_turn() {
     let mut peer = peer();
     receive(&mut peer, "typing:start", &[json!({"channelId": "c1"})], None);

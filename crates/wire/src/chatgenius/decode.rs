@@ -15,8 +15,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
     Tag,
-    codec::{Call, Decoded},
+    codec::{Call, Context, Decoded},
     json::{self, Object},
+    sanitise,
 };
 
 /// Longest event name a tag keeps.
@@ -26,19 +27,19 @@ const ID_CHARS: usize = 128;
 /// Longest reaction.
 const REACTION_CHARS: usize = 64;
 
-pub(super) fn decode(call: &Call<'_>) -> Decoded {
+pub(super) fn decode(call: &Call<'_>, cx: &Context) -> Decoded {
     let event = call.name.chars().take(EVENT_CHARS).collect();
     let mut tag = Tag { event, packet: call.packet, ..Tag::default() };
-    match read(call, &mut tag) {
+    match read(call, &mut tag, cx.strip) {
         Ok(command) => Decoded::Request(tag, Request::new(command, None)),
         Err(reject) => Decoded::Refused(tag, reject),
     }
 }
 
-fn read(call: &Call<'_>, tag: &mut Tag) -> Result<Command, Reject> {
+fn read(call: &Call<'_>, tag: &mut Tag, strip: bool) -> Result<Command, Reject> {
     let conversation = || channel(call.args);
     Ok(match call.name {
-        "message:send" | "send_message" => Command::Send(send(&payload(call.args)?, tag)?),
+        "message:send" | "send_message" => Command::Send(send(&payload(call.args)?, tag, strip)?),
         "channel:join" | "join_channel" => {
             Command::Join { conversation: conversation()?, role: Role::Joined }
         }
@@ -78,7 +79,7 @@ fn parsed(id: &str) -> Result<ConversationId, Reject> {
     ConversationId::parse(id).map_err(|why| json::invalid("channelId", &format!("is wrong: {why}")))
 }
 
-fn send(fields: &Object<'_>, tag: &mut Tag) -> Result<Send, Reject> {
+fn send(fields: &Object<'_>, tag: &mut Tag, strip: bool) -> Result<Send, Reject> {
     let client_id = text(fields, "tempId", ID_CHARS)?;
     tag.reference = client_id.as_deref().map(str::to_owned);
     let conversation = channel_id(fields)?;
@@ -89,7 +90,10 @@ fn send(fields: &Object<'_>, tag: &mut Tag) -> Result<Send, Reject> {
     let reply = text(fields, "replyToId", ID_CHARS)?;
     let extra =
         reply.as_deref().and_then(|id| serde_json::to_string(&BTreeMap::from([("replyToId", id)])).ok());
-    tag.subject = tag.packet.and_then(|_| repeated(&body, &conversation, reply.as_deref()));
+    tag.subject = tag.packet.and_then(|_| {
+        let shown = if strip { sanitise::strip(&body) } else { Cow::Borrowed(&*body) };
+        repeated(&shown, &conversation, reply.as_deref())
+    });
     Ok(Send {
         conversation,
         client_id,

@@ -19,8 +19,8 @@ use crate::{
 pub(crate) struct Chatgenius;
 
 impl EventCodec for Chatgenius {
-    fn decode(call: &Call<'_>, _cx: &mut Context) -> Decoded {
-        decode::decode(call)
+    fn decode(call: &Call<'_>, cx: &mut Context) -> Decoded {
+        decode::decode(call, cx)
     }
 
     fn answer(tag: &Tag, result: &Result<Answer, Reject>, cx: &mut Context) -> Vec<Say> {
