@@ -143,7 +143,7 @@ fn nothing_is_put_together_from_the_remains() {
 
 #[test]
 fn nesting_ends() {
-    for depth in [1, 7, 8, 9, 100, 5000] {
+    for depth in [1, 7, 8, 9, 100, 20_000] {
         let text = format!("x{}{}y", "<".repeat(depth), "b>".repeat(depth));
         let stripped = strip(&text);
         assert!(!has_markup(&stripped), "{depth}: {stripped:?}");
