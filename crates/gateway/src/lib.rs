@@ -12,6 +12,7 @@ pub mod config;
 mod events;
 pub mod feed;
 pub mod http;
+pub mod line;
 pub mod metrics;
 pub mod node;
 mod running;

@@ -3,17 +3,22 @@
 //! Owns: everything before the first frame of a connection. Must not know: dialects' events.
 
 pub mod api;
-mod connection;
+pub(crate) mod connection;
 mod cors;
 pub(crate) mod credentials;
+mod encoding;
+pub(crate) mod engine;
 mod health;
 mod history;
 mod listener;
-mod permit;
+pub(crate) mod permit;
 mod reply;
 mod router;
 pub mod socket;
 mod upgrade;
+
+pub use connection::Origin;
+pub use permit::{Permit, Permits};
 
 use std::io;
 use std::net::SocketAddr;

@@ -29,7 +29,7 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 
 /// A handshake that is not one: status, reason and text.
-type Flaw = (StatusCode, &'static str, &'static str);
+pub(super) type Flaw = (StatusCode, &'static str, &'static str);
 
 /// Answers a request to a mount: 101 and a session, or a refusal.
 pub async fn handle(node: &Arc<Node>, mount: Arc<Mount>, request: Request) -> Response {
@@ -104,7 +104,7 @@ async fn identify(node: &Node, mount: &Mount, parts: &Parts) -> Result<Option<Id
 }
 
 /// Checks the handshake and returns its key.
-fn handshake(parts: &Parts) -> Result<HeaderValue, Flaw> {
+pub(super) fn handshake(parts: &Parts) -> Result<HeaderValue, Flaw> {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
     let headers = &parts.headers;
     if parts.method != Method::GET {
@@ -153,7 +153,8 @@ fn not_a_handshake(node: &Node, mount: &Mount, (status, code, text): Flaw) -> Re
     response
 }
 
-fn switching(key: &HeaderValue) -> Response {
+/// The answer that makes a WebSocket of a connection.
+pub(super) fn switching(key: &HeaderValue) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();

@@ -1,0 +1,306 @@
+//! Engine.IO over HTTP: which request is a handshake, a poll, a payload or an upgrade, and what it is told.
+//!
+//! Owns: requests and responses of one path. Must not know: packets, Socket.IO, who is connected.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use parlance_wire::engineio::{Problem, Query, Transport};
+use tokio_util::task::TaskTracker;
+
+use super::connection::Origin;
+use super::permit::Permits;
+use super::socket::{Io, Socket};
+use super::{credentials, encoding, reply, upgrade};
+use crate::clock::Clock;
+use crate::line::{Line, desk, door};
+
+/// Called with each new session; it must not block.
+pub type Accept = Arc<dyn Fn(Greeting) + Send + Sync>;
+
+/// What an endpoint tells its clients and holds them to.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// From an answered ping to the next.
+    pub ping_interval_ms: u64,
+    /// How long an answer to a ping may take.
+    pub ping_timeout_ms: u64,
+    /// Bytes of the largest message and of the largest posted payload.
+    pub max_payload: usize,
+    /// How long moving to a WebSocket may take.
+    pub upgrade_timeout_ms: u64,
+    /// How long a posted payload may take to arrive.
+    pub body_timeout_ms: u64,
+    /// Polling sessions at once; 0 is no limit.
+    pub max_sessions: usize,
+    /// Polling sessions at once of one address; 0 is no limit.
+    pub max_sessions_per_ip: usize,
+    /// Part of every session id, to tell which node owns it.
+    pub node_name: String,
+}
+
+/// A new session and what its first request said.
+pub struct Greeting {
+    /// The session.
+    pub line: Line,
+    /// The token in the query or in `Authorization: Bearer`.
+    pub token: Option<String>,
+    /// Where the client is.
+    pub remote: IpAddr,
+    /// The `Host` header.
+    pub host: Option<String>,
+}
+
+/// An address where Engine.IO is spoken.
+pub struct Endpoint {
+    door: door::Door,
+    permits: Permits,
+    accept: Accept,
+    tracker: TaskTracker,
+}
+
+/// What a handshake brought.
+struct Caller {
+    token: Option<String>,
+    remote: IpAddr,
+    host: Option<String>,
+}
+
+impl Caller {
+    fn new(parts: &Parts, origin: Option<&Origin>) -> Self {
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        Self {
+            token: credentials::token(parts),
+            remote: origin.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |origin| origin.0.address()),
+            host: host.map(str::to_owned),
+        }
+    }
+
+    fn greet(self, accept: &Accept, line: Line) {
+        accept(Greeting { line, token: self.token, remote: self.remote, host: self.host });
+    }
+}
+
+impl Endpoint {
+    /// An endpoint without sessions. Handshakes of WebSockets are finished on `tracker`.
+    pub fn new(settings: EngineSettings, clock: Clock, tracker: TaskTracker, accept: Accept) -> Self {
+        Self { door: door::Door::new(settings, clock), permits: Permits::default(), accept, tracker }
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.door.sessions()
+    }
+
+    /// Answers a request. WebSockets can only be opened when it carries what hyper needs for an upgrade, and
+    /// where it comes from ([`Origin`]).
+    pub async fn handle(&self, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        match self.route(parts, body).await {
+            Ok(response) => response,
+            Err(problem) => refuse(problem),
+        }
+    }
+
+    async fn route(&self, mut parts: Parts, body: Body) -> Result<Response, Problem> {
+        let uri = parts.uri.clone();
+        let query = Query::parse(uri.query().unwrap_or_default());
+        let transport = query.known_transport()?;
+        let Some(sid) = &query.sid else {
+            return self.handshake(&mut parts, &query, transport).await;
+        };
+        let session = self.door.find(sid).ok_or(Problem::UnknownSid)?;
+        if !query.is_version_4() {
+            return Err(Problem::UnsupportedProtocol);
+        }
+        match (transport, session) {
+            (Transport::WebSocket, session) => self.upgrade(&mut parts, session),
+            (Transport::Polling, door::Session::Socket) => Err(Problem::BadRequest),
+            (Transport::Polling, door::Session::Polling(desk)) => match parts.method {
+                Method::GET => poll(&parts, &desk).await,
+                Method::POST => self.post(&parts, body, &desk).await,
+                _ => Err(Problem::BadRequest),
+            },
+        }
+    }
+
+    async fn handshake(
+        &self,
+        parts: &mut Parts,
+        query: &Query<'_>,
+        transport: Transport,
+    ) -> Result<Response, Problem> {
+        if parts.method != Method::GET {
+            return Err(Problem::BadHandshakeMethod);
+        }
+        let key = match transport {
+            Transport::WebSocket => Some(upgrade::handshake(parts).map_err(|_| Problem::BadRequest)?),
+            Transport::Polling => None,
+        };
+        if !query.is_version_4() {
+            return Err(Problem::UnsupportedProtocol);
+        }
+        let origin = parts.extensions.remove::<Origin>();
+        let caller = Caller::new(parts, origin.as_ref());
+        let Some(key) = key else { return Ok(self.begin_polling(caller)) };
+        let (Some(pending), Some(origin)) = (parts.extensions.remove::<OnUpgrade>(), origin) else {
+            return Err(Problem::BadRequest);
+        };
+        let (door, accept) = (self.door.clone(), self.accept.clone());
+        self.tracker.spawn(async move {
+            if let Some(socket) = upgraded(pending).await {
+                caller.greet(&accept, door.open_socket(socket, origin).await);
+            }
+        });
+        Ok(upgrade::switching(&key))
+    }
+
+    fn begin_polling(&self, caller: Caller) -> Response {
+        let settings = self.door.settings();
+        let (all, of_one) = (settings.max_sessions, settings.max_sessions_per_ip);
+        let Ok(permit) = self.permits.take(caller.remote, all, of_one) else {
+            let body = Problem::Forbidden.body_saying("too many sessions");
+            let mut response = reply::json(StatusCode::SERVICE_UNAVAILABLE, body);
+            reply::retry_after(&mut response, 5);
+            return response;
+        };
+        let (line, open) = self.door.open_polling(permit);
+        caller.greet(&self.accept, line);
+        text(PLAIN, open)
+    }
+
+    /// Takes a WebSocket for a session that exists. One that cannot have it is closed after its handshake.
+    fn upgrade(&self, parts: &mut Parts, session: door::Session) -> Result<Response, Problem> {
+        let key = upgrade::handshake(parts).map_err(|_| Problem::BadRequest)?;
+        let pending = parts.extensions.remove::<OnUpgrade>().ok_or(Problem::BadRequest)?;
+        let origin = parts.extensions.remove::<Origin>().ok_or(Problem::BadRequest)?;
+        let door = self.door.clone();
+        self.tracker.spawn(async move {
+            if let Some(socket) = upgraded(pending).await {
+                door.offer(socket, origin, session).await;
+            }
+        });
+        Ok(upgrade::switching(&key))
+    }
+
+    async fn post(&self, parts: &Parts, body: Body, desk: &Arc<desk::Desk>) -> Result<Response, Problem> {
+        let posting = desk.post().map_err(problem)?;
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/octet-stream")) {
+            posting.violate("binary belongs into base64 here");
+            return Err(Problem::BadRequest);
+        }
+        let settings = self.door.settings();
+        let within = Duration::from_millis(settings.body_timeout_ms);
+        match tokio::time::timeout(within, read_body(body, settings.max_payload)).await {
+            Ok(Taken::Whole(bytes)) => {
+                let Ok(payload) = String::from_utf8(bytes) else {
+                    posting.violate("a payload that is no UTF-8");
+                    return Err(Problem::BadRequest);
+                };
+                if posting.deliver(payload).await { Ok(text(HTML, "ok")) } else { Err(Problem::BadRequest) }
+            }
+            Ok(Taken::TooBig) => {
+                posting.give_up();
+                Ok(bare(StatusCode::PAYLOAD_TOO_LARGE))
+            }
+            Ok(Taken::Cut) => Err(Problem::BadRequest),
+            Err(_) => Ok(bare(StatusCode::REQUEST_TIMEOUT)),
+        }
+    }
+}
+
+async fn poll(parts: &Parts, desk: &Arc<desk::Desk>) -> Result<Response, Problem> {
+    let payload = desk.wait().map_err(problem)?.answer().await;
+    let accepted = parts.headers.get_all(header::ACCEPT_ENCODING);
+    let Some(coding) = encoding::choose(accepted).filter(|_| payload.len() >= encoding::WORTH_IT) else {
+        return Ok(text(PLAIN, payload));
+    };
+    let mut response = text(PLAIN, Body::from(coding.encode(payload.into()).await));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    Ok(response)
+}
+
+/// How a body ended.
+enum Taken {
+    Whole(Vec<u8>),
+    TooBig,
+    Cut,
+}
+
+/// Reads a body of at most `max` bytes. What is beyond is read too, as much again: a client that still writes
+/// does not read its answer.
+async fn read_body(mut body: Body, max: usize) -> Taken {
+    let mut bytes = Vec::new();
+    let mut all = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Taken::Cut };
+        let Ok(data) = frame.into_data() else { continue };
+        all = all.saturating_add(data.len());
+        if all <= max {
+            bytes.extend_from_slice(&data);
+        } else if all > max.saturating_mul(2) {
+            break;
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    if all <= max { Taken::Whole(bytes) } else { Taken::TooBig }
+}
+
+/// The socket behind an upgrade; `None` when the client went before its answer.
+async fn upgraded(pending: OnUpgrade) -> Option<Socket> {
+    let upgraded = match pending.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => {
+            tracing::debug!(%error, "upgrade");
+            return None;
+        }
+    };
+    match upgraded.downcast::<TokioIo<Io>>() {
+        Ok(parts) => Some(Socket { stream: parts.io.into_inner().0, leftover: parts.read_buf }),
+        Err(_) => {
+            tracing::error!("an upgraded connection is not of our listener");
+            None
+        }
+    }
+}
+
+const fn problem(refused: desk::Refused) -> Problem {
+    match refused {
+        desk::Refused::Overlap | desk::Refused::Moved => Problem::BadRequest,
+        desk::Refused::Ended => Problem::UnknownSid,
+    }
+}
+
+fn refuse(problem: Problem) -> Response {
+    reply::json(StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::BAD_REQUEST), problem.body())
+}
+
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=UTF-8");
+/// As the reference answers a POST: some browsers offer plain text for download.
+const HTML: HeaderValue = HeaderValue::from_static("text/html");
+
+fn text(kind: HeaderValue, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn bare(status: StatusCode) -> Response {
+    let mut response = text(PLAIN, Body::empty());
+    *response.status_mut() = status;
+    response
+}

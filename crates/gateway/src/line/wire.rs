@@ -1,0 +1,128 @@
+//! One WebSocket: frames in through tungstenite, frames out through the writer.
+//!
+//! Must not know: Engine.IO, what the messages hold.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use parlance_model::Time;
+use parlance_wire::websocket;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Message, protocol::Role};
+
+use super::Heard;
+use super::input::{Input, close_for, websocket_config};
+use super::writer::Writer;
+use crate::clock::Clock;
+use crate::http::socket::{Io, Socket};
+
+/// An open WebSocket.
+pub(super) struct Wire {
+    ws: WebSocketStream<Input>,
+    stream: Arc<TcpStream>,
+    pub(super) writer: Writer,
+}
+
+impl Wire {
+    pub(super) async fn new(socket: Socket, max_message: usize, clock: Clock, heart: Arc<AtomicU64>) -> Self {
+        let input = Input::new(Io(socket.stream.clone()), heart, clock);
+        let leftover = socket.leftover.to_vec();
+        let config = Some(websocket_config(max_message));
+        let ws = WebSocketStream::from_partially_read(input, leftover, Role::Server, config).await;
+        Self { ws, stream: socket.stream, writer: Writer::default() }
+    }
+
+    /// The next message; or, once, that one has begun and is not complete.
+    pub(super) fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
+        let frame = match self.ws.poll_next_unpin(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending if self.ws.get_mut().has_begun() => return Poll::Ready(Heard::Stirred),
+            Poll::Pending => return Poll::Pending,
+        };
+        self.ws.get_mut().completed();
+        Poll::Ready(match frame {
+            Some(Ok(Message::Text(text))) => Heard::Text(text),
+            Some(Ok(Message::Binary(data))) => Heard::Binary(data),
+            Some(Ok(Message::Pong(payload))) => Heard::Pong(payload),
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => {
+                self.pass_control(false);
+                Heard::Stirred
+            }
+            Some(Ok(Message::Close(_))) => {
+                self.pass_control(true);
+                Heard::Goodbye
+            }
+            Some(Err(error)) => match close_for(&error) {
+                Some((code, reason)) => Heard::Violation(code, reason),
+                None => Heard::Gone,
+            },
+            None => Heard::Gone,
+        })
+    }
+
+    /// Lets tungstenite's own answer (a pong, a close echo) out between our frames. A client that pings and
+    /// reads nothing gets no pongs: they would only pile up.
+    fn pass_control(&mut self, closing: bool) {
+        // The input side collects in memory: this is done at once or not at all.
+        let _ = self.ws.flush().now_or_never();
+        let control = self.ws.get_mut().take_control();
+        if let Some(control) = control
+            && (closing || self.writer.stalled_since().is_none())
+        {
+            self.writer.push(control);
+        }
+    }
+
+    pub(super) fn flush(&mut self, now: Time) -> io::Result<()> {
+        self.writer.flush(&self.stream, now)
+    }
+
+    /// Ready when the socket takes something; an error shows in the write that follows.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_write_ready(cx).map(|_| ())
+    }
+
+    /// When the unfinished message began.
+    pub(super) fn started(&self) -> Option<Time> {
+        self.ws.get_ref().started()
+    }
+
+    pub(super) fn close(&mut self, code: u16, reason: &str) {
+        self.writer.push(websocket::close(code, reason));
+    }
+
+    pub(super) fn push(&mut self, frame: Bytes) {
+        self.writer.push(frame);
+    }
+
+    /// Says the end and reads what is still under way: closing with unread input would reset the connection
+    /// and lose the close frame on its way. Whoever does not close their side within the time is cut off.
+    pub(super) async fn finish(&self, within: Duration) {
+        drain(&self.stream, within).await;
+    }
+}
+
+/// Ends the writing side and reads to the end, but not for longer than `within`.
+async fn drain(stream: &Arc<TcpStream>, within: Duration) {
+    let mut io = Io(stream.clone());
+    if io.shutdown().await.is_ok() {
+        // Copied through the heap: a buffer in this future would weigh on every idle connection.
+        let mut nowhere = tokio::io::sink();
+        let drained = tokio::io::copy(&mut io, &mut nowhere);
+        let _ = tokio::time::timeout(within, drained).await;
+    }
+}
+
+/// Closes a WebSocket that is not wanted, after its handshake.
+pub(super) async fn turn_away(stream: &Arc<TcpStream>, code: u16, reason: &str) {
+    if stream.try_write(&websocket::close(code, reason)).is_ok() {
+        drain(stream, Duration::from_secs(1)).await;
+    }
+}
