@@ -6,6 +6,7 @@ mod fixtures;
 
 use parlance_model::{Answer, Command, Event, RejectCode};
 use parlance_wire::{Accent, Class, Dialect, Encoded, Framing, Peer, Settings, Style};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn peer() -> Peer {
@@ -139,4 +140,74 @@ fn over_socketio_a_refused_connection_may_try_again() {
     assert_eq!(said(RejectCode::Forbidden), r#"44{"message":"No.","data":{"code":"FORBIDDEN"}}"#);
     let unavailable = r#"44{"message":"No.","data":{"code":"SERVICE_UNAVAILABLE","retryAfterMs":1500}}"#;
     assert_eq!(said(RejectCode::Unavailable), unavailable);
+}
+
+/// The arguments a sechat client of either edition could get wrong.
+fn arguments() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[a-z]{1,8}(:[a-z]{1,8})?".prop_map(Value::from),
+    ];
+    let member = prop::sample::select(vec![
+        "type",
+        "messageId",
+        "conversationId",
+        "fromUserId",
+        "toUserId",
+        "toUserIds",
+        "sessionId",
+        "body",
+        "message",
+        "isOnline",
+        "isTyping",
+        "recipientId",
+        "metadata",
+    ]);
+    leaf.prop_recursive(3, 24, 9, move |inner| {
+        prop_oneof![
+            1 => prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            9 => prop::collection::btree_map(member.clone().prop_map(str::to_owned), inner, 0..9)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// Over Socket.IO: one request or refusal for whatever comes, one acknowledgement where one was asked for,
+    /// and no refusal without its `error` event.
+    #[test]
+    fn over_socketio_anything_is_answered_once(
+        name in prop::sample::select(vec![
+            "message:send", "receipt:read", "typing", "typing:start", "presence:update", "presence:offline",
+            "presence:ping", "register_session", "request_queued_events", "send_message", "typing_indicator",
+            "online_status_update", "nonsense", "",
+        ]),
+        args in prop::collection::vec(arguments(), 0..2),
+        packet in prop::option::of(any::<u64>()),
+        outcome in 0..fixtures::CODES.len() + 1,
+    ) {
+        let (dialect, framing, style) = (Dialect::Sechat, Framing::Socketio, Style::default());
+        let mut peer = Peer::new(Settings { dialect, framing, style, max_depth: 32, salt: 1 });
+        let args: Vec<_> = args.iter().map(|v| serde_json::value::to_raw_value(v).unwrap()).collect();
+        let args: Vec<_> = args.iter().map(|a| &**a).collect();
+        peer.receive_event(name, &args, packet, fixtures::NOW);
+        let (tag, read) = peer.poll_request().unwrap();
+        prop_assert!(peer.poll_request().is_none());
+        let result = match (read, fixtures::CODES.get(outcome)) {
+            (Err(reject), _) => Err(reject),
+            (Ok(_), Some(code)) => Err(fixtures::reject(*code)),
+            (Ok(_), None) => fixtures::result("done"),
+        };
+        peer.answer(&tag, &result, fixtures::NOW);
+        let mut texts = Vec::new();
+        while let Some(frame) = peer.poll_frame() {
+            texts.extend(frame.texts().into_iter().map(str::to_owned));
+        }
+        let acks = texts.iter().filter(|t| t.starts_with("43")).count();
+        let errors = texts.iter().filter(|t| t.starts_with(r#"42["error",{"type":"error""#)).count();
+        prop_assert_eq!((acks, errors), (usize::from(packet.is_some()), usize::from(result.is_err())));
+        prop_assert_eq!(texts.len(), acks + errors);
+    }
 }
