@@ -4,15 +4,17 @@
 
 use std::sync::Arc;
 
-use parlance_model::{MessageEvent, MessageId, Reject, RejectCode, Time, UserId};
+use parlance_model::{Event, MessageEvent, MessageId, Reject, RejectCode, Time, UserId};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::famly::{
-    errors,
-    message::{self, Nested},
-};
+use crate::chatgenius::Chatgenius;
+use crate::codec::EventCodec;
+use crate::famly::message::{self, Nested};
+use crate::famly::{Famly, errors};
+use crate::lingochat::Lingochat;
+use crate::{Dialect, Framing, Style, encode, sanitise};
 
 /// A message of a history with the reactions that stand.
 #[derive(Clone, PartialEq, Debug)]
@@ -59,8 +61,8 @@ pub struct ReadCursor {
 }
 
 #[derive(Serialize)]
-struct ShownPage<'a> {
-    messages: Vec<Shown<'a>>,
+struct ShownPage<T> {
+    messages: Vec<T>,
     has_more: bool,
     truncated: bool,
     #[serde(rename = "firstSequence")]
@@ -107,6 +109,15 @@ pub fn page(items: &[Item], frame: Frame) -> String {
     text(&ShownPage { messages: items.iter().map(shown).collect(), has_more: more, truncated, first, last })
 }
 
+/// A page whose messages are what clients of the dialect get for a new one: lingochat `message:new`,
+/// chatgenius `message:created` and so on, without reactions.
+pub fn spoken_page(dialect: Dialect, items: &[Item], frame: Frame) -> String {
+    let texts: Vec<String> = items.iter().filter_map(|item| spoken(dialect, &item.event)).collect();
+    let messages = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    let Frame { more, truncated, first, last } = frame;
+    text(&ShownPage::<&RawValue> { messages, has_more: more, truncated, first, last })
+}
+
 /// A page as famly clients read it: the nested message of `message:new`.
 pub fn famly_page(items: &[Item], frame: Frame) -> String {
     let messages = items.iter().map(|item| message::nested(&item.event)).collect();
@@ -146,6 +157,34 @@ pub fn famly_refusal(reject: &Reject, correlation: &str) -> (u16, String) {
 /// the message itself.
 pub fn famly_id(id: MessageId, at: Time) -> String {
     message::id(id, at)
+}
+
+/// The first word of a dialect on a message: its body.
+fn spoken(dialect: Dialect, event: &MessageEvent) -> Option<String> {
+    let event = Event::Message(event.clone());
+    let framing = if dialect.speaks(Framing::Raw) { Framing::Raw } else { Framing::Socketio };
+    let accent = dialect.default_accent(framing);
+    let emits = match dialect {
+        Dialect::Lingochat => Lingochat::encode(accent, &event),
+        Dialect::Famly => Famly::encode(accent, &event),
+        Dialect::Chatgenius => Chatgenius::encode(accent, &event),
+        Dialect::Sechat | Dialect::Socialhub => {
+            let encoded = encode(accent, &Style::default(), &event)?;
+            // What is open lacks the recipient's integer, which only live events and polls have.
+            let open = encoded.is_open().then(|| String::from_utf8_lossy(encoded.bytes()).into_owned() + "}");
+            return open.or_else(|| encoded.texts().first().map(|text| (*text).to_owned()));
+        }
+    };
+    emits.into_iter().next()?.args.into_iter().next()
+}
+
+impl Item {
+    /// Removes markup from the text, as a mount that does so with live messages would.
+    pub fn strip(&mut self) {
+        if let Event::Message(stripped) = sanitise::event(&Event::Message(self.event.clone())).into_owned() {
+            self.event = stripped;
+        }
+    }
 }
 
 fn shown(item: &Item) -> Shown<'_> {
@@ -245,6 +284,27 @@ mod tests {
             json(&famly_page(&[], cut)),
             json!({ "messages": [], "hasMore": false, "truncated": true })
         );
+    }
+
+    #[test]
+    fn every_dialect_hears_its_own_object() {
+        for (dialect, pointer) in [
+            (Dialect::Sechat, "/body"),
+            (Dialect::Lingochat, "/originalText"),
+            (Dialect::Famly, "/message/body"),
+            (Dialect::Chatgenius, "/message/content"),
+            (Dialect::Socialhub, "/payload/content"),
+        ] {
+            let shown = json(&spoken_page(dialect, &[item(None), item(Some("k"))], Frame::default()));
+            for n in 0..2 {
+                let body = shown["messages"][n].pointer(pointer).and_then(Value::as_str);
+                assert_eq!(body, Some("hi \u{1F600} \"there\""), "{dialect:?} {shown}");
+            }
+            assert_eq!(
+                (shown["messages"].as_array().map(Vec::len), &shown["has_more"]),
+                (Some(2), &json!(false))
+            );
+        }
     }
 
     #[test]

@@ -17,9 +17,10 @@ use axum::response::Response;
 use axum::routing::get;
 use parlance_backplane::{Fault, Find};
 use parlance_model::{Conversation, ConversationId, LogKey, Reject, RejectCode};
-use parlance_wire::history as wire;
+use parlance_wire::Dialect;
+use parlance_wire::history::{self as wire, Item};
 
-use self::page::{Asked, Refused};
+use self::page::{Asked, Page, Refused};
 use super::router::wrong_method;
 use super::{credentials, reply};
 use crate::config::default_subjects;
@@ -39,19 +40,17 @@ pub fn router<S: Clone + Send + Sync + 'static>(node: &Arc<Node>) -> Router<S> {
 type Named = Result<Path<String>, PathRejection>;
 
 async fn chat_messages(State(node): State<Arc<Node>>, name: Named, request: Request) -> Response {
-    let call = Call { node: &node, parts: request.into_parts().0, name, dialects: &["famly"] };
     let answered = async {
-        let asked = asked(&call.parts)?;
-        let conversation = call.readable().await?;
-        let page = page::read(&node, &conversation, &asked).await.map_err(|error| refusal(&node, error))?;
+        let call = Call::new(&node, name, request)?.of(&[Dialect::Famly]);
+        let page = call.page(false).await?;
         Ok(wire::famly_page(&page.items, page.frame))
     };
     answer_famly(&node, answered.await)
 }
 
 async fn chat_cursors(State(node): State<Arc<Node>>, name: Named, request: Request) -> Response {
-    let call = Call { node: &node, parts: request.into_parts().0, name, dialects: &["famly"] };
     let answered = async {
+        let call = Call::new(&node, name, request)?.of(&[Dialect::Famly]);
         let conversation = call.readable().await?;
         let found = cursors::read(&node, &conversation).await.map_err(|fault| node.unavailable(&fault))?;
         Ok(wire::famly_cursors(&found))
@@ -60,15 +59,20 @@ async fn chat_cursors(State(node): State<Arc<Node>>, name: Named, request: Reque
 }
 
 async fn messages(State(node): State<Arc<Node>>, name: Named, request: Request) -> Response {
-    let call =
-        Call { node: &node, parts: request.into_parts().0, name, dialects: &["chatgenius", "lingochat"] };
     let answered = async {
-        let asked = asked(&call.parts)?;
-        let conversation = call.readable().await?;
-        let mut page =
-            page::read(&node, &conversation, &asked).await.map_err(|error| refusal(&node, error))?;
-        page.react(&node, &conversation).await.map_err(|fault| node.unavailable(&fault))?;
-        Ok(wire::page(&page.items, page.frame))
+        let call = Call::new(&node, name, request)?;
+        // Who names a conversation by a number is most likely of the dialect that knows no other names.
+        let likely = if call.named.bytes().all(|byte| byte.is_ascii_digit()) {
+            [Dialect::Lingochat, Dialect::Chatgenius]
+        } else {
+            [Dialect::Chatgenius, Dialect::Lingochat]
+        };
+        let call = call.of(&likely);
+        let page = call.page(call.asked.dialect.is_none()).await?;
+        Ok(match call.asked.dialect {
+            Some(dialect) => wire::spoken_page(dialect, &page.items, page.frame),
+            None => wire::page(&page.items, page.frame),
+        })
     };
     let answered: Result<String, Reject> = answered.await;
     match answered {
@@ -84,28 +88,76 @@ async fn messages(State(node): State<Arc<Node>>, name: Named, request: Request) 
 struct Call<'a> {
     node: &'a Node,
     parts: Parts,
-    name: Named,
-    /// Whose clients call here: the first of them that has a mount says which claims name the user.
-    dialects: &'a [&'a str],
+    /// The id in the address.
+    named: String,
+    asked: Query,
+    /// The claims that may name the user.
+    subjects: Vec<String>,
+    /// Whether markup is removed from what is read.
+    strip: bool,
 }
 
-impl Call<'_> {
+/// A call's query.
+#[derive(Default)]
+struct Query {
+    part: Asked,
+    /// In whose words the messages are told; of none: in the gateway's own.
+    dialect: Option<Dialect>,
+}
+
+impl<'a> Call<'a> {
+    fn new(node: &'a Node, name: Named, request: Request) -> Result<Self, Reject> {
+        let parts = request.into_parts().0;
+        let Path(named) = name.map_err(|_| nowhere())?;
+        let asked = query(&parts)?;
+        Ok(Self { node, parts, named, asked, subjects: default_subjects(), strip: false })
+    }
+
+    /// Takes its policy from the first mount of the dialect asked for, else of one of these.
+    fn of(mut self, likely: &[Dialect]) -> Self {
+        let config = self.node.config.load();
+        let of = |dialect: &Dialect| config.mounts.iter().find(|mount| mount.dialect == dialect.as_str());
+        let asked = self.asked.dialect.as_ref().map(std::slice::from_ref);
+        if let Some(mount) = asked.unwrap_or(likely).iter().find_map(of) {
+            self.subjects.clone_from(&mount.subjects);
+            self.strip = mount.sanitize;
+        }
+        self
+    }
+
     /// The conversation, when the token names a member of it. One that is not there and one that is not
     /// theirs are not told apart.
     async fn readable(&self) -> Result<Conversation, Reject> {
-        let identity = credentials::identify(self.node, &self.parts, &self.subjects()).await?;
-        let id = self.name.as_ref().ok().and_then(|Path(id)| ConversationId::parse(id).ok());
-        let id = id.ok_or_else(|| invalid("the address names no conversation"))?;
+        let identity = credentials::identify(self.node, &self.parts, &self.subjects).await?;
+        let id = ConversationId::parse(&self.named).map_err(|_| nowhere())?;
         let found = find(self.node, &id).await.map_err(|fault| self.node.unavailable(&fault))?;
         found
             .filter(|conversation| conversation.member(&identity.user).is_some())
             .ok_or_else(|| Reject::new(RejectCode::Forbidden, "you are not a member of this conversation"))
     }
 
-    fn subjects(&self) -> Vec<String> {
-        let config = self.node.config.load();
-        let of = |dialect: &&str| config.mounts.iter().find(|mount| mount.dialect == *dialect);
-        self.dialects.iter().find_map(of).map_or_else(default_subjects, |mount| mount.subjects.clone())
+    async fn page(&self, with_reactions: bool) -> Result<Page, Reject> {
+        let conversation = self.readable().await?;
+        let read = async {
+            let mut page = page::read(self.node, &conversation, &self.asked.part).await?;
+            if with_reactions {
+                page.react(self.node, &conversation).await?;
+            }
+            Ok(page)
+        };
+        let mut page: Page = read.await.map_err(|refused| self.refusal(refused))?;
+        if self.strip {
+            page.items.iter_mut().for_each(Item::strip);
+        }
+        Ok(page)
+    }
+
+    fn refusal(&self, refused: Refused) -> Reject {
+        match refused {
+            Refused::Invalid(message) => invalid(message),
+            Refused::Foreign => invalid("the message is not of this conversation"),
+            Refused::Fault(fault) => self.node.unavailable(&fault),
+        }
     }
 }
 
@@ -123,36 +175,37 @@ async fn find(node: &Node, id: &ConversationId) -> Result<Option<Conversation>, 
     }
 }
 
-/// The query. An empty value counts as absent, and a parameter not known here is nobody's concern.
-fn asked(parts: &Parts) -> Result<Asked, Reject> {
-    let mut asked = Asked::default();
+/// An empty value counts as absent, and a parameter not known here is nobody's concern.
+fn query(parts: &Parts) -> Result<Query, Reject> {
+    let mut query = Query::default();
     for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
         let place = match &*name {
             _ if value.is_empty() => continue,
-            "after" => &mut asked.after,
-            "before" => &mut asked.before,
-            "since" => &mut asked.since,
+            "after" => &mut query.part.after,
+            "before" => &mut query.part.before,
+            "since" => &mut query.part.since,
             "limit" => {
-                asked.limit = Some(value.parse().map_err(|_| invalid("limit is a number"))?);
+                query.part.limit = Some(value.parse().map_err(|_| invalid("limit is a number"))?);
+                continue;
+            }
+            "dialect" => {
+                let dialect = Dialect::parse(&value).ok_or_else(|| invalid("there is no such dialect"))?;
+                query.dialect = Some(dialect);
                 continue;
             }
             _ => continue,
         };
         *place = Some(value.into_owned());
     }
-    Ok(asked)
+    Ok(query)
 }
 
 fn invalid(message: &'static str) -> Reject {
     Reject::new(RejectCode::InvalidField, message)
 }
 
-fn refusal(node: &Node, refused: Refused) -> Reject {
-    match refused {
-        Refused::Invalid(message) => invalid(message),
-        Refused::Foreign => invalid("the message is not of this conversation"),
-        Refused::Fault(fault) => node.unavailable(&fault),
-    }
+fn nowhere() -> Reject {
+    invalid("the address names no conversation")
 }
 
 fn plain(reject: &Reject) -> Response {
