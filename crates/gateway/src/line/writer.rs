@@ -38,11 +38,6 @@ impl Writer {
         self.queue.is_empty()
     }
 
-    /// What waits, taken away; only for a writer that has written nothing of it.
-    pub(super) fn take(&mut self) -> VecDeque<Bytes> {
-        std::mem::take(&mut self.queue)
-    }
-
     /// Forgets what waits.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
