@@ -196,5 +196,27 @@ async fn a_number_stands_for_its_conversation_and_the_mount_says_who_asks() {
     let bearer = format!("Authorization: Bearer {token}\r\n");
     let page = ask(&server, "GET", "/api/v1/conversations/77/messages", &bearer).await.json();
     assert_eq!(page["messages"][0]["conversationId"], "c1");
+    let spoken = "/api/v1/conversations/c1/messages?dialect=lingochat&limit=1";
+    let page = ask(&server, "GET", spoken, &bearer).await.json();
+    assert_eq!((&page["messages"][0]["conversationId"], &page["has_more"]), (&json!(77), &json!(true)));
+    let unknown = "/api/v1/conversations/c1/messages?dialect=klingon";
+    assert_eq!(ask(&server, "GET", unknown, &bearer).await.status, 400);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn markup_is_removed_where_the_mount_removes_it() {
+    let server = with_messages(|_| {}).await;
+    let body = r#"{"senderId":"alice","body":"a <b>bold</b> word<script>x()</script> < 3"}"#;
+    assert_eq!(server.api("POST", CONVERSATION, body).await.status, 201);
+    for (target, field, expected) in [
+        ("/api/v1/conversations/77/messages?limit=1", "body", "a bold word < 3"),
+        ("/api/v1/conversations/c1/messages?limit=1&dialect=lingochat", "originalText", "a bold word < 3"),
+        ("/api/v1/conversations/c1/messages?limit=1", "body", "a <b>bold</b> word<script>x()</script> < 3"),
+        ("/v1/chats/c1/messages?limit=1", "body", "a <b>bold</b> word<script>x()</script> < 3"),
+    ] {
+        let page = get(&server, target, "bob").await.json();
+        assert_eq!(page["messages"][0][field], expected, "{target}");
+    }
     server.stop().await;
 }

@@ -57,6 +57,8 @@ fn every_option_has_a_variable() {
         ("PARLANCE_ADVERTISE", "10.0.0.1:8083"),
         ("PARLANCE_LOG_LEVEL", "debug"),
         ("PARLANCE_JWKS_URL", ""),
+        ("PARLANCE_SESSION_URL", "https://app.example/sessions"),
+        ("PARLANCE_AUTH_SESSION_CACHE_MS", "0"),
         ("PARLANCE_AUTH_KEYS", "[{ path = \"a.pem\", algorithm = \"RS256\" }]"),
     ];
     let loaded = load("", &vars, &[]).unwrap();
@@ -70,6 +72,8 @@ fn every_option_has_a_variable() {
     assert_eq!(loaded.advertise.as_deref(), Some("10.0.0.1:8083"));
     assert_eq!(loaded.log.level, "debug");
     assert_eq!(loaded.auth.jwks_url, None, "an empty variable is an unset one");
+    assert_eq!(loaded.auth.session_url.as_deref(), Some("https://app.example/sessions"));
+    assert_eq!(loaded.auth.session_cache_ms, 0);
     assert_eq!(loaded.auth.keys[0].algorithm, "RS256");
     assert_eq!(unknown_variables(&env(&vars)), Vec::<String>::new());
 }
@@ -143,11 +147,15 @@ fn secrets_are_never_printed() {
     config.api_keys = vec!["hush-api".to_owned()];
     config.auth.secrets = vec!["hush-secret".to_owned()];
     config.auth.jwks_url = Some("https://me:hush-password@keys.example/set".to_owned());
+    config.auth.session_url = Some("https://me:hush-word@app.example/sessions".to_owned());
+    config.auth.session_secret = Some("hush-session".to_owned());
     for shown in [config.effective_toml(), format!("{config:?}"), format!("{:?}", config.auth)] {
         assert!(!shown.contains("hush"), "{shown}");
     }
     assert!(config.effective_toml().contains("api_keys = [\"***\"]"));
     assert!(config.effective_toml().contains("keys.example/set"));
+    assert!(config.effective_toml().contains("app.example/sessions"));
+    assert!(config.effective_toml().contains("session_secret = \"***\""));
 }
 
 #[test]
@@ -157,6 +165,10 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("auth: nothing to verify", |c| c.auth.secrets.clear()),
         ("auth.secrets", |c| c.auth.secrets.push("short".into())),
         ("auth.jwks_url", |c| c.auth.jwks_url = Some("http://keys.example".into())),
+        ("auth.session_url", |c| c.auth.session_url = Some("http://app.example".into())),
+        ("auth.session_secret", |c| c.auth.session_secret = Some("a-secret-without-a-verifier".into())),
+        ("auth.session_timeout_ms", |c| c.auth.session_timeout_ms = 0),
+        ("auth.session_max_age_ms", |c| c.auth.session_max_age_ms = 0),
         ("auth.keys", |c| {
             c.auth.keys.push(KeyFile { path: "a".into(), algorithm: "HS256".into(), kid: None });
         }),
