@@ -220,7 +220,7 @@ impl Endpoint {
 }
 
 async fn poll(parts: &Parts, desk: &Arc<desk::Desk>) -> Result<Response, Problem> {
-    let payload = desk.wait().map_err(problem)?.answer().await;
+    let payload = desk.wait().map_err(problem)?.answer().await.map_err(problem)?;
     let accepted = parts.headers.get_all(header::ACCEPT_ENCODING);
     let Some(coding) = encoding::choose(accepted).filter(|_| payload.len() >= encoding::WORTH_IT) else {
         return Ok(text(PLAIN, payload));

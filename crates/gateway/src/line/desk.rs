@@ -44,7 +44,7 @@ pub struct Desk {
 
 #[derive(Default)]
 struct Inner {
-    get: Option<oneshot::Sender<String>>,
+    get: Option<Get>,
     /// A POST's body is on its way.
     posting: bool,
     post: Option<Post>,
@@ -63,6 +63,13 @@ enum Fault {
     /// A request was cancelled.
     Gone,
     Violation(&'static str),
+}
+
+/// A poll that waits for its payload.
+struct Get {
+    answer: oneshot::Sender<Result<String, Refused>>,
+    /// It came while a WebSocket was being tried.
+    late: bool,
 }
 
 /// A payload of which packets are taken.
@@ -120,7 +127,7 @@ impl Desk {
             return Err(Refused::Overlap);
         }
         let (answer, answered) = oneshot::channel();
-        inner.get = Some(answer);
+        inner.get = Some(Get { answer, late: inner.upgrading });
         inner.wake();
         Ok(Waiting { desk: self.clone(), answered, over: false })
     }
@@ -209,16 +216,23 @@ impl Desk {
         Poll::Pending
     }
 
-    /// The pending poll, to be answered.
-    pub(super) fn take_get(&self) -> Option<oneshot::Sender<String>> {
-        self.inner.lock().get.take()
+    /// Answers the pending poll with what `payload` gives; there may be none.
+    pub(super) fn answer_with(&self, payload: impl FnOnce() -> String) -> bool {
+        let Some(get) = self.inner.lock().get.take() else { return false };
+        // A client that cancels its poll at this moment has ended its session.
+        let _ = get.answer.send(Ok(payload()));
+        true
     }
 
-    /// The session travels over a WebSocket from here on.
+    /// The session travels over a WebSocket from here on. A poll that came while it was moving may have been
+    /// sent after the move, and is answered as if it had come after it.
     pub(super) fn moved(&self) {
         let mut inner = self.inner.lock();
         inner.moved = true;
-        inner.answer("6");
+        if let Some(get) = inner.get.take() {
+            let answer = if get.late { Err(Refused::Moved) } else { Ok("6".to_owned()) };
+            let _ = get.answer.send(answer);
+        }
     }
 
     /// The session has ended; a pending poll is answered with `last`.
@@ -254,7 +268,7 @@ impl Inner {
 
     fn answer(&mut self, payload: &str) {
         if let Some(get) = self.get.take() {
-            let _ = get.send(payload.to_owned());
+            let _ = get.answer.send(Ok(payload.to_owned()));
         }
     }
 
@@ -282,16 +296,19 @@ impl Inner {
 /// A poll that waits; dropped before its answer, the client has cancelled it and the session ends.
 pub struct Waiting {
     desk: Arc<Desk>,
-    answered: oneshot::Receiver<String>,
+    answered: oneshot::Receiver<Result<String, Refused>>,
     over: bool,
 }
 
 impl Waiting {
     /// The payload to answer with.
-    pub async fn answer(mut self) -> String {
+    ///
+    /// # Errors
+    /// When the session has moved to a WebSocket meanwhile.
+    pub async fn answer(mut self) -> Result<String, Refused> {
         let answer = (&mut self.answered).await;
         self.over = true;
-        answer.unwrap_or_else(|_| "1".to_owned())
+        answer.unwrap_or_else(|_| Ok("1".to_owned()))
     }
 }
 

@@ -98,14 +98,18 @@ impl Polling {
 
     fn poll_probe(&mut self, cx: &mut Context<'_>, now: Time) -> Poll<Step> {
         let Some(probing) = &mut self.probing else { return Poll::Pending };
-        match ready!(probing.wire.poll_hear(cx)) {
-            Heard::Text(text) if text.as_str() == "2probe" => {
-                probing.probed = true;
-                probing.wire.push(frames::text("3probe"));
-                if probing.wire.flush(now).is_err() {
-                    self.give_up();
-                }
-            }
+        let mut heard = ready!(probing.wire.poll_hear(cx));
+        if matches!(&heard, Heard::Text(text) if text.as_str() == "2probe") {
+            probing.probed = true;
+            probing.wire.push(frames::text("3probe"));
+            // What has come along with it counts before any poll is answered.
+            heard = match (probing.wire.flush(now), probing.wire.poll_hear(cx)) {
+                (Err(_), _) => Heard::Gone,
+                (_, Poll::Ready(heard)) => heard,
+                (_, Poll::Pending) => Heard::Stirred,
+            };
+        }
+        match heard {
             Heard::Text(text) if text.as_str() == "5" => {
                 if let Some(probing) = self.probing.take() {
                     let Probing { wire, origin, .. } = *probing;
@@ -168,18 +172,18 @@ impl Polling {
         if self.queue.is_empty() && !self.hurries() {
             return;
         }
-        let Some(get) = self.desk.take_get() else { return };
-        let mut payload = Payload::new();
-        for piece in self.queue.drain(..) {
-            frames::unframe(&piece, &mut payload);
-        }
-        if payload.is_empty() {
-            payload.push_text("6");
-        }
-        // A client that cancels its poll at this moment has ended its session.
-        let _ = get.send(payload.into_string());
-        self.queue = VecDeque::new();
-        if self.closing {
+        let queue = &mut self.queue;
+        let answered = self.desk.answer_with(|| {
+            let mut payload = Payload::new();
+            for piece in std::mem::take(queue) {
+                frames::unframe(&piece, &mut payload);
+            }
+            if payload.is_empty() {
+                payload.push_text("6");
+            }
+            payload.into_string()
+        });
+        if answered && self.closing {
             self.end("1");
         }
     }
