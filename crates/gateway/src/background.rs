@@ -8,6 +8,7 @@ use parlance_backplane::Touch;
 use parlance_model::Time;
 use tokio::time::MissedTickBehavior;
 
+use crate::commands::rooms;
 use crate::node::Node;
 use crate::session::Link;
 
@@ -71,7 +72,8 @@ async fn refresh_batch(node: &Node, links: &[&Arc<Link>], ttl: Duration) {
             Ok(_) if !node.links.contains_key(&link.connection.number) => {
                 node.backplane.presence.close(&link.listener.user, &link.connection).await
             }
-            Ok(_) => Ok(()),
+            // What it was inside of ended with the lease.
+            Ok(_) => rooms::enter(node, link, rooms::inside(node, link), false).await,
             Err(fault) => Err(fault),
         };
         if let Err(fault) = taken {

@@ -37,6 +37,8 @@ fn in_conversation(id: &ConversationId, number: u32, entry: &Entry, queued: bool
         })),
         Record::Reaction { author, target, kind, added } => Some(Event::Reaction(ReactionEvent {
             conversation: id.clone(),
+            number,
+            seq: entry.seq,
             author: author.clone(),
             message: parlance_model::MessageId::of_sequence(&[number], *target).unwrap_or(entry.id),
             message_at: entry.at,
@@ -77,6 +79,8 @@ pub fn of_change(conversation: &Conversation, entry: &Entry) -> Event {
     };
     Event::Conversation(ConversationChanged {
         conversation: conversation.id.clone(),
+        number: conversation.number(),
+        seq: entry.seq,
         kind: conversation.kind,
         title: conversation.title.clone(),
         members: conversation.members.iter().map(|m| m.user.clone()).collect(),

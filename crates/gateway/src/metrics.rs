@@ -19,18 +19,21 @@ const APPEND_BUCKETS: [f64; 13] =
     [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 5.0];
 
 /// One counter per dialect, looked up once: these are counted per frame.
-pub struct PerDialect([IntCounter; 2]);
+pub struct PerDialect([IntCounter; Dialect::ALL.len()]);
 
 impl PerDialect {
     fn new(all: &IntCounterVec) -> Self {
-        Self([Dialect::Sechat, Dialect::Socialhub].map(|d| all.with_label_values(&[d.as_str()])))
+        Self(Dialect::ALL.map(|d| all.with_label_values(&[d.as_str()])))
     }
 
     /// The counter of one dialect.
     pub const fn of(&self, dialect: Dialect) -> &IntCounter {
-        let [sechat, socialhub] = &self.0;
+        let [sechat, lingochat, famly, chatgenius, socialhub] = &self.0;
         match dialect {
             Dialect::Sechat => sechat,
+            Dialect::Lingochat => lingochat,
+            Dialect::Famly => famly,
+            Dialect::Chatgenius => chatgenius,
             Dialect::Socialhub => socialhub,
         }
     }
@@ -83,6 +86,8 @@ pub struct Metrics {
     pub presence_transitions: IntCounter,
     /// Leases and typists ended by this node's sweep, by kind.
     pub sweep_expired: IntCounterVec,
+    /// Socket.IO sessions recovered after a cut.
+    pub recovered: IntCounter,
     /// Calls of the backplane that failed.
     pub backplane_errors: IntCounter,
 }
@@ -167,6 +172,7 @@ impl Metrics {
                 "Leases and typists ended by the sweep",
                 &["kind"],
             ),
+            recovered: r.counter("sessions_recovered_total", "Socket.IO sessions recovered after a cut"),
             backplane_errors: r.counter("backplane_errors_total", "Calls of the backplane that failed"),
             registry: r.0,
         };
@@ -278,6 +284,7 @@ pub const fn word(code: RejectCode) -> &'static str {
         RejectCode::TooLarge => "too_large",
         RejectCode::TooManyConnections => "too_many_connections",
         RejectCode::LimitReached => "limit_reached",
+        RejectCode::InProgress => "in_progress",
         RejectCode::Unavailable => "unavailable",
         RejectCode::Maintenance => "maintenance",
         RejectCode::Internal => "internal",

@@ -32,6 +32,8 @@ pub(crate) struct Room {
     pub seats: FxHashMap<u64, Seat>,
     /// The last sequence handed to this room.
     pub last: u64,
+    /// The conversation's integer id, once known.
+    pub number: u32,
 }
 
 /// The registry. Guards of its map never leave this crate, and nothing awaits while one is held.
@@ -173,6 +175,16 @@ impl Hub {
     pub fn set_last(&self, topic: &Topic, seq: u64) {
         let mut room = self.rooms.entry(topic.clone()).or_default();
         room.last = room.last.max(seq);
+    }
+
+    /// Notes a conversation's integer id.
+    pub fn set_number(&self, topic: &Topic, number: u32) {
+        self.rooms.entry(topic.clone()).or_default().number = number;
+    }
+
+    /// The conversation's integer id; 0 while it is not known.
+    pub fn number(&self, topic: &Topic) -> u32 {
+        self.rooms.get(topic).map_or(0, |room| room.number)
     }
 
     /// Forgets a room if nobody is in it. `true` when it is gone.

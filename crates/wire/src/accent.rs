@@ -211,7 +211,7 @@ impl Accent {
 
     /// The accent in which a connection with this one hears an event of a conversation from where it stands:
     /// `role` in the room, `own` when the user is the event's author. `None`: it does not.
-    pub const fn placed(self, role: Role, own: bool, event: &Event) -> Option<Self> {
+    pub fn placed(self, role: Role, own: bool, event: &Event) -> Option<Self> {
         match self.dialect() {
             Dialect::Sechat => match event {
                 Event::Message(_) if own => None,
@@ -219,7 +219,7 @@ impl Accent {
             },
             Dialect::Socialhub => Some(self),
             Dialect::Famly => self.famly_placed(role, own, event),
-            Dialect::Lingochat => self.lingochat_placed(role, event),
+            Dialect::Lingochat => self.lingochat_placed(role, own, event),
             Dialect::Chatgenius => match role {
                 Role::Member => None,
                 Role::Joined | Role::Group => Some(self),
@@ -227,7 +227,7 @@ impl Accent {
         }
     }
 
-    const fn famly_placed(self, role: Role, own: bool, event: &Event) -> Option<Self> {
+    fn famly_placed(self, role: Role, own: bool, event: &Event) -> Option<Self> {
         match (event, role, own) {
             (Event::Message(_), Role::Member, true) => None,
             (Event::Message(_), Role::Member, false) => Some(Self::FamlyAside),
@@ -238,9 +238,10 @@ impl Accent {
         }
     }
 
-    const fn lingochat_placed(self, role: Role, event: &Event) -> Option<Self> {
+    fn lingochat_placed(self, role: Role, own: bool, event: &Event) -> Option<Self> {
         match (event, role) {
             (Event::Receipt(_) | Event::Resync(_), _) => Some(self),
+            (Event::Room(_), _) if own => None,
             (_, Role::Member) => None,
             (_, Role::Joined) => Some(self),
             (_, Role::Group) => Some(self.in_group()),

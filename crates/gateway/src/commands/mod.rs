@@ -2,9 +2,12 @@
 //! here, shape was checked by `parlance-wire`.
 
 pub mod conversations;
+mod history;
 mod presence;
 mod queued;
+mod reaction;
 mod receipt;
+pub(crate) mod rooms;
 pub mod send;
 mod subscribe;
 mod typing;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 use parlance_model::{Answer, Command, LogKey, Record, Reject};
 
 use crate::node::Node;
-use crate::session::Link;
+use crate::session::{Link, Own};
 
 /// Carries out a command of an authenticated connection.
 ///
@@ -32,6 +35,10 @@ pub async fn run(node: &Arc<Node>, link: &Arc<Link>, command: Command) -> Result
         Command::Subscribe(channel) => subscribe::subscribe(node, link, channel).await,
         Command::Unsubscribe(channel) => subscribe::unsubscribe(node, link, channel).await,
         Command::NotificationRead { id } => notification_read(node, link, id).await,
+        Command::Join { conversation, role } => rooms::join(node, link, conversation, role).await,
+        Command::Leave { conversation } => rooms::leave(node, link, conversation).await,
+        Command::React(react) => reaction::run(node, link, react).await,
+        Command::History(history) => history::run(node, link, history).await,
         Command::QueuedEvents => queued::run(node, link).await,
         // The session of these is handled by the session itself.
         Command::Register(_) => Ok(Answer::Registered { user: link.listener.user.clone() }),
@@ -47,11 +54,11 @@ pub async fn run(node: &Arc<Node>, link: &Arc<Link>, command: Command) -> Result
 async fn notification_read(node: &Node, link: &Link, id: Option<Arc<str>>) -> Result<Answer, Reject> {
     let key = LogKey::User(link.listener.user.clone());
     // First: the feed may come round before the post returns.
-    link.will_read(id.clone());
+    link.will(Own::Read(id.clone()));
     match node.backplane.log.post(&key, Record::NotificationRead { id: id.clone() }).await {
         Ok(_) => Ok(Answer::Done),
         Err(fault) => {
-            link.takes_own_read(id.as_deref());
+            link.takes(&Own::Read(id));
             Err(node.unavailable(&fault))
         }
     }

@@ -8,7 +8,7 @@ use parlance_model::{
 };
 
 use crate::node::Node;
-use crate::session::Link;
+use crate::session::{Link, Own};
 
 /// A message in a conversation's log.
 type Place = (ConversationId, u64);
@@ -18,8 +18,18 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, receipt: Receipt) ->
     let (conversation, seq) = match &receipt.target {
         ReceiptTarget::ClientId { author, id } => by_client_id(node, user, author, id).await?,
         ReceiptTarget::Ids { conversation, ids } => by_ids(node, user, conversation.as_ref(), ids).await?,
+        ReceiptTarget::UpTo { conversation, id } => up_to(node, user, conversation, *id).await?,
     };
+    let own = Own::Cursor(conversation.clone(), seq);
+    if link.listener.accent().hears_own_cursor() {
+        // First: the feed may come round before the answer.
+        link.will(own.clone());
+    }
     let advanced = node.backplane.cursors.advance(&conversation, user, receipt.kind, seq).await;
+    if !matches!(&advanced, Ok(Some(change)) if change.moved.read.is_some()) {
+        // Nothing comes round.
+        link.takes(&own);
+    }
     match advanced.map_err(|f| node.unavailable(&f))? {
         Some(change) => Ok(Answer::Receipted { at: change.at }),
         // The same answer as for a message that does not exist.
@@ -60,6 +70,25 @@ async fn find_client_id(
     let Some(place) = place_of(node, Find::Id(id)).await? else { return Ok(None) };
     let written = author_of(node, &place).await?;
     Ok((written.as_ref() == Some(author)).then_some(place))
+}
+
+/// In the documented order: membership, the message exists, it is of this conversation.
+async fn up_to(
+    node: &Node,
+    user: &UserId,
+    conversation: &ConversationId,
+    id: MessageId,
+) -> Result<Place, Reject> {
+    let faulty = |f: Fault| node.unavailable(&f);
+    if !is_member(node, user, conversation).await.map_err(faulty)? {
+        return Err(Reject::new(RejectCode::Forbidden, "not a member of this conversation"));
+    }
+    let found = place_of(node, Find::Id(id)).await.map_err(faulty)?.ok_or_else(not_found)?;
+    if found.0 != *conversation {
+        let message = "the message is not of this conversation";
+        return Err(Reject::new(RejectCode::InvalidField, message).field("messageId"));
+    }
+    Ok(found)
 }
 
 async fn by_ids(

@@ -5,13 +5,21 @@ use std::sync::Arc;
 use parlance_backplane::{Appended, Change, Find, MemberSet, Range, Stored, Verdict};
 use parlance_model::{Accepted, Answer, Author, ConversationKind, Message, Reject, RejectCode, Send, UserId};
 
+use parlance_wire::sanitise;
+
 use super::conversations;
 use crate::config::Membership;
 use crate::node::Node;
-use crate::session::{self, Link};
+use crate::session::{self, Link, Own};
 
 /// Carries out a client's send.
-pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, send: Send) -> Result<Answer, Reject> {
+pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> Result<Answer, Reject> {
+    if link.mount.sanitize {
+        sanitise::send(&mut send);
+        if send.body.trim().is_empty() {
+            return Err(Reject::new(RejectCode::InvalidField, "the message has no text").field("text"));
+        }
+    }
     check(node, &send)?;
     if let Some(refusal) = node.maintenance_refusal() {
         // Only new messages are refused: what is in the log already is acknowledged again.
@@ -28,7 +36,17 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, send: Send) -> Resul
     }
     let author = Author::from(&*link.identity());
     let opener = (link.mount.membership == Membership::Open).then_some(link);
+    let own = send.client_id.clone().filter(|_| !link.mount.echo_to_sender);
+    let own = own.map(|client_id| Own::Send(send.conversation.clone(), client_id));
+    if let Some(own) = &own {
+        // First: the feed may come round before the answer.
+        link.will(own.clone());
+    }
     let appended = append(node, &author, &send, opener).await;
+    if let (Some(own), false) = (&own, matches!(appended, Ok(Accepted { fresh: true, .. }))) {
+        // Nothing comes round.
+        link.takes(own);
+    }
     if !matches!(appended, Ok(Accepted { fresh: true, .. })) {
         give_back(node, link, verdict).await;
     }
@@ -76,7 +94,8 @@ fn limited(node: &Node, link: &Link, verdict: &Verdict) -> Reject {
     let wait = verdict.reset.since(node.clock.now()).as_millis().max(1);
     let message = link.rate.as_ref().map_or_else(String::new, |rule| {
         let window = rule.window.as_secs_f32();
-        format!("at most {} messages per {window} s", rule.limit)
+        let unit = if rule.window.as_secs() == 1 { "second" } else { "seconds" };
+        format!("Maximum {} messages per {window} {unit}", rule.limit)
     });
     Reject::new(RejectCode::RateLimited, message).retry_after(u64::try_from(wait).unwrap_or(u64::MAX))
 }

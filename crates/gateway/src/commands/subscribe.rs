@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use parlance_backplane::Fault;
-use parlance_model::{Answer, Channel, Event, PresenceEvent, Reject, RejectCode, UserId};
+use parlance_model::{Answer, Channel, Event, PresenceEvent, Reject, RejectCode, Role, UserId};
 
+use super::rooms;
 use crate::node::Node;
 use crate::session::{Link, Start, join, leave, subscriptions_changed};
 
@@ -29,7 +30,7 @@ pub(super) async fn subscribe(
         return Err(Reject::new(RejectCode::LimitReached, message));
     }
     let topic = channel.topic(&link.listener.user);
-    if let Err(fault) = join(node, link, vec![(topic, Start::Now)]).await {
+    if let Err(fault) = join(node, link, vec![(topic, Start::Now, Role::Joined)]).await {
         link.remove_channel(&channel);
         return Err(node.unavailable(&fault));
     }
@@ -37,6 +38,7 @@ pub(super) async fn subscribe(
         still_member(node, link, id).await?;
     }
     subscriptions_changed(node, link, &channel).await.map_err(|f| node.unavailable(&f))?;
+    rooms::subscribed(node, link, &channel, true).await.map_err(|f| node.unavailable(&f))?;
     if let Channel::Presence(user) = &channel {
         tell_presence(node, link, user).await.map_err(|f| node.unavailable(&f))?;
     }
@@ -70,9 +72,7 @@ pub(crate) async fn tell_presence(node: &Node, link: &Link, user: &UserId) -> Re
             last_seen: presence.last_seen.unwrap_or(now),
             at: now,
         });
-        if let Some(piece) = parlance_wire::encode(link.listener.accent(), &event) {
-            link.listener.push(&piece);
-        }
+        link.tell(&event);
     }
     Ok(())
 }
@@ -87,6 +87,7 @@ pub(super) async fn unsubscribe(
         link.remove_channel(&channel);
         leave(node, link, &channel.topic(&link.listener.user));
         subscriptions_changed(node, link, &channel).await.map_err(|f| node.unavailable(&f))?;
+        rooms::subscribed(node, link, &channel, false).await.map_err(|f| node.unavailable(&f))?;
     }
     Ok(Answer::Channel(name))
 }

@@ -310,14 +310,19 @@ fn lift_limits(table: &mut Table) {
     }
 }
 
-/// What a mount does not say it takes from the shipped mount of its dialect.
+/// What a mount does not say it takes from the shipped mount of its dialect (and framing, when it names one).
 fn inherit(table: &mut Table) {
     let shipped: Vec<Table> =
         default_mounts().iter().filter_map(|mount| Table::try_from(mount).ok()).collect();
     for mount in mounts(table) {
-        let model = shipped.iter().find(|model| model.get("dialect") == mount.get("dialect"));
+        let same = |model: &&Table, key: &str| model.get(key) == mount.get(key);
+        let mut models = shipped.iter().filter(|model| same(model, "dialect"));
+        let model = match mount.get("framing") {
+            Some(_) => models.find(|model| same(model, "framing")),
+            None => models.next(),
+        };
         for (key, value) in model.into_iter().flatten() {
-            if key != "name" && key != "path" && !mount.contains_key(key) {
+            if !matches!(key.as_str(), "name" | "path" | "namespace") && !mount.contains_key(key) {
                 mount.insert(key.clone(), value.clone());
             }
         }

@@ -109,6 +109,7 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "How often the heads of live conversations are compared with what was delivered.",
     ),
     ("timings.restore_ms", "How long subscriptions are kept for a client that comes back (socialhub)."),
+    ("timings.recovery_ms", "How long a Socket.IO session can be recovered after its transport was cut."),
     ("timings.drain_ms", "How long a stop waits for sessions to end."),
     ("retention.entries", "Newest entries kept."),
     ("retention.days", "Days an entry is kept."),
@@ -121,7 +122,13 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("mounts.name", "Names the mount in metrics and limits."),
     ("mounts.path", "The path, exactly."),
     ("mounts.host", "Only for this `Host` header (without port), when set."),
-    ("mounts.dialect", "`sechat` or `socialhub`."),
+    ("mounts.dialect", "`sechat`, `lingochat`, `famly`, `chatgenius` or `socialhub`."),
+    ("mounts.framing", "`raw` (JSON frames on a WebSocket) or `socketio`."),
+    (
+        "mounts.namespace",
+        "The Socket.IO namespace. Several mounts may share a path, each with its own namespace; they share pings, \
+         payload limit and time-outs too.",
+    ),
     (
         "mounts.membership",
         "Who may write to a conversation that does not exist yet: `open` (the first message creates it with the \
@@ -130,12 +137,24 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("mounts.subjects", "Claims that may name the user, in order; the first present one wins."),
     ("mounts.ping_interval_ms", "Server pings (WebSocket ping frames on raw mounts)."),
     ("mounts.ping_timeout_ms", "A connection silent for `ping_interval_ms` and this is closed."),
-    ("mounts.max_frame_bytes", "Largest WebSocket message; larger ones close with 1009."),
+    (
+        "mounts.max_frame_bytes",
+        "Largest WebSocket message (larger ones close with 1009) and polling body (413); Engine.IO's `maxPayload`.",
+    ),
+    ("mounts.connect_timeout_ms", "A Socket.IO client must have joined a namespace within this."),
+    ("mounts.upgrade_timeout_ms", "The change from polling to WebSocket must be done within this."),
+    ("mounts.recovery", "Whether Socket.IO clients can recover their session after a short cut."),
+    ("mounts.sanitize", "Whether markup is removed from message texts, inward and outward (lingochat: yes)."),
+    ("mounts.echo_to_sender", "Whether a message comes back to the very connection that sent it (famly)."),
     ("mounts.connections_per_user", "Connections of one user on this mount over all nodes; 0 = unlimited."),
-    ("mounts.presence_scope", "Who hears presence (sechat): `everyone` or `contacts`."),
+    ("mounts.presence_scope", "Who hears presence (sechat, famly): `everyone` or `contacts`."),
     (
         "mounts.background_ms",
         "How long an offline is held back, so that a quick return is not announced (sechat: 5 s).",
+    ),
+    (
+        "mounts.presence_throttle_ms",
+        "At most one word of a user's presence in this time; the last state is told at its end (famly: 2 s).",
     ),
     (
         "mounts.allow_unauthenticated_sessions",

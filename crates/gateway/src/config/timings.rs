@@ -20,6 +20,8 @@ pub struct Timings {
     pub head_check_ms: u64,
     /// How long subscriptions are kept for a client that comes back (socialhub).
     pub restore_ms: u64,
+    /// How long a Socket.IO session can be recovered after its transport was cut.
+    pub recovery_ms: u64,
     /// How long a stop waits for sessions to end.
     pub drain_ms: u64,
 }
@@ -33,6 +35,7 @@ impl Default for Timings {
             sweep_ms: 500,
             head_check_ms: 2_000,
             restore_ms: 120_000,
+            recovery_ms: 120_000,
             drain_ms: 10_000,
         }
     }
@@ -62,6 +65,10 @@ impl Timings {
     /// See the field.
     pub const fn restore(&self) -> Duration {
         Duration::from_millis(self.restore_ms)
+    }
+    /// See the field.
+    pub const fn recovery(&self) -> Duration {
+        Duration::from_millis(self.recovery_ms)
     }
     /// See the field.
     pub const fn drain(&self) -> Duration {

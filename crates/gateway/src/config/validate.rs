@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use parlance_model::is_house_id;
-use parlance_wire::Dialect;
+use parlance_wire::{Dialect, Framing};
 
 use super::{Auth, Config, ConfigError, Limits, Log, Mount, Retention, Timings};
 use crate::auth;
@@ -72,8 +72,15 @@ impl Config {
             if !names.insert(&mount.name) {
                 return refuse(format!("mounts: two are named {}", mount.name));
             }
-            if !places.insert((&mount.host, &mount.path)) {
+            if !places.insert((&mount.host, &mount.path, &mount.namespace)) {
                 return refuse(format!("mounts: two are at {} of the same host", mount.path));
+            }
+            let beside = |m: &&Mount| (&m.host, &m.path) == (&mount.host, &mount.path);
+            if self.mounts.iter().find(beside).is_some_and(|first| !mount.shares_transport(first)) {
+                return refuse(format!(
+                    "mounts ({}): mounts of one path must agree in framing, pings, time-outs and max_frame_bytes",
+                    mount.name
+                ));
             }
             if mount.max_frame_bytes < self.limits.body_bytes {
                 return refuse(format!(
@@ -263,8 +270,24 @@ impl Mount {
         if self.host.as_ref().is_some_and(|host| host.is_empty() || host.contains(['/', ':'])) {
             return refuse(format!("mounts ({name}): host is a name without port"));
         }
-        if Dialect::parse(&self.dialect).is_none() {
+        let Some(dialect) = Dialect::parse(&self.dialect) else {
             return refuse(format!("mounts ({name}): unknown dialect {}", self.dialect));
+        };
+        let Some(framing) = Framing::parse(&self.framing) else {
+            return refuse(format!("mounts ({name}): framing is raw or socketio, not {}", self.framing));
+        };
+        if !dialect.speaks(framing) {
+            return refuse(format!("mounts ({name}): {} is not spoken over {}", self.dialect, self.framing));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '.');
+        if !self.namespace.starts_with('/') || !self.namespace.chars().all(plain) {
+            return refuse(format!("mounts ({name}): namespace must start with `/` and be a plain path"));
+        }
+        if framing == Framing::Raw && self.namespace != "/" {
+            return refuse(format!("mounts ({name}): only Socket.IO has namespaces"));
+        }
+        if self.connect_timeout_ms == 0 || self.upgrade_timeout_ms == 0 {
+            return refuse(format!("mounts ({name}): connect_timeout_ms and upgrade_timeout_ms must not be 0"));
         }
         if self.subjects.is_empty() {
             return refuse(format!("mounts ({name}): subjects must name at least one claim"));

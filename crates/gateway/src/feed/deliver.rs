@@ -1,14 +1,16 @@
 //! From judged publications to the hub: gap repair, what an entry does to the node, integers, fan-out.
 
-use parlance_backplane::{Range, Signal};
-use parlance_hub::{Fanout, Listener, Notice};
-use parlance_model::{ConversationId, Entry, Event, LogKey, Record, Resync, Topic, UserId};
+use parlance_backplane::{Range, RoomChanged, Signal};
+use parlance_hub::{Announce, Fanout, Listener, Notice};
+use parlance_model::{ConversationId, Entry, Event, LogKey, Record, Resync, RoomEvent, Topic, UserId};
 use parlance_wire::Dialect;
 use rustc_hash::FxHashMap;
 
 use super::{Feed, track::Judgement};
 use crate::config::PresenceScope;
 use crate::events;
+use crate::node::Node;
+use crate::session::Own;
 
 /// Entries read at once when a gap is filled.
 const REPAIR_PAGE: usize = 500;
@@ -24,37 +26,48 @@ pub(super) enum Ready {
 /// Which listeners of the room.
 #[derive(Clone)]
 pub(super) enum To {
-    /// All but this user's.
-    Except(UserId),
+    /// All but the connection that did it; the user's others too where the dialect tells a user's other
+    /// devices.
+    Cursor { conversation: ConversationId, user: UserId, seq: u64 },
     /// Those of these users but never of the author; empty = all others. `implied`: only where the dialect
     /// implies subscriptions.
     Among { users: Vec<UserId>, author: UserId, implied: bool },
     /// Only this user's.
     Only(UserId),
-    /// Those whose offlines are held back for so long; sechat does not hear of its own user.
-    Presence { background_ms: u64, user: UserId, not: Vec<u64> },
+    /// Those who hear of presence by this policy; sechat does not hear of its own user.
+    Presence { announce: Announce, user: UserId, not: Vec<u64> },
     /// Everybody.
     All,
 }
 
 impl To {
-    fn includes(&self, listener: &Listener) -> bool {
+    fn includes(&self, listener: &Listener, node: &Node) -> bool {
         match self {
-            Self::Except(user) => listener.user != *user,
+            Self::Cursor { conversation, user, seq } => {
+                listener.user != *user
+                    || (listener.accent().hears_own_cursor()
+                        && !does_itself(node, listener, &Own::Cursor(conversation.clone(), *seq)))
+            }
             Self::Among { users, author, implied } => {
                 listener.user != *author
                     && (users.is_empty() || users.contains(&listener.user))
                     && (!implied || listener.accent().dialect() == Dialect::Sechat)
             }
             Self::Only(user) => listener.user == *user,
-            Self::Presence { background_ms, user, not } => {
-                listener.background_ms == *background_ms
-                    && (listener.user != *user || listener.accent().echoes_own_messages())
+            Self::Presence { announce, user, not } => {
+                listener.announce == *announce
+                    && (listener.user != *user || listener.accent().hears_own_presence())
                     && !not.contains(&listener.number)
             }
             Self::All => true,
         }
     }
+}
+
+/// Whether the connection itself brought it about.
+fn does_itself(node: &Node, listener: &Listener, own: &Own) -> bool {
+    let link = node.links.get(&listener.number);
+    link.is_some_and(|link| link.takes(own))
 }
 
 impl Feed {
@@ -96,6 +109,7 @@ impl Feed {
             if let Some(track) = self.open.get_mut(topic) {
                 track.epoch = page.epoch;
                 track.number = number.unwrap_or(track.number);
+                self.node.hub.set_number(topic, track.number);
             }
             let more = page.more && !page.entries.is_empty();
             for entry in page.entries {
@@ -159,15 +173,26 @@ impl Feed {
                 Ok(Some(notice)) => {
                     let event = Event::Maintenance((*notice).clone());
                     for link in &self.node.links {
-                        if let Some(piece) = parlance_wire::encode(link.listener.accent(), &event) {
-                            link.listener.push(&piece);
-                        }
+                        link.tell(&event);
                     }
                 }
                 Ok(None) => {}
                 Err(fault) => tracing::warn!(%fault, "reading the maintenance switch"),
             },
         }
+    }
+
+    pub(super) fn heard_room(&self, topic: &Topic, change: RoomChanged, ready: &mut Vec<Ready>) {
+        let event = Event::Room(RoomEvent {
+            number: self.node.hub.number(topic),
+            conversation: change.conversation,
+            author: change.author,
+            present: change.present,
+            flipped: change.flipped,
+            explicit: change.explicit,
+            at: change.at,
+        });
+        ready.push(Ready::Event { topic: topic.clone(), event, to: To::All });
     }
 
     /// Hands everything to the hub, in order. Integers for sequenced accents are assigned in one call first.
@@ -181,7 +206,8 @@ impl Feed {
                     self.deliver_entry(&topic, &entry, event.as_ref(), own).await;
                 }
                 Ready::Event { topic, event, to } => {
-                    let fanout = self.node.hub.deliver(&topic, &event, |l| to.includes(l));
+                    let node = &self.node;
+                    let fanout = node.hub.deliver(&topic, &event, |l| to.includes(l, node));
                     self.count(&fanout);
                 }
             }
@@ -236,13 +262,13 @@ impl Feed {
         event: Option<&Event>,
         integers: &FxHashMap<UserId, u64>,
     ) {
-        let hears = |l: &Listener| match &entry.record {
-            Record::Message(message) => message.author.id != l.user || l.accent().echoes_own_messages(),
-            // Whoever said so knows.
-            Record::NotificationRead { id } => {
-                let link = self.node.links.get(&l.number);
-                !link.is_some_and(|link| link.takes_own_read(id.as_deref()))
+        // Whoever did it knows.
+        let hears = |l: &Listener| match (&entry.record, topic) {
+            (Record::Message(message), Topic::Conversation(id)) if message.author.id == l.user => {
+                let sent = message.client_id.clone().map(|client_id| Own::Send(id.clone(), client_id));
+                !sent.is_some_and(|own| does_itself(&self.node, l, &own))
             }
+            (Record::NotificationRead { id }, _) => !does_itself(&self.node, l, &Own::Read(id.clone())),
             _ => true,
         };
         let told = parlance_hub::Entry { topic, seq: entry.seq, event, integers };
@@ -251,7 +277,7 @@ impl Feed {
         for listener in std::mem::take(&mut fanout.owed) {
             let Some(key) = LogKey::of_topic(topic) else { continue };
             let own = self.assign(&[(listener.user.clone(), key, entry.seq)]).await;
-            let piece = event.and_then(|e| parlance_wire::encode(listener.accent(), e));
+            let piece = event.and_then(|e| parlance_wire::encode(listener.accent(), &listener.style, e));
             if let (Some(integer), Some(piece)) = (own.first(), piece) {
                 listener.push(&piece.seal(*integer));
             }

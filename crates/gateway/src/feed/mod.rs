@@ -123,6 +123,7 @@ impl Feed {
             for topic in &fresh {
                 let track = self.start(topic).await?;
                 self.node.hub.set_last(topic, track.seq);
+                self.node.hub.set_number(topic, track.number);
                 self.open.insert(topic.clone(), track);
             }
         }
@@ -194,8 +195,7 @@ impl Feed {
             Publication::Cursor(change) => self.cursor_moved(&topic, change, ready).await,
             Publication::Typing(change) => self.heard_typing(&topic, change, ready),
             Publication::Presence(change) => self.heard_presence(&topic, &change, ready),
-            // No dialect tells of it yet.
-            Publication::Room(_) => {}
+            Publication::Room(change) => self.heard_room(&topic, change, ready),
             Publication::Signal(signal) => self.heard_signal(&topic, signal, ready).await,
         }
     }

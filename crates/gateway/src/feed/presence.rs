@@ -1,8 +1,10 @@
 //! Presence and typing publications on their way to the hub.
 
 use parlance_backplane::{PresenceChanged, TypingChanged};
+use parlance_hub::Announce;
 use parlance_model::{Event, PresenceEvent, Topic, TypingEvent};
 
+use crate::config::Mount;
 use super::{
     Feed,
     announce::Announcement,
@@ -15,19 +17,21 @@ impl Feed {
             self.node.metrics.presence_transitions.inc();
         }
         let now = self.node.clock.now();
-        for delay in self.delays() {
-            if let Some(told) = self.announcer.heard(topic, delay, change, now) {
+        for policy in self.policies() {
+            if let Some(told) = self.announcer.heard(topic, policy, change, now) {
                 ready.push(self.announce(told));
             }
         }
     }
 
-    /// The distinct background delays of the mounts.
-    fn delays(&self) -> Vec<u64> {
-        let mut delays: Vec<u64> = self.node.config.load().mounts.iter().map(|m| m.background_ms).collect();
-        delays.sort_unstable();
-        delays.dedup();
-        delays
+    /// The distinct policies of the mounts.
+    fn policies(&self) -> Vec<Announce> {
+        let config = self.node.config.load();
+        let policy = |m: &Mount| Announce { hold_ms: m.background_ms, throttle_ms: m.presence_throttle_ms };
+        let mut policies: Vec<Announce> = config.mounts.iter().map(policy).collect();
+        policies.sort_unstable();
+        policies.dedup();
+        policies
     }
 
     pub(super) fn announcements_due(&mut self, ready: &mut Vec<Ready>) {
@@ -45,7 +49,7 @@ impl Feed {
             _ => Vec::new(),
         };
         let change = told.change;
-        let to = To::Presence { background_ms: told.background_ms, user: change.user.clone(), not };
+        let to = To::Presence { announce: told.policy, user: change.user.clone(), not };
         let event = Event::Presence(PresenceEvent {
             user: change.user,
             status: change.status,
@@ -58,28 +62,31 @@ impl Feed {
     pub(super) fn heard_typing(&mut self, topic: &Topic, change: TypingChanged, ready: &mut Vec<Ready>) {
         let ttl = self.node.config.load().timings.typing_ttl();
         if let Some(told) = self.typing.heard(topic, change, self.node.clock.now(), ttl) {
-            ready.push(tell_typing(topic.clone(), told));
+            ready.push(self.tell_typing(topic.clone(), told));
         }
     }
 
     pub(super) fn typing_due(&mut self, ready: &mut Vec<Ready>) {
         if !self.typing.is_empty() {
             let due = self.typing.expire(self.node.clock.now());
-            ready.extend(due.into_iter().map(|(topic, change)| tell_typing(topic, change)));
+            for (topic, change) in due {
+                ready.push(self.tell_typing(topic, change));
+            }
         }
     }
-}
 
-fn tell_typing(topic: Topic, change: TypingChanged) -> Ready {
+    fn tell_typing(&self, topic: Topic, change: TypingChanged) -> Ready {
     // In a user's feed: typing in a conversation that does not exist yet. It goes to those who hear their
     // conversations without subscribing.
     let implied = matches!(topic, Topic::User(_));
     let to = To::Among { users: change.to, author: change.author.id.clone(), implied };
     let event = Event::Typing(TypingEvent {
         conversation: change.conversation,
+        number: self.node.hub.number(&topic),
         author: change.author,
         on: change.on,
         at: change.at,
     });
     Ready::Event { topic, event, to }
+    }
 }

@@ -83,6 +83,7 @@ impl Feed {
         for (kind, range) in ranges {
             let Some((from, to)) = range else { continue };
             let mut messages = self.messages(topic, &change.conversation, from, to).await;
+            let last = messages.last().cloned();
             messages.retain(|m| m.author != change.user);
             for message in &messages {
                 let event = Event::Receipt(MessageReceipt {
@@ -101,8 +102,11 @@ impl Feed {
                 by: change.user.clone(),
                 at: change.at,
                 messages,
+                last,
             });
-            ready.push(Ready::Event { topic: topic.clone(), event, to: To::Except(change.user.clone()) });
+            let to =
+                To::Cursor { conversation: change.conversation.clone(), user: change.user.clone(), seq: to };
+            ready.push(Ready::Event { topic: topic.clone(), event, to });
         }
     }
 

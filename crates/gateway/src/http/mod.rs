@@ -9,7 +9,7 @@ pub(crate) mod credentials;
 mod encoding;
 pub(crate) mod engine;
 mod health;
-mod history;
+pub(crate) mod history;
 mod listener;
 pub(crate) mod permit;
 mod reply;

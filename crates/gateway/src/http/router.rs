@@ -7,32 +7,102 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, middleware};
+use parlance_wire::Framing;
 
+use super::engine::{Endpoint, EngineSettings, Greeting};
 use super::{api, cors, health, history, reply, upgrade};
 use crate::config::Mount;
 use crate::node::Node;
+use crate::session;
 
 /// What the public listener serves.
 #[derive(Clone)]
 pub struct Public {
     pub node: Arc<Node>,
-    mounts: Arc<[Arc<Mount>]>,
+    places: Arc<[Place]>,
+}
+
+/// One path of one host, or of every host.
+struct Place {
+    host: Option<String>,
+    path: String,
+    door: Door,
+}
+
+enum Door {
+    /// Raw WebSockets.
+    Raw(Arc<Mount>),
+    /// Engine.IO; the mounts of the path are its namespaces.
+    Engine(Box<Endpoint>),
+}
+
+impl Place {
+    fn new(node: &Arc<Node>, mounts: Vec<Arc<Mount>>) -> Option<Self> {
+        let first = mounts.first()?.clone();
+        let (host, path) = (first.host.clone(), first.path.clone());
+        let door = match first.carried() {
+            Framing::Raw => Door::Raw(first),
+            Framing::Socketio => Door::Engine(Box::new(endpoint(node, &first, mounts.into()))),
+        };
+        Some(Self { host, path, door })
+    }
+
+    fn is_at(&self, path: &str) -> bool {
+        // A Socket.IO client may be told to leave out the slash at the end.
+        let bare = matches!(self.door, Door::Engine(_)).then(|| self.path.trim_end_matches('/'));
+        self.path == path || bare.is_some_and(|bare| !bare.is_empty() && bare == path)
+    }
+}
+
+/// The mounts of each path, in order of appearance.
+fn places(node: &Arc<Node>) -> Arc<[Place]> {
+    let mut groups: Vec<Vec<Arc<Mount>>> = Vec::new();
+    for mount in node.config.load().mounts.iter().cloned().map(Arc::new) {
+        let here = |g: &&mut Vec<Arc<Mount>>| {
+            g.first().is_some_and(|m| (&m.host, &m.path) == (&mount.host, &mount.path))
+        };
+        match groups.iter_mut().find(here) {
+            Some(group) => group.push(mount),
+            None => groups.push(vec![mount]),
+        }
+    }
+    groups.into_iter().filter_map(|mounts| Place::new(node, mounts)).collect()
+}
+
+fn endpoint(node: &Arc<Node>, first: &Mount, mounts: Arc<[Arc<Mount>]>) -> Endpoint {
+    let config = node.config.load();
+    let limits = &config.limits;
+    let settings = EngineSettings {
+        ping_interval_ms: first.ping_interval_ms,
+        ping_timeout_ms: first.ping_timeout_ms,
+        max_payload: first.max_frame_bytes,
+        upgrade_timeout_ms: first.upgrade_timeout_ms,
+        body_timeout_ms: limits.message_ms,
+        max_sessions: limits.connections,
+        max_sessions_per_ip: limits.connections_per_ip,
+        node_name: node.id.to_string(),
+    };
+    let owner = node.clone();
+    let accept = move |greeting: Greeting| {
+        let tracker = owner.tracker.clone();
+        tracker.spawn(session::run_socketio(owner.clone(), mounts.clone(), greeting));
+    };
+    Endpoint::new(settings, node.clock.clone(), node.tracker.clone(), Arc::new(accept))
 }
 
 impl Public {
-    /// The mount at a path. One of this host goes before one of every host, whatever their order.
-    fn mount(&self, host: &str, path: &str) -> Option<Arc<Mount>> {
-        let here = || self.mounts.iter().filter(|m| m.path == path);
-        let own = |m: &&Arc<Mount>| m.host.as_deref().is_some_and(|h| h.eq_ignore_ascii_case(host));
-        here().find(own).or_else(|| here().find(|m| m.host.is_none())).cloned()
+    /// The place at a path. One of this host goes before one of every host, whatever their order.
+    fn place(&self, host: &str, path: &str) -> Option<&Place> {
+        let here = || self.places.iter().filter(|p| p.is_at(path));
+        let own = |p: &&Place| p.host.as_deref().is_some_and(|h| h.eq_ignore_ascii_case(host));
+        here().find(own).or_else(|| here().find(|p| p.host.is_none()))
     }
 }
 
 /// The public listener. Mounts are matched by hand: they depend on the host too, and a path from the
 /// configuration must not be able to break the router.
 pub fn public(node: &Arc<Node>) -> Router {
-    let mounts = node.config.load().mounts.iter().cloned().map(Arc::new).collect();
-    let state = Public { node: node.clone(), mounts };
+    let state = Public { node: node.clone(), places: places(node) };
     Router::new()
         .route("/livez", get(health::live).fallback(wrong_method))
         .merge(history::router(node))
@@ -53,8 +123,9 @@ pub fn internal(node: &Arc<Node>) -> Router {
 }
 
 async fn mounted(State(public): State<Public>, request: Request) -> Response {
-    match public.mount(&host(&request), request.uri().path()) {
-        Some(mount) => upgrade::handle(&public.node, mount, request).await,
+    match public.place(&host(&request), request.uri().path()).map(|place| &place.door) {
+        Some(Door::Raw(mount)) => upgrade::handle(&public.node, mount.clone(), request).await,
+        Some(Door::Engine(endpoint)) => endpoint.handle(request).await,
         None => nothing_here().await,
     }
 }

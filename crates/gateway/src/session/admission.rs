@@ -5,13 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parlance_backplane::{Fault, Touched};
-use parlance_hub::{Limits, Listener, Notice};
-use parlance_model::{Identity, Reject, RejectCode, Topic};
-use parlance_wire::Dialect;
+use parlance_hub::{Announce, Listener, Notice, Outbox, Voice};
+use parlance_model::{Identity, Reject, RejectCode, Role, Topic};
 
 use super::link::Link;
+use super::{conn, run};
 use crate::config::Mount;
 use crate::node::Node;
+
+/// What a connection's uses have in common: where output waits, and when input came last.
+#[derive(Clone)]
+pub(super) struct Port {
+    pub outbox: Arc<Outbox>,
+    /// Milliseconds of the last received byte.
+    pub heart: Arc<AtomicU64>,
+}
 
 /// A connection that may come in. Dropping it unused gives the lease back.
 pub struct Admission {
@@ -19,15 +27,16 @@ pub struct Admission {
     pub(super) mount: Arc<Mount>,
     /// Where it comes from.
     pub remote: IpAddr,
-    pub(super) link: Option<Arc<Link>>,
+    port: Port,
+    link: Option<Arc<Link>>,
     used: bool,
 }
 
 impl Admission {
     /// Uses the admission: from here the session gives the lease back.
-    pub(super) fn take(mut self) -> (Arc<Node>, Arc<Mount>, Option<Arc<Link>>) {
+    pub(super) fn take(mut self) -> (Arc<Node>, Arc<Mount>, Port, Option<Arc<Link>>) {
         self.used = true;
-        (self.node.clone(), self.mount.clone(), self.link.take())
+        (self.node.clone(), self.mount.clone(), self.port.clone(), self.link.take())
     }
 }
 
@@ -58,11 +67,15 @@ pub async fn admit(
     if node.shutdown.is_cancelled() {
         return Err(Reject::new(RejectCode::Unavailable, "this node is stopping").retry_after(1_000));
     }
+    let port = Port {
+        outbox: run::outbox(node),
+        heart: Arc::new(AtomicU64::new(node.clock.now().millis())),
+    };
     let link = match identity {
-        Some(identity) => Some(open(node, &mount, identity).await?),
+        Some(identity) => Some(open(node, &mount, identity, &port).await?),
         None => None,
     };
-    Ok(Admission { node: node.clone(), mount, remote, link, used: false })
+    Ok(Admission { node: node.clone(), mount, remote, port, link, used: false })
 }
 
 /// Takes the lease of an authenticated connection.
@@ -70,19 +83,19 @@ pub(super) async fn open(
     node: &Arc<Node>,
     mount: &Arc<Mount>,
     identity: Identity,
+    port: &Port,
 ) -> Result<Arc<Link>, Reject> {
     let config = node.config.load();
     let connection = node.next_connection();
-    let dialect = Dialect::parse(&mount.dialect).unwrap_or(Dialect::Sechat);
-    let listener = Arc::new(Listener::new(
-        connection.number,
-        identity.user.clone(),
-        dialect.default_accent(),
-        mount.background_ms,
-        Limits { bytes: config.limits.outbox_bytes, pieces: config.limits.outbox_frames },
-    ));
-    let heard = Arc::new(AtomicU64::new(node.clock.now().millis()));
-    let link = Arc::new(Link::new(listener, connection, mount.clone(), Arc::new(identity), heard));
+    let voice = Voice {
+        accent: mount.spoken().default_accent(mount.carried()),
+        style: conn::style(mount),
+        announce: Announce { hold_ms: mount.background_ms, throttle_ms: mount.presence_throttle_ms },
+    };
+    let user = identity.user.clone();
+    let listener = Arc::new(Listener::new(connection.number, user, voice, port.outbox.clone()));
+    let heart = port.heart.clone();
+    let link = Arc::new(Link::new(listener, connection, mount.clone(), Arc::new(identity), heart));
     let mut listening = Listening { node, link: link.clone(), kept: false };
     listening.begin().await.map_err(|f| node.unavailable(&f))?;
     let lease = link.lease(config.timings.presence_ttl());
@@ -115,7 +128,7 @@ struct Listening<'a> {
 impl Listening<'_> {
     async fn begin(&self) -> Result<(), Fault> {
         let topic = Topic::User(self.link.listener.user.clone());
-        self.node.hub.enter(&topic, &self.link.listener);
+        self.node.hub.enter(&topic, &self.link.listener, Role::Joined);
         self.link.entered(topic.clone());
         self.node.feed.open(vec![topic.clone()]).await?;
         self.link.came_at(self.node.hub.last(&topic));

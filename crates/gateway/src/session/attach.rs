@@ -3,72 +3,101 @@
 use std::sync::Arc;
 
 use parlance_backplane::{Fault, Membership};
-use parlance_model::{Channel, ConversationId, Event, Topic, UserId};
+use parlance_model::{Channel, ConversationId, Event, Role, Topic, UserId};
 use parlance_wire::Dialect;
 use rustc_hash::FxHashSet;
 
 use super::link::Link;
 use super::replay::{Start, join, leave};
 use super::{restore, told};
+use crate::commands::rooms;
 use crate::config::PresenceScope;
 use crate::node::Node;
 
-/// Joins the user's own feed, and what the dialect implies: for sechat every conversation of the user from
-/// the delivered cursor on (backlog before live) and presence by the mount's scope; for socialhub what the
-/// client had subscribed before.
-pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
-    match link.dialect {
-        Dialect::Sechat => attach_sechat(node, link).await,
-        Dialect::Socialhub => {
+/// Joins the user's own feed, and what the dialect implies: every conversation of the user in the dialect's
+/// own role (sechat from the delivered cursor on, backlog before live; a recovered session from where it
+/// was), presence by the mount's scope; for socialhub what the client had subscribed before. Returns the
+/// conversations whose rooms it was put into.
+pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<Vec<ConversationId>, Fault> {
+    match link.dialect.implied_role() {
+        Some(role) => attach_member(node, link, role).await?,
+        None => {
             if !restore::restore(node, link).await? {
                 restore::fresh(node, link).await?;
             }
             // A kept entry without the user's own feed still gets it.
             let start = Start::After { seq: link.feed_start(), queued: false };
-            join(node, link, vec![(Topic::User(link.listener.user.clone()), start)]).await?;
+            let feed = Topic::User(link.listener.user.clone());
+            join(node, link, vec![(feed, start, Role::Joined)]).await?;
             leave_lost(node, link).await?;
-            restore::save(node, link).await
+            restore::save(node, link).await?;
         }
     }
+    let inside = rooms::inside(node, link);
+    rooms::enter(node, link, inside.clone(), false).await?;
+    Ok(inside)
 }
 
-/// Joins what a connection hears from now on, without reading: a sechat connection's user feed, and presence
-/// where everybody hears everybody's.
+/// Joins what a connection hears from now on, without reading: the user's feed, and presence where everybody
+/// hears everybody's.
 pub(super) async fn greet(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
-    if link.dialect != Dialect::Sechat {
+    if link.dialect.implied_role().is_none() {
         return Ok(());
     }
-    let mut topics = vec![(Topic::User(link.listener.user.clone()), Start::Now)];
-    if link.mount.presence_scope == PresenceScope::Everyone {
-        topics.push((Topic::PresenceAll, Start::Now));
+    let mut topics = vec![(Topic::User(link.listener.user.clone()), Start::Now, Role::Joined)];
+    if link.dialect == Dialect::Sechat && link.mount.presence_scope == PresenceScope::Everyone {
+        topics.push((Topic::PresenceAll, Start::Now, Role::Joined));
     }
     join(node, link, topics).await?;
     // Whoever comes during maintenance is told as those were who were there when it began.
-    if let Some(notice) = node.maintenance.load_full()
-        && let Some(piece) =
-            parlance_wire::encode(link.listener.accent(), &Event::Maintenance((*notice).clone()))
-    {
-        link.listener.push(&piece);
+    if let Some(notice) = node.maintenance.load_full() {
+        link.tell(&Event::Maintenance((*notice).clone()));
     }
     Ok(())
 }
 
-async fn attach_sechat(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
+/// Whether presence comes from the user's contacts.
+fn hears_contacts(link: &Link) -> bool {
+    let known = matches!(link.dialect, Dialect::Sechat | Dialect::Famly);
+    known && link.mount.presence_scope == PresenceScope::Contacts
+}
+
+async fn attach_member(node: &Arc<Node>, link: &Arc<Link>, role: Role) -> Result<(), Fault> {
     // The user's feed is listened to since the admission: an invitation that comes from here on is heard.
     let memberships = node.backplane.conversations.of_user(&link.listener.user).await?;
-    if link.mount.presence_scope == PresenceScope::Contacts {
+    if hears_contacts(link) {
         for membership in &memberships {
             join_contacts(node, link, &membership.conversation).await?;
         }
     }
-    join(node, link, memberships.iter().map(backlog).collect()).await?;
+    let recovered = {
+        let mut guard = link.recovery();
+        let recovered = guard.as_mut().filter(|r| r.goes_on());
+        recovered.map(|recovery| {
+            recovery.keep(|id| memberships.iter().any(|m| m.conversation.as_str() == id));
+            recovery.clone()
+        })
+    };
+    let start = |membership: &Membership| match &recovered {
+        Some(session) => session.place(&membership.conversation).map_or_else(
+            // A member only since: everything from there on was missed.
+            || (Start::After { seq: membership.joined_seq, queued: false }, role),
+            |(role, seq)| (Start::After { seq: seq.max(membership.joined_seq), queued: false }, role),
+        ),
+        None if link.dialect == Dialect::Sechat => (backlog(membership), role),
+        None => (Start::Now, role),
+    };
+    let topics = memberships.iter().map(|membership| {
+        let (start, role) = start(membership);
+        (Topic::Conversation(membership.conversation.clone()), start, role)
+    });
+    join(node, link, topics.collect()).await?;
     leave_lost(node, link).await?;
-    told::catch_up(node, link).await
+    if link.dialect == Dialect::Sechat { told::catch_up(node, link).await } else { Ok(()) }
 }
 
-fn backlog(membership: &Membership) -> (Topic, Start) {
-    let seq = membership.marks.delivered.max(membership.joined_seq);
-    (Topic::Conversation(membership.conversation.clone()), Start::After { seq, queued: true })
+fn backlog(membership: &Membership) -> Start {
+    Start::After { seq: membership.marks.delivered.max(membership.joined_seq), queued: true }
 }
 
 /// The user became a member of a conversation while connected.
@@ -82,11 +111,9 @@ pub(crate) async fn invited(
     since: u64,
 ) -> Result<(), Fault> {
     let topic = Topic::Conversation(conversation.clone());
-    let contacts = link.mount.presence_scope == PresenceScope::Contacts;
+    let contacts = hears_contacts(link);
     let is_in = node.hub.is_in(&topic, link.listener.number);
-    if link.dialect != Dialect::Sechat || (is_in && !contacts) {
-        return Ok(());
-    }
+    let Some(role) = link.dialect.implied_role().filter(|_| !is_in || contacts) else { return Ok(()) };
     let still = node.backplane.conversations.get(&conversation).await?;
     if still.is_none_or(|c| c.member(&link.listener.user).is_none()) {
         return Ok(());
@@ -98,9 +125,15 @@ pub(crate) async fn invited(
         return Ok(());
     }
     let start = Start::After { seq: since, queued: false };
-    join(node, link, vec![(topic, start)]).await?;
-    told::since(node, link, &conversation, since).await?;
-    leave_lost(node, link).await
+    join(node, link, vec![(topic, start, role)]).await?;
+    if link.dialect == Dialect::Sechat {
+        told::since(node, link, &conversation, since).await?;
+    }
+    leave_lost(node, link).await?;
+    if role != Role::Member && node.hub.is_in(&Topic::Conversation(conversation.clone()), link.listener.number) {
+        rooms::enter(node, link, vec![conversation], false).await?;
+    }
+    Ok(())
 }
 
 /// Leaves conversations the user was removed from between the look at the members and the subscription: the
@@ -127,6 +160,6 @@ async fn join_contacts(node: &Arc<Node>, link: &Arc<Link>, id: &ConversationId) 
     let Some(conversation) = node.backplane.conversations.get(id).await? else { return Ok(()) };
     let others =
         conversation.members.into_iter().map(|m| m.user).filter(|u: &UserId| *u != link.listener.user);
-    let topics = others.map(|user| (Topic::Presence(user), Start::Now)).collect();
+    let topics = others.map(|user| (Topic::Presence(user), Start::Now, Role::Joined)).collect();
     join(node, link, topics).await
 }

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, SinkExt};
 use parlance_hub::Notice;
 use parlance_model::{
-    Channel, Command, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Time, Topic,
+    Answer, Channel, Command, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Time, Topic,
 };
-use parlance_wire::{Dialect, Tag, websocket};
-use tokio::io::AsyncWriteExt;
-use tokio_tungstenite::tungstenite::{Message, error::Error};
+use parlance_wire::{Tag, websocket};
 
-use super::input::close_for;
+use super::conn::Conn;
 use super::link::Link;
 use super::run::{READ_AHEAD, Session};
 use super::timers::{Due, View};
-use super::work::{self, Doing, Done, Work};
-use super::{admission, restore, told};
+use super::work::{Done, Work};
+use super::{admission, recovery, restore, told};
+use crate::line::Heard;
+use crate::node::Node;
 
 /// Pieces taken from the outbox at once.
 const TAKE: usize = 256;
@@ -25,175 +24,188 @@ const TAKE: usize = 256;
 const CLOSING: Duration = Duration::from_secs(2);
 
 impl Session {
-    pub(super) fn view(&self) -> View {
-        let input = self.ws.get_ref();
-        let identity = self.link.as_ref().map(|l| l.identity());
+    fn view(&self) -> View {
+        let links = || self.conns.iter().filter_map(|c| c.link.as_ref());
+        let ends = links().map(|l| l.identity()).filter(|i| i.verified).map(|i| i.expires_at + crate::auth::LEEWAY);
+        let restorable = links().any(|l| l.is_restorable());
         View {
-            last_heard: input.last_heard(),
-            authenticated: identity.is_some(),
-            token_ends: identity.filter(|i| i.verified).map(|i| i.expires_at + crate::auth::LEEWAY),
-            stalled_since: self.writer.stalled_since(),
-            message_began: input.started(),
-            restorable: self.is_restorable(),
-            unconfirmed: self.is_restorable() && self.unconfirmed,
+            last_heard: Time::from_millis(self.line.heart().load(std::sync::atomic::Ordering::Relaxed)),
+            raw: self.is_raw(),
+            authenticated: links().next().is_some(),
+            token_ends: ends.min(),
+            stalled_since: self.line.stalled_since(),
+            message_began: self.line.started(),
+            kept: restorable || links().any(|l| l.recovery().is_some()),
+            unconfirmed: restorable && self.unconfirmed,
         }
     }
 
-    fn is_restorable(&self) -> bool {
-        self.link.as_ref().is_some_and(|l| l.dialect == Dialect::Socialhub)
+    /// The next moment something is due, of the session or its transport.
+    pub(super) fn next_deadline(&self) -> Time {
+        let (own, _) = self.timers.next(&self.view());
+        self.line.deadline().filter(|_| !self.closing).map_or(own, |line| line.min(own))
     }
 
-    /// Takes up the next piece of work of each lane where none is being done.
-    pub(super) fn start_work(&mut self) {
-        if self.closing {
-            return;
-        }
-        if self.doing.is_none()
-            && !self.must_wait()
-            && let Some(next) = self.todo.pop_front()
-        {
-            self.doing = Some(self.begin(next));
-        }
-        if self.joining.is_none()
-            && let Some(next) = self.joins.pop_front()
-        {
-            self.joining = Some(self.begin(next));
-        }
-    }
-
-    /// A subscription is given up or repeated only after those kept from before were taken up again.
-    fn must_wait(&self) -> bool {
-        let Some(Work::Request(request)) = self.todo.front() else { return false };
-        matches!(request.1.command, Command::Subscribe(_) | Command::Unsubscribe(_))
-            && self.link.as_ref().is_some_and(|link| !link.is_attached())
-    }
-
-    fn begin(&self, work: Work) -> Doing {
-        work::start(self.node.clone(), self.mount.clone(), self.link.clone(), work)
-    }
-
-    pub(super) fn input(&mut self, frame: Option<Result<Message, Error>>) {
+    pub(super) fn heard(&mut self, heard: Heard) {
         let now = self.node.clock.now();
-        self.ws.get_mut().completed();
-        match frame {
-            Some(Ok(Message::Text(text))) => {
-                self.timers.frame(now);
-                self.node.metrics.frame_in(self.peer.accent().dialect());
-                self.peer.receive(&text, now);
-                self.take_requests();
-                self.send_frames();
-            }
-            Some(Ok(Message::Binary(_))) => self.close(1003, "binary frames are not understood here"),
-            Some(Ok(Message::Pong(payload))) => {
-                self.timers.frame(now);
-                self.ponged(&payload);
-            }
-            Some(Ok(Message::Ping(_) | Message::Frame(_))) => {
-                self.timers.frame(now);
-                self.pass_control();
-            }
-            Some(Ok(Message::Close(_))) => {
-                self.orderly = true;
-                self.pass_control();
+        if matches!(heard, Heard::Text(_) | Heard::Binary(_) | Heard::Pong(_) | Heard::Stirred) {
+            self.timers.frame(now);
+        }
+        match heard {
+            Heard::Text(text) if self.is_raw() => self.raw_text(&text, now),
+            Heard::Text(text) => self.text_packet(&text),
+            Heard::Binary(_) if self.is_raw() => self.close(1003, "binary frames are not understood here"),
+            Heard::Binary(data) => self.binary_packet(data),
+            Heard::Pong(payload) => self.ponged(&payload),
+            Heard::Stirred => self.beat(),
+            Heard::Violation(code, reason) => self.close(code, reason),
+            Heard::Goodbye => {
+                // A Socket.IO client that means to go says so to its namespaces; this may be a lost network.
+                if self.is_raw() {
+                    self.conns.iter_mut().for_each(|c| c.orderly = true);
+                }
                 self.begin_close();
             }
-            Some(Err(error)) => match close_for(&error) {
-                Some((code, reason)) => self.close(code, reason),
-                None => self.abandon(),
-            },
-            None => self.abandon(),
+            Heard::Gone => self.abandon(),
         }
     }
 
-    fn take_requests(&mut self) {
-        if let Some(link) = &self.link {
-            link.listener.set_accent(self.peer.accent());
+    fn raw_text(&mut self, text: &str, now: Time) {
+        let Some(conn) = self.conns.first_mut() else { return };
+        self.node.metrics.frame_in(conn.peer.dialect());
+        conn.peer.receive(text, now);
+        self.take_requests(0);
+        self.send_frames(0);
+    }
+
+    pub(super) fn take_requests(&mut self, index: usize) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        if let Some(link) = &conn.link {
+            link.listener.set_accent(conn.peer.accent());
         }
-        while let Some((tag, request)) = self.peer.poll_request() {
+        let mut repeats = Vec::new();
+        while let Some((tag, request)) = conn.peer.poll_request() {
             if tag.deprecated() {
                 self.node.metrics.deprecated_frames.inc();
             }
-            self.todo.push_back(Work::Request(Box::new((tag, request))));
+            match request {
+                Ok(request) => match &request.command {
+                    Command::Send(send) if !conn.notes_send(send) => repeats.push(tag),
+                    _ => conn.todo.push_back(Work::Request(Box::new((tag, request)))),
+                },
+                Err(reject) => conn.todo.push_back(Work::Refuse(Box::new((tag, reject)))),
+            }
+        }
+        for tag in repeats {
+            let reject = Reject::new(RejectCode::InProgress, "Message already being processed");
+            self.answer(index, &tag, Err(reject));
         }
     }
 
-    /// Lets tungstenite's own answer (a pong, a close echo) out between our frames.
-    fn pass_control(&mut self) {
-        // The input side collects in memory: this is done at once or not at all.
-        let _ = self.ws.flush().now_or_never();
-        if let Some(control) = self.ws.get_mut().take_control() {
-            self.writer.push(control);
-        }
-    }
-
-    /// Moves what the peer has to say on its way.
-    fn send_frames(&mut self) {
+    /// Moves what a peer has to say on its way; ahead of what waits, where the dialect wants its answers first.
+    pub(super) fn send_frames(&mut self, index: usize) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
         if self.closing {
             // Nothing follows a close frame.
             return;
         }
-        while let Some(piece) = self.peer.poll_frame() {
-            match &self.link {
-                Some(link) => {
-                    link.listener.push(&piece);
-                }
-                None => self.writer.push(piece.bytes().clone()),
+        let mut pieces = Vec::new();
+        while let Some(piece) = conn.peer.poll_frame() {
+            pieces.push(piece);
+        }
+        let Some(link) = &conn.link else {
+            for piece in pieces {
+                self.outbox.push(&piece.seal_offset(parlance_wire::Offset::NONE), None);
+            }
+            return;
+        };
+        if conn.peer.dialect().answers_first() && conn.greeting.is_none() && link.is_attached() {
+            for piece in pieces.iter().rev() {
+                link.listener.push_first(piece);
+            }
+        } else {
+            for piece in &pieces {
+                link.listener.push(piece);
             }
         }
     }
 
     pub(super) fn output(&mut self) {
-        let Some(link) = self.link.clone() else { return };
-        if self.writer.is_empty() && !link.listener.outbox.is_empty() {
-            link.listener.outbox.take(self.writer.queue(), TAKE);
+        let held = self.conns.iter().any(Conn::holds_events);
+        if self.line.is_idle() && !held && !self.outbox.is_empty() {
+            let mut marks = Vec::new();
+            self.outbox.take(self.line.queue(), &mut marks, TAKE);
             self.unconfirmed = true;
+            for mark in marks {
+                self.note_sent(mark);
+            }
         }
-        if link.listener.outbox.is_overflown() {
+        if self.outbox.is_overflown() {
             self.node.metrics.slow_consumers.inc();
             self.close(1008, "too slow: reconnect to catch up");
             return;
         }
+        for index in 0..self.conns.len() {
+            self.notices(index);
+        }
+    }
+
+    fn note_sent(&self, mark: parlance_hub::Mark) {
+        let of = |c: &&Conn| c.link.as_ref().is_some_and(|l| l.connection.number == mark.listener);
+        if let Some(link) = self.conns.iter().find(of).and_then(|c| c.link.as_ref())
+            && let Some(recovery) = link.recovery().as_mut()
+        {
+            recovery.sent(mark.offset);
+        }
+    }
+
+    fn notices(&mut self, index: usize) {
         // Invitations beyond these stay with the listener, which bounds them.
-        while self.joins.len() < READ_AHEAD
+        while let Some(conn) = self.conns.get_mut(index)
+            && conn.joins.len() < READ_AHEAD
+            && let Some(link) = conn.link.clone()
             && let Some(notice) = link.listener.next_notice()
         {
             match notice {
                 Notice::Invited { conversation, since } => {
-                    self.joins.push_back(Work::Invited { conversation, since });
+                    conn.joins.push_back(Work::Invited { conversation, since });
                 }
                 // Removed and taken in again before this was read.
-                Notice::Removed(conversation) if self.is_in(&link, &conversation) => {}
+                Notice::Removed(conversation) if is_in(&self.node, &link, &conversation) => {}
                 Notice::Removed(conversation) => {
-                    let channel = Channel::Conversation(conversation.clone());
-                    link.remove_channel(&channel);
-                    link.left(&Topic::Conversation(conversation));
-                    if self.is_restorable() {
-                        self.todo.push_back(Work::Save);
+                    link.remove_channel(&Channel::Conversation(conversation.clone()));
+                    link.left(&Topic::Conversation(conversation.clone()));
+                    if let Some(recovery) = link.recovery().as_mut() {
+                        recovery.left(&conversation);
                     }
+                    conn.todo.push_back(Work::Save { always: false });
                 }
                 Notice::Close { code, reason } => {
-                    self.go_away(code, &reason);
+                    self.told_to_go(index, code, &reason);
                     return;
                 }
             }
         }
     }
 
-    fn is_in(&self, link: &Link, conversation: &ConversationId) -> bool {
-        let topic = Topic::Conversation(conversation.clone());
-        self.node.hub.is_in(&topic, link.listener.number)
+    /// 1008 is for good; after any other code the client may come back by itself.
+    fn told_to_go(&mut self, index: usize, code: u16, reason: &str) {
+        if code == 1008 && !self.is_raw() {
+            self.kick(index);
+        }
+        self.go_away(code, reason);
     }
 
     /// Something that output or notices waited for is done: they are looked at again.
     pub(super) fn unblocked(&self) {
-        if let Some(link) = &self.link {
-            link.listener.outbox.wake();
-        }
+        self.outbox.wake();
     }
 
     /// Closes on the node's or the operator's behalf.
     pub(super) fn go_away(&mut self, code: u16, reason: &str) {
-        self.orderly = true;
+        if self.is_raw() {
+            self.conns.iter_mut().for_each(|c| c.orderly = true);
+        }
         if self.node.shutdown.is_cancelled() {
             self.say_going_away();
         }
@@ -208,63 +220,103 @@ impl Session {
             retry_after: 1,
             at: self.node.clock.now(),
         });
-        let accent = self.peer.accent();
-        if let Some(piece) = parlance_wire::encode(accent, &event) {
-            self.writer.push(piece.bytes().clone());
+        for conn in &self.conns {
+            if let Some(piece) = parlance_wire::encode(conn.peer.accent(), conn.peer.style(), &event) {
+                self.line.push(piece.bytes().clone());
+            }
         }
     }
 
-    pub(super) fn done(&mut self, done: Done) {
+    pub(super) fn done(&mut self, index: usize, done: Done) {
         match done {
-            Done::Answered(tag, result) => self.answer(&tag, result),
-            Done::Registered(tag, Ok(link)) => self.registered(&tag, link),
-            Done::Registered(tag, Err(reject)) => self.answer(&tag, Err(reject)),
-            Done::Attached(Ok(())) => {
-                if let Some(link) = &self.link {
-                    link.set_attached();
-                }
+            Done::Connected(entrance) => self.connected(index, entrance),
+            Done::Answered(tag, result) => {
+                self.answer(index, &tag, result);
+                // What was held back for it may go.
                 self.unblocked();
             }
+            Done::Registered(tag, Ok(link)) => self.registered(index, &tag, link),
+            Done::Registered(tag, Err(reject)) => self.answer(index, &tag, Err(reject)),
+            Done::Attached(Ok(conversations)) => self.attached(index, conversations),
             // Further notices may wait.
             Done::Joined(Ok(())) => self.unblocked(),
             Done::Kept(Ok(())) => {}
             Done::Attached(Err(fault)) | Done::Joined(Err(fault)) => {
                 tracing::warn!(%fault, "a connection could not join its conversations");
-                self.answer(&Tag::default(), Err(self.node.unavailable(&fault)));
+                self.answer(index, &Tag::default(), Err(self.node.unavailable(&fault)));
                 self.close(1013, "temporarily unavailable: reconnect");
             }
             Done::Kept(Err(fault)) => tracing::warn!(%fault, "session state"),
         }
     }
 
-    fn answer(&mut self, tag: &Tag, result: Result<parlance_model::Answer, Reject>) {
-        let result = result.map_err(|mut reject| {
-            let dialect = self.peer.accent().dialect();
-            self.node.metrics.reject(dialect, reject.code);
-            if reject.code == RejectCode::Internal {
-                let id: Arc<str> = uuid::Uuid::new_v4().to_string().into();
-                tracing::error!(correlation_id = %id, event = tag.event(), message = %reject.message, "internal");
-                reject.correlation_id = Some(id);
+    fn attached(&mut self, index: usize, conversations: Vec<ConversationId>) {
+        self.greet_recovered(index);
+        if let Some(conn) = self.conns.get_mut(index)
+            && let Some(link) = conn.link.clone()
+        {
+            let user = link.listener.user.clone();
+            if !link.is_restorable() {
+                let welcome = Answer::Welcome { user, conversations };
+                conn.peer.answer(&Tag::default(), &Ok(welcome), self.node.clock.now());
             }
-            reject
-        });
-        self.peer.answer(tag, &result, self.node.clock.now());
-        self.send_frames();
+            conn.todo.push_back(Work::Save { always: true });
+            self.send_frames(index);
+            link.set_attached();
+        }
+        self.unblocked();
     }
 
-    fn registered(&mut self, tag: &Tag, link: Arc<Link>) {
+    pub(super) fn answer(&mut self, index: usize, tag: &Tag, result: Result<Answer, Reject>) {
+        let result = result.map_err(|mut reject| {
+            self.correlate(index, tag.event(), &mut reject);
+            reject
+        });
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        if conn.has_moved() {
+            conn.todo.push_back(Work::Save { always: false });
+        }
+        conn.peer.answer(tag, &result, self.node.clock.now());
+        self.send_frames(index);
+    }
+
+    /// Counts a refusal, and gives it an id that stands in the log too where the dialect or the fault asks for it.
+    pub(super) fn correlate(&self, index: usize, event: &str, reject: &mut Reject) {
+        let Some(dialect) = self.conns.get(index).map(|c| c.peer.dialect()) else { return };
+        self.node.metrics.reject(dialect, reject.code);
+        let internal = reject.code == RejectCode::Internal;
+        if !internal && !dialect.correlates_refusals() {
+            return;
+        }
+        let id: Arc<str> = uuid::Uuid::new_v4().to_string().into();
+        let message = &reject.message;
+        if internal {
+            tracing::error!(correlation_id = %id, event, %message, "internal");
+        } else {
+            tracing::info!(correlation_id = %id, event, code = ?reject.code, %message, "refused");
+        }
+        reject.correlation_id = Some(id);
+    }
+
+    fn registered(&mut self, index: usize, tag: &Tag, link: Arc<Link>) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
         let user = link.listener.user.clone();
-        self.peer.set_user(user.clone());
-        link.listener.set_accent(self.peer.accent());
-        self.ws.get_mut().note_in(link.heard.clone());
-        self.link = Some(link);
-        self.answer(tag, Ok(parlance_model::Answer::Registered { user }));
-        self.todo.push_front(Work::Greet);
-        self.joins.push_front(Work::Attach);
+        conn.peer.set_user(user.clone());
+        link.listener.set_accent(conn.peer.accent());
+        conn.link = Some(link);
+        conn.todo.push_front(Work::Greet);
+        conn.joins.push_front(Work::Attach);
+        self.answer(index, tag, Ok(Answer::Registered { user }));
     }
 
     pub(super) fn due(&mut self) {
         let now = self.node.clock.now();
+        if self.line.deadline().is_some_and(|at| at <= now) {
+            if let Some(heard) = self.line.due(now) {
+                self.heard(heard);
+            }
+            self.beat();
+        }
         let (at, due) = self.timers.next(&self.view());
         if at > now {
             return;
@@ -272,17 +324,13 @@ impl Session {
         match due {
             Due::Ping => self.ping(now),
             Due::Silent => self.close(1001, "no answer to pings"),
+            Due::Unauthenticated if !self.is_raw() => self.unjoined(),
             Due::Unauthenticated => {
                 let reject = Reject::new(RejectCode::Unauthenticated, "no session was registered in time");
-                self.answer(&Tag::default(), Err(reject));
+                self.answer(0, &Tag::default(), Err(reject));
                 self.close(1008, "not authenticated in time");
             }
-            Due::Expired => {
-                let reject = Reject::new(RejectCode::TokenExpired, "token expired");
-                self.answer(&Tag::default(), Err(reject));
-                self.output();
-                self.close(1008, "token expired");
-            }
+            Due::Expired => self.expired(now),
             Due::Stalled => {
                 self.node.metrics.slow_consumers.inc();
                 self.abandon();
@@ -291,7 +339,7 @@ impl Session {
             Due::Closed => self.abandon(),
             Due::Save => {
                 self.timers.saved(now);
-                self.todo.push_back(Work::Save);
+                self.conns.iter_mut().for_each(|c| c.todo.push_back(Work::Save { always: true }));
             }
             Due::Refill => {
                 self.timers.may_read(now);
@@ -299,39 +347,75 @@ impl Session {
         }
     }
 
+    fn expired(&mut self, now: Time) {
+        for index in 0..self.conns.len() {
+            let ended = |c: &Conn| {
+                let identity = c.link.as_ref().map(|l| l.identity()).filter(|i| i.verified);
+                identity.is_some_and(|i| i.expires_at + crate::auth::LEEWAY <= now)
+            };
+            if self.conns.get(index).is_some_and(ended) {
+                let reject = Reject::new(RejectCode::TokenExpired, "token expired");
+                self.answer(index, &Tag::default(), Err(reject));
+            }
+        }
+        self.output();
+        self.close(1008, "token expired");
+    }
+
+    /// Takes note of the pings and pongs an Engine.IO line handles by itself.
+    fn beat(&mut self) {
+        let beats = self.line.take_beats();
+        for link in self.conns.iter().filter_map(|c| c.link.as_ref()) {
+            if let Some(recovery) = link.recovery().as_mut() {
+                if beats.ponged {
+                    recovery.ponged();
+                }
+                if beats.pinged {
+                    recovery.pinged();
+                }
+            }
+        }
+        if beats.ponged {
+            let moved = self.conns.iter_mut().filter(|c| c.has_moved());
+            moved.for_each(|c| c.todo.push_back(Work::Save { always: false }));
+        }
+    }
+
     fn ping(&mut self, now: Time) {
         let mut handed = Vec::new();
-        if let Some(link) = &self.link
-            && self.is_restorable()
-        {
+        let link = self.conns.first().and_then(|c| c.link.as_ref());
+        if let Some(link) = link.filter(|l| l.is_restorable()) {
             // Positions first, emptiness second: what is handed over in between is then still waiting here.
             let positions = restore::positions(&self.node, link);
-            if self.writer.is_empty() && link.listener.outbox.is_empty() {
+            if self.line.is_idle() && self.outbox.is_empty() {
                 handed = positions;
                 self.unconfirmed = false;
             }
         }
         let number = self.timers.pinged(now, handed);
-        self.writer.push(websocket::ping(&number.to_be_bytes()));
+        self.line.push(websocket::ping(&number.to_be_bytes()));
     }
 
     fn ponged(&mut self, payload: &[u8]) {
         let Ok(number) = <[u8; 8]>::try_from(payload).map(u64::from_be_bytes) else { return };
-        let (Some(arrived), Some(link)) = (self.timers.ponged(number), &self.link) else { return };
+        let link = self.conns.first().and_then(|c| c.link.as_ref());
+        let (Some(arrived), Some(link)) = (self.timers.ponged(number), link) else { return };
         if link.confirm(arrived) {
             self.timers.save_soon(self.node.clock.now());
         }
     }
 
     /// Sends what waits, then a close frame; then the connection ends.
-    fn close(&mut self, code: u16, reason: &str) {
+    pub(super) fn close(&mut self, code: u16, reason: &str) {
         if self.closing {
             return;
         }
-        if let Some(link) = &self.link {
-            link.listener.outbox.take(self.writer.queue(), usize::MAX);
+        let mut marks = Vec::new();
+        self.outbox.take(self.line.queue(), &mut marks, usize::MAX);
+        for mark in marks {
+            self.note_sent(mark);
         }
-        self.writer.push(websocket::close(code, reason));
+        self.line.close(code, reason);
         self.begin_close();
     }
 
@@ -343,35 +427,47 @@ impl Session {
     /// Ends without a word: the transport is gone.
     fn abandon(&mut self) {
         self.closing = true;
-        self.writer.clear();
+        self.line.clear();
     }
 
-    /// Gives everything back, then lets the client read the last bytes before the socket goes.
-    pub(super) async fn finish(&mut self) {
+    /// Gives everything back, then lets the client read the last bytes before the transport goes.
+    pub(super) async fn finish(mut self) {
+        for conn in &mut self.conns {
+            conn.finish(&self.node).await;
+        }
+        self.line.finish(CLOSING).await;
+    }
+}
+
+fn is_in(node: &Node, link: &Link, conversation: &ConversationId) -> bool {
+    node.hub.is_in(&Topic::Conversation(conversation.clone()), link.listener.number)
+}
+
+impl Conn {
+    /// Gives everything back.
+    pub(super) async fn finish(&mut self, node: &Arc<Node>) {
         self.doing = None;
         self.joining = None;
-        if let Some(link) = self.link.take() {
-            let kept = match link.dialect {
-                // Before it has joined everything, what it is subscribed to says nothing.
-                _ if !link.is_attached() => Ok(()),
-                Dialect::Socialhub => restore::save_last(&self.node, &link).await,
-                // Whoever fell silent may not have heard the last receipts: telling again does no harm.
-                Dialect::Sechat if self.orderly => told::remember(&self.node, &link).await,
-                Dialect::Sechat => Ok(()),
-            };
-            if let Err(fault) = kept {
-                tracing::warn!(%fault, "keeping a connection's state");
-            }
-            admission::close(&self.node, &link).await;
+        let Some(link) = self.link.take() else { return };
+        // Nothing is handed over any more from here on: what is kept is what was.
+        link.topics().iter().for_each(|topic| node.hub.leave(topic, link.listener.number));
+        if let Err(fault) = keep(node, &link, self.orderly).await {
+            tracing::warn!(%fault, "keeping a connection's state");
         }
-        // Closing with unread input would reset the connection and lose the close frame on its way.
-        let mut io = crate::http::socket::Io(self.stream.clone());
-        if io.shutdown().await.is_ok() {
-            // Copied through the heap: a buffer in this future would weigh on every idle connection.
-            let mut nowhere = tokio::io::sink();
-            let drained = tokio::io::copy(&mut io, &mut nowhere);
-            // Whoever does not close their side within the time is cut off.
-            let _ = tokio::time::timeout(CLOSING, drained).await;
-        }
+        admission::close(node, &link).await;
+    }
+}
+
+async fn keep(node: &Arc<Node>, link: &Link, orderly: bool) -> Result<(), parlance_backplane::Fault> {
+    let recoverable = link.recovery().is_some();
+    match recoverable {
+        true if orderly => recovery::forget(node, link).await,
+        true => recovery::save_last(node, link).await,
+        // Before it has joined everything, what it is subscribed to says nothing.
+        false if !link.is_attached() => Ok(()),
+        false if link.is_restorable() => restore::save_last(node, link).await,
+        // Whoever fell silent may not have heard the last receipts: telling again does no harm.
+        false if orderly && link.dialect.registers_late() => told::remember(node, link).await,
+        false => Ok(()),
     }
 }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use parlance_backplane::{Rule, Touch};
 use parlance_hub::Listener;
-use parlance_model::{Channel, ConnectionId, Identity, Status, Time, Topic};
+use parlance_model::{
+    Author, Channel, ConnectionId, ConversationId, Event, Identity, Status, Time, Topic,
+};
 use parlance_wire::Dialect;
 
+use super::recovery::Recovery;
 use crate::config::Mount;
 
 /// An authenticated connection.
@@ -34,6 +37,19 @@ pub struct Link {
     attached: AtomicBool,
     identity: Mutex<Arc<Identity>>,
     state: Mutex<State>,
+    /// What a Socket.IO client can recover from; gone once another connection took it over.
+    recovery: Mutex<Option<Box<Recovery>>>,
+}
+
+/// Something the connection itself does, of which it is not to be told when it comes round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Own {
+    /// Marks a notification, or all, as read.
+    Read(Option<Arc<str>>),
+    /// Sends a message with this client id.
+    Send(ConversationId, Arc<str>),
+    /// Moves its user's cursor to this sequence.
+    Cursor(ConversationId, u64),
 }
 
 #[derive(Default)]
@@ -46,12 +62,12 @@ struct State {
     confirmed: Vec<(Channel, u64)>,
     /// The last status the client set.
     status: Option<Status>,
-    /// Notifications this connection marked as read and was not passed over for yet; `None` = all.
-    own_reads: Vec<Option<Arc<str>>>,
+    /// What this connection did and was not passed over for yet.
+    own: Vec<Own>,
 }
 
 /// More of them outstanding: the oldest are told to the connection itself too.
-const MAX_OWN_READS: usize = 16;
+const MAX_OWN: usize = 16;
 
 impl Link {
     /// A link of a fresh connection.
@@ -63,12 +79,12 @@ impl Link {
         heard: Arc<AtomicU64>,
     ) -> Self {
         let rate = (mount.messages.limit > 0).then(|| Rule {
-            name: format!("{}:send", mount.name).into(),
+            name: format!("{}:send", mount.dialect).into(),
             limit: mount.messages.limit,
             window: std::time::Duration::from_millis(mount.messages.window_ms),
         });
         Self {
-            dialect: Dialect::parse(&mount.dialect).unwrap_or(Dialect::Sechat),
+            dialect: mount.spoken(),
             mount_name: mount.name.as_str().into(),
             rate,
             listener,
@@ -80,7 +96,23 @@ impl Link {
             came_at: AtomicU64::new(0),
             identity: Mutex::new(identity),
             state: Mutex::default(),
+            recovery: Mutex::default(),
         }
+    }
+
+    /// What a Socket.IO client can recover from.
+    pub(super) fn recovery(&self) -> MutexGuard<'_, Option<Box<Recovery>>> {
+        self.recovery.lock()
+    }
+
+    /// Goes on with a session from before.
+    pub(super) fn recover_from(&self, session: Box<Recovery>) {
+        *self.recovery.lock() = Some(session);
+    }
+
+    /// Its user as others are shown them.
+    pub fn author(&self) -> Author {
+        Author::from(&*self.identity())
     }
 
     /// It has joined everything it joins by itself.
@@ -101,6 +133,11 @@ impl Link {
     /// See [`Self::came_at`].
     pub(super) fn feed_start(&self) -> u64 {
         self.came_at.load(Ordering::Relaxed)
+    }
+
+    /// Whether its subscriptions are kept for it (socialhub).
+    pub(super) fn is_restorable(&self) -> bool {
+        self.dialect == Dialect::Socialhub
     }
 
     /// Who it is.
@@ -135,20 +172,28 @@ impl Link {
         self.state.lock().status = Some(status);
     }
 
-    /// Notes that the connection itself is about to mark a notification, or all, as read.
-    pub fn will_read(&self, notification: Option<Arc<str>>) {
+    /// Notes that the connection itself is about to do it.
+    pub fn will(&self, own: Own) {
         let mut state = self.state.lock();
-        if state.own_reads.len() >= MAX_OWN_READS {
-            state.own_reads.remove(0);
+        if state.own.len() >= MAX_OWN {
+            state.own.remove(0);
         }
-        state.own_reads.push(notification);
+        state.own.push(own);
     }
 
-    /// Whether the connection itself marked it as read; true once per [`Self::will_read`].
-    pub fn takes_own_read(&self, notification: Option<&str>) -> bool {
+    /// Whether the connection itself did it; true once per [`Self::will`].
+    pub fn takes(&self, own: &Own) -> bool {
         let mut state = self.state.lock();
-        let found = state.own_reads.iter().position(|own| own.as_deref() == notification);
-        found.map(|index| state.own_reads.remove(index)).is_some()
+        let found = state.own.iter().position(|o| o == own);
+        found.map(|index| state.own.remove(index)).is_some()
+    }
+
+    /// Tells it an event outside any room.
+    pub fn tell(&self, event: &Event) {
+        let listener = &self.listener;
+        if let Some(piece) = parlance_wire::encode(listener.accent(), &listener.style, event) {
+            listener.push(&piece);
+        }
     }
 
     /// Notes a room it entered.

@@ -4,20 +4,21 @@
 
 mod admission;
 mod attach;
+mod conn;
 mod handle;
-mod input;
 mod link;
+mod recovery;
 mod replay;
 mod restore;
 mod run;
+mod socketio;
 mod timers;
 mod told;
 mod work;
-mod writer;
 
 pub use admission::{Admission, admit};
 pub(crate) use attach::invited;
-pub use link::Link;
-pub(crate) use replay::{Start, join, leave};
+pub use link::{Link, Own};
+pub(crate) use replay::{Start, join, leave, role_changed};
 pub(crate) use restore::changed as subscriptions_changed;
-pub use run::run;
+pub use run::{run, run_socketio};

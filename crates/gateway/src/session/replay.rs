@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use parlance_backplane::{Fault, Range};
-use parlance_model::{ConversationId, Entry, Event, LogKey, Record, Resync, Topic};
+use parlance_model::{Conversation, ConversationId, Entry, Event, LogKey, Record, Resync, Role, Topic};
+
+use parlance_wire::Encoded;
 
 use super::link::Link;
 use crate::events;
@@ -34,43 +36,63 @@ pub(crate) enum Start {
 pub(crate) async fn join(
     node: &Arc<Node>,
     link: &Arc<Link>,
-    topics: Vec<(Topic, Start)>,
+    topics: Vec<(Topic, Start, Role)>,
 ) -> Result<(), Fault> {
     let number = link.listener.number;
     // The user's own feed was entered at admission; nothing but attaching joins it.
     let entered = |topic: &Topic| matches!(topic, Topic::User(_)) && node.hub.is_reading(topic, number);
-    let fresh: Vec<(Topic, Start)> = topics
+    let fresh: Vec<(Topic, Start, Role)> = topics
         .into_iter()
-        .filter(|(topic, _)| node.hub.enter(topic, &link.listener) || entered(topic))
+        .filter(|(topic, _, role)| node.hub.enter(topic, &link.listener, *role) || entered(topic))
         .collect();
-    for (topic, _) in &fresh {
+    for (topic, ..) in &fresh {
         link.entered(topic.clone());
     }
-    let opened = node.feed.open(fresh.iter().map(|(t, _)| t.clone()).collect()).await;
+    let opened = node.feed.open(fresh.iter().map(|(t, ..)| t.clone()).collect()).await;
     if let Err(fault) = opened {
-        for (topic, _) in &fresh {
+        for (topic, ..) in &fresh {
             leave(node, link, topic);
         }
         return Err(fault);
     }
     // What needs no reading goes live first: it must not wait for a long backlog of something else.
-    let (reading, live): (Vec<_>, Vec<_>) = fresh.into_iter().partition(|(topic, start)| {
+    let (reading, live): (Vec<_>, Vec<_>) = fresh.into_iter().partition(|(topic, start, _)| {
         matches!(start, Start::After { .. }) && LogKey::of_topic(topic).is_some()
     });
-    for (topic, _) in &live {
+    for (topic, _, role) in &live {
         node.hub.go_live_now(topic, number);
+        note(node, link, topic, (*role, node.hub.began(topic, number).unwrap_or_default()));
     }
-    for (index, (topic, start)) in reading.iter().enumerate() {
+    for (topic, start, role) in &reading {
+        if let Start::After { seq, .. } = start {
+            note(node, link, topic, (*role, *seq));
+        }
+    }
+    for (index, (topic, start, _)) in reading.iter().enumerate() {
         let (Start::After { seq, queued }, Some(key)) = (*start, LogKey::of_topic(topic)) else { continue };
         if let Err(fault) = (Replay { node, link, topic, key: &key, queued }).run(seq).await {
             // Not half joined: a seat that reads for ever would hear nothing and could not be taken again.
-            for (topic, _) in reading.iter().skip(index) {
+            for (topic, ..) in reading.iter().skip(index) {
                 leave(node, link, topic);
             }
             return Err(fault);
         }
     }
     Ok(())
+}
+
+/// Notes from where on a conversation is heard, for a client that may recover.
+fn note(node: &Node, link: &Link, topic: &Topic, (role, seq): (Role, u64)) {
+    if let (Topic::Conversation(id), Some(recovery)) = (topic, link.recovery().as_mut()) {
+        recovery.joined(node.hub.number(topic), id, role, seq);
+    }
+}
+
+/// Notes how a conversation is heard from now on.
+pub(crate) fn role_changed(node: &Node, link: &Link, id: &ConversationId, role: Role) {
+    let topic = Topic::Conversation(id.clone());
+    let began = node.hub.began(&topic, link.listener.number).unwrap_or_default();
+    note(node, link, &topic, (role, began));
 }
 
 /// Leaves a topic.
@@ -90,7 +112,7 @@ struct Replay<'a> {
 impl Replay<'_> {
     async fn run(&self, from: u64) -> Result<(), Fault> {
         let mut position = from;
-        let mut number = None;
+        let mut conversation = None;
         loop {
             let Err(room) = self.node.hub.go_live(self.topic, self.link.listener.number, position) else {
                 return Ok(());
@@ -106,15 +128,14 @@ impl Replay<'_> {
                 position = position.max(room);
                 continue;
             }
-            let number = match number {
-                Some(number) => number,
-                None => *number.insert(self.number().await?),
-            };
+            if conversation.is_none() {
+                conversation = self.conversation().await?;
+            }
             // The user may have been removed while the page was read.
             if !self.node.hub.is_in(self.topic, self.link.listener.number) {
                 return Ok(());
             }
-            self.send(&page.entries, number).await?;
+            self.send(&page.entries, conversation.as_ref()).await?;
             position = page.entries.last().map_or(position, |e| e.seq);
             if self.link.listener.outbox.is_overflown() {
                 return Ok(());
@@ -122,19 +143,17 @@ impl Replay<'_> {
         }
     }
 
-    async fn number(&self) -> Result<u32, Fault> {
-        let LogKey::Conversation(id) = self.key else { return Ok(0) };
-        Ok(self.node.backplane.conversations.get(id).await?.map_or(0, |c| c.number()))
+    async fn conversation(&self) -> Result<Option<Conversation>, Fault> {
+        let LogKey::Conversation(id) = self.key else { return Ok(None) };
+        self.node.backplane.conversations.get(id).await
     }
 
-    async fn send(&self, entries: &[Entry], number: u32) -> Result<(), Fault> {
+    async fn send(&self, entries: &[Entry], conversation: Option<&Conversation>) -> Result<(), Fault> {
         let listener = &self.link.listener;
-        let accent = listener.accent();
         let mut pieces = Vec::with_capacity(entries.len());
         let mut pointers = Vec::new();
-        for entry in entries.iter().filter(|e| self.is_theirs(e)) {
-            let event = events::of_entry(self.key, number, entry, self.queued);
-            if let Some(piece) = event.and_then(|e| parlance_wire::encode(accent, &e)) {
+        for entry in entries {
+            if let Some(piece) = self.encode(entry, conversation) {
                 if piece.is_open() {
                     pointers.push((listener.user.clone(), self.key.clone(), entry.seq));
                 }
@@ -151,23 +170,28 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Own messages are not told where the dialect tells recipients only.
-    fn is_theirs(&self, entry: &Entry) -> bool {
-        match &entry.record {
-            Record::Message(message) => {
-                message.author.id != self.link.listener.user
-                    || self.link.listener.accent().echoes_own_messages()
+    /// The entry as the connection hears it from where it stands.
+    fn encode(&self, entry: &Entry, conversation: Option<&Conversation>) -> Option<Encoded> {
+        let event = match (&entry.record, conversation) {
+            (Record::Members { .. } | Record::Title { .. }, Some(conversation)) => {
+                events::of_change(conversation, entry)
             }
-            _ => true,
-        }
+            _ => {
+                let number = conversation.map_or(0, Conversation::number);
+                events::of_entry(self.key, number, entry, self.queued)?
+            }
+        };
+        let listener = &self.link.listener;
+        let own = event.author() == Some(&listener.user);
+        let role = self.node.hub.role(self.topic, listener.number).unwrap_or_default();
+        let accent = listener.accent().placed(role, own, &event)?;
+        parlance_wire::encode(accent, &listener.style, &event)
     }
 
     fn tell_lost(&self, from: u64, to: u64) {
         let LogKey::Conversation(id) = self.key else { return };
         let event = resync(id, (from, to), self.node);
-        if let Some(piece) = parlance_wire::encode(self.link.listener.accent(), &event) {
-            self.link.listener.push(&piece);
-        }
+        self.link.tell(&event);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use parlance_backplane::Fault;
-use parlance_model::{Channel, LogKey, Topic};
+use parlance_model::{Channel, LogKey, Role, Topic};
 use serde::{Deserialize, Serialize};
 
 use super::link::Link;
@@ -98,7 +98,7 @@ pub(super) async fn restore(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, 
         if let Start::After { seq, .. } = start {
             link.confirm(vec![(channel.clone(), seq)]);
         }
-        topics.push((topic, start));
+        topics.push((topic, start, Role::Joined));
     }
     join(node, link, topics).await?;
     for channel in link.channels() {
@@ -120,6 +120,6 @@ async fn may(node: &Node, link: &Link, channel: &Channel) -> Result<Option<u64>,
 pub(super) async fn fresh(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
     let seq = link.feed_start();
     link.confirm(vec![(Channel::Notifications, seq)]);
-    join(node, link, vec![(Topic::User(link.listener.user.clone()), Start::After { seq, queued: false })])
+    join(node, link, vec![(Topic::User(link.listener.user.clone()), Start::After { seq, queued: false }, Role::Joined)])
         .await
 }

@@ -1,128 +1,121 @@
 //! The session's task: one loop over input, output, work and one timer.
 
-use std::collections::VecDeque;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
-use parlance_hub::Outbox;
+use futures_util::FutureExt;
+use parlance_hub::{Limits, Outbox};
 use parlance_model::Time;
-use parlance_wire::{Dialect, Peer, Settings};
-use tokio::net::TcpStream;
+use parlance_wire::socketio;
 use tokio::time::Instant;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{Message, error::Error, protocol::Role};
 
-use super::admission::Admission;
-use super::input::{Input, websocket_config};
-use super::link::Link;
+use super::admission::{Admission, Port};
+use super::conn::Conn;
+use super::socketio::Socketio;
 use super::timers::Timers;
-use super::work::{Doing, Done, Work};
-use super::writer::Writer;
+use super::work::{self, Done, Work};
 use crate::config::Mount;
-use crate::http::socket::{Io, Socket};
+use crate::http::socket::Socket;
+use crate::line::{Greeting, Heard, Line};
 use crate::node::Node;
 
 /// Requests, and invitations, taken ahead of the one being carried out.
 pub(super) const READ_AHEAD: usize = 16;
 
+/// Most attachments of one Socket.IO packet.
+const MAX_ATTACHMENTS: usize = 10;
+
 pub(super) struct Session {
     pub(super) node: Arc<Node>,
-    pub(super) mount: Arc<Mount>,
-    pub(super) link: Option<Arc<Link>>,
-    pub(super) peer: Peer,
-    pub(super) stream: Arc<TcpStream>,
-    pub(super) ws: WebSocketStream<Input>,
-    pub(super) writer: Writer,
-    pub(super) todo: VecDeque<Work>,
-    pub(super) doing: Option<Doing>,
-    /// Attaching and invitations, one after the other, beside the client's requests: a long backlog must not
-    /// keep its receipts from being read.
-    pub(super) joins: VecDeque<Work>,
-    pub(super) joining: Option<Doing>,
+    pub(super) line: Line,
+    /// What waits to be written, of all uses of the transport.
+    pub(super) outbox: Arc<Outbox>,
+    /// The raw WebSocket's one use, or a Socket.IO client's namespaces.
+    pub(super) conns: Vec<Conn>,
+    pub(super) socketio: Option<Box<Socketio>>,
     pub(super) timers: Timers,
     pub(super) closing: bool,
-    /// The client said goodbye, or was told to go: what was handed over has reached it.
-    pub(super) orderly: bool,
     /// Something was handed over since the last ping.
     pub(super) unconfirmed: bool,
 }
 
 enum Wake {
-    Input(Option<Result<Message, Error>>),
-    /// The first part of a message came.
-    Began,
+    Heard(Heard),
     Outbox,
-    Writable,
-    Done(Done),
+    Done(usize, Done),
     Timer,
     Stop,
 }
 
-/// Runs a connection until it is closed, and gives back what it held. A panic inside ends only it.
+/// An outbox within the configured limits.
+pub(super) fn outbox(node: &Node) -> Arc<Outbox> {
+    let limits = &node.config.load().limits;
+    Arc::new(Outbox::new(Limits { bytes: limits.outbox_bytes, pieces: limits.outbox_frames }))
+}
+
+/// Runs a raw WebSocket connection until it is closed, and gives back what it held.
 pub async fn run(admission: Admission, socket: Socket) {
-    let (node, mount, link) = admission.take();
-    let dialect = Dialect::parse(&mount.dialect).unwrap_or(Dialect::Sechat);
-    node.metrics.connection_opened(&mount.name);
-    let mut session = Session::new(node.clone(), mount.clone(), link, socket, dialect).await;
-    if AssertUnwindSafe(session.drive()).catch_unwind().await.is_err() {
-        tracing::error!(mount = %mount.name, "a connection's task panicked; the connection is closed");
+    let (node, mount, port, link) = admission.take();
+    let line = Line::raw(socket, mount.max_frame_bytes, node.clock.clone(), port.heart).await;
+    let mut conn = Conn::new(&node, mount.clone(), link);
+    if conn.link.is_some() {
+        // What is asked is answered only once the connection hears what needs no reading.
+        conn.todo.push_back(Work::Greet);
+        conn.joins.push_back(Work::Attach);
     }
-    session.finish().await;
-    node.metrics.connection_closed(&mount.name);
+    let session = Session::new(node, line, port.outbox, &mount);
+    session.run(Some(conn), &mount.name).await;
+}
+
+/// Runs a Socket.IO client's connection until it is closed. `mounts` are the namespaces of its path.
+pub async fn run_socketio(node: Arc<Node>, mounts: Arc<[Arc<Mount>]>, greeting: Greeting) {
+    let Some(first) = mounts.first().cloned() else { return };
+    let outbox = outbox(&node);
+    let mut session = Session::new(node.clone(), greeting.line, outbox, &first);
+    let depth = node.config.load().limits.json_depth;
+    session.socketio = Some(Box::new(Socketio {
+        mounts,
+        // The codecs judge the depth of arguments: beyond it they answer, beyond twice that the packet is malformed.
+        decoder: socketio::Decoder::new(MAX_ATTACHMENTS, depth * 2),
+        token: greeting.token,
+    }));
+    session.run(None, &first.name).await;
 }
 
 impl Session {
-    async fn new(
-        node: Arc<Node>,
-        mount: Arc<Mount>,
-        link: Option<Arc<Link>>,
-        socket: Socket,
-        dialect: Dialect,
-    ) -> Self {
+    fn new(node: Arc<Node>, line: Line, outbox: Arc<Outbox>, mount: &Mount) -> Self {
         let config = node.config.load();
-        let now = node.clock.now();
-        let heard = link
-            .as_ref()
-            .map_or_else(|| Arc::new(std::sync::atomic::AtomicU64::new(now.millis())), |l| l.heard.clone());
-        let input = Input::new(Io(socket.stream.clone()), heard, node.clock.clone());
-        let ws = WebSocketStream::from_partially_read(
-            input,
-            socket.leftover.to_vec(),
-            Role::Server,
-            Some(websocket_config(mount.max_frame_bytes)),
-        )
-        .await;
-        let settings = Settings { dialect, max_depth: config.limits.json_depth, salt: rand::random() };
-        let mut peer = Peer::new(settings);
-        if let Some(link) = &link {
-            peer.set_user(link.listener.user.clone());
-        }
-        let timers = Timers::new(now, &mount, &config.limits, config.timings.restore());
-        // What is asked is answered only once the connection hears what needs no reading.
-        let (todo, joins) = match &link {
-            Some(_) => (VecDeque::from([Work::Greet]), VecDeque::from([Work::Attach])),
-            None => (VecDeque::new(), VecDeque::new()),
-        };
+        let timers = Timers::new(node.clock.now(), mount, &config.limits, &config.timings);
         Self {
             node: node.clone(),
-            mount,
-            link,
-            peer,
-            stream: socket.stream,
-            ws,
-            writer: Writer::default(),
-            todo,
-            doing: None,
-            joins,
-            joining: None,
+            line,
+            outbox,
+            conns: Vec::new(),
+            socketio: None,
             timers,
             closing: false,
-            orderly: false,
             unconfirmed: false,
         }
+    }
+
+    /// A panic inside ends only this connection.
+    async fn run(mut self, conn: Option<Conn>, name: &str) {
+        self.conns.extend(conn);
+        let node = self.node.clone();
+        node.metrics.connection_opened(name);
+        if AssertUnwindSafe(self.drive()).catch_unwind().await.is_err() {
+            tracing::error!(mount = %name, "a connection's task panicked; the connection is closed");
+        }
+        self.finish().await;
+        node.metrics.connection_closed(name);
+    }
+
+    pub(super) fn is_raw(&self) -> bool {
+        self.socketio.is_none()
     }
 
     async fn drive(&mut self) {
@@ -132,43 +125,34 @@ impl Session {
         loop {
             self.start_work();
             let now = self.node.clock.now();
-            let waited = !self.writer.is_empty();
-            if self.writer.flush(&self.stream, now).is_err() || (self.closing && self.writer.is_empty()) {
+            let waited = !self.line.is_idle();
+            if self.line.flush(now).is_err() || (self.closing && self.line.is_idle()) {
                 return;
             }
-            if waited && self.writer.is_empty() {
+            if waited && self.line.is_idle() {
                 self.unblocked();
             }
-            let (at, _) = self.timers.next(&self.view());
+            let at = self.next_deadline();
             if at != armed {
                 armed = at;
                 sleep.as_mut().reset(Instant::now() + at.since(now).min(Duration::from_secs(86_400)));
             }
-            let reading = !self.closing && self.todo.len() < READ_AHEAD && self.timers.may_read(now);
-            let blocked = !self.writer.is_empty();
-            let outbox = self.link.as_ref().map(|l| &l.listener.outbox).filter(|_| !self.closing);
+            let read = !self.closing && !self.is_busy() && self.timers.may_read(now);
+            let write = !self.closing;
+            let alone = self.conns.iter().all(|c| c.link.is_none());
             let wake = tokio::select! {
-                wake = input(&mut self.ws), if reading => wake,
-                () = ready(outbox) => Wake::Outbox,
-                _ = self.stream.writable(), if blocked => Wake::Writable,
-                finished = done(&mut self.doing) => {
-                    self.doing = None;
-                    Wake::Done(finished)
-                }
-                finished = done(&mut self.joining) => {
-                    self.joining = None;
-                    Wake::Done(finished)
-                }
+                heard = self.line.next(read) => Wake::Heard(heard),
+                () = self.outbox.ready(), if write => Wake::Outbox,
+                (index, done) = done(&mut self.conns) => Wake::Done(index, done),
                 () = &mut sleep => Wake::Timer,
                 // Authenticated connections are told one by one.
-                () = self.node.shutdown.cancelled(), if self.link.is_none() && !self.closing => Wake::Stop,
+                () = self.node.shutdown.cancelled(), if alone && !self.closing => Wake::Stop,
             };
             match wake {
-                Wake::Input(frame) => self.input(frame),
+                Wake::Heard(heard) => self.heard(heard),
                 Wake::Outbox => self.output(),
-                Wake::Writable | Wake::Began => {}
                 Wake::Stop => self.go_away(1012, "this server is restarting; reconnect"),
-                Wake::Done(done) => self.done(done),
+                Wake::Done(index, done) => self.done(index, done),
                 Wake::Timer => {
                     armed = Time::default();
                     self.due();
@@ -176,28 +160,45 @@ impl Session {
             }
         }
     }
+
+    /// So much is asked that nothing more is read.
+    fn is_busy(&self) -> bool {
+        self.conns.iter().map(|c| c.todo.len()).sum::<usize>() >= READ_AHEAD
+    }
+
+    fn start_work(&mut self) {
+        if self.closing {
+            return;
+        }
+        let node = &self.node;
+        let port = Port { outbox: self.outbox.clone(), heart: self.line.heart().clone() };
+        let token = self.socketio.as_ref().and_then(|s| s.token.clone());
+        for conn in &mut self.conns {
+            conn.start_work(|conn, work| {
+                let seat = work::Seat {
+                    node: node.clone(),
+                    mount: conn.mount.clone(),
+                    link: conn.link.clone(),
+                    port: port.clone(),
+                    token: token.clone(),
+                };
+                work::start(seat, work)
+            });
+        }
+    }
 }
 
-/// The next frame; or, once, that one has begun and is not complete.
-async fn input(ws: &mut WebSocketStream<Input>) -> Wake {
-    std::future::poll_fn(|cx| match ws.poll_next_unpin(cx) {
-        Poll::Ready(frame) => Poll::Ready(Wake::Input(frame)),
-        Poll::Pending if ws.get_mut().has_begun() => Poll::Ready(Wake::Began),
-        Poll::Pending => Poll::Pending,
+async fn done(conns: &mut [Conn]) -> (usize, Done) {
+    std::future::poll_fn(|cx| {
+        for (index, conn) in conns.iter_mut().enumerate() {
+            if let Poll::Ready(done) = conn.poll(cx) {
+                return Poll::Ready((index, done));
+            }
+        }
+        Poll::Pending
     })
     .await
 }
 
-async fn ready(outbox: Option<&Outbox>) {
-    match outbox {
-        Some(outbox) => outbox.ready().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn done(doing: &mut Option<Doing>) -> Done {
-    match doing {
-        Some(doing) => doing.await,
-        None => std::future::pending().await,
-    }
-}
+/// Boxed, so that an idle session stays small.
+pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

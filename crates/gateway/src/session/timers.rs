@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use parlance_model::{Channel, Time};
+use parlance_wire::Framing;
 
-use crate::config::{Limits, Mount};
+use crate::config::{Limits, Mount, Timings};
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +34,14 @@ pub(super) enum Due {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View {
     pub last_heard: Time,
+    /// A raw WebSocket; Engine.IO has a heartbeat of its own.
+    pub raw: bool,
     pub authenticated: bool,
     pub token_ends: Option<Time>,
     pub stalled_since: Option<Time>,
     pub message_began: Option<Time>,
-    pub restorable: bool,
+    /// Whether there is something to keep from time to time.
+    pub kept: bool,
     /// Whether durable events went out that no pong has confirmed yet.
     pub unconfirmed: bool,
 }
@@ -67,14 +71,18 @@ const CONFIRM: Duration = Duration::from_secs(1);
 const SAVE_SOON: Duration = Duration::from_secs(2);
 
 impl Timers {
-    pub(super) fn new(now: Time, mount: &Mount, limits: &Limits, restore: Duration) -> Self {
+    pub(super) fn new(now: Time, mount: &Mount, limits: &Limits, timings: &Timings) -> Self {
         let ping_every = Duration::from_millis(mount.ping_interval_ms);
-        let save_every = (restore / 2).max(Duration::from_millis(500));
+        let (kept, unauthenticated) = match mount.carried() {
+            Framing::Raw => (timings.restore(), limits.unauthenticated_ms),
+            Framing::Socketio => (timings.recovery(), mount.connect_timeout_ms),
+        };
+        let save_every = (kept / 2).max(Duration::from_millis(500));
         Self {
             opened: now,
             ping_every,
             silence: ping_every + Duration::from_millis(mount.ping_timeout_ms),
-            unauthenticated: Duration::from_millis(limits.unauthenticated_ms),
+            unauthenticated: Duration::from_millis(unauthenticated),
             stall: Duration::from_millis(limits.write_stall_ms),
             message: Duration::from_millis(limits.message_ms),
             save_every,
@@ -92,21 +100,22 @@ impl Timers {
         if let Some(at) = self.closing {
             return (at, Due::Closed);
         }
-        let mut all: smallvec::SmallVec<[(Time, Due); 9]> = smallvec::smallvec![
-            (self.ping_at(view), Due::Ping),
-            (view.last_heard + self.silence, Due::Silent),
-        ];
+        let mut all: smallvec::SmallVec<[(Time, Due); 9]> = smallvec::SmallVec::new();
+        if view.raw {
+            all.push((self.ping_at(view), Due::Ping));
+            all.push((view.last_heard + self.silence, Due::Silent));
+        }
         if !view.authenticated {
             all.push((self.opened + self.unauthenticated, Due::Unauthenticated));
         }
         all.extend(view.token_ends.map(|at| (at, Due::Expired)));
         all.extend(view.stalled_since.map(|at| (at + self.stall, Due::Stalled)));
         all.extend(view.message_began.map(|at| (at + self.message, Due::Unfinished)));
-        if view.restorable {
+        if view.kept {
             all.push((self.next_save, Due::Save));
         }
         all.extend(self.budget.refill_at().map(|at| (at, Due::Refill)));
-        all.into_iter().min_by_key(|(at, _)| *at).unwrap_or((self.next_ping, Due::Ping))
+        all.into_iter().min_by_key(|(at, _)| *at).unwrap_or((self.next_save, Due::Save))
     }
 
     /// Pings come at their interval, and sooner when something awaits confirmation and no ping is under way.
@@ -143,6 +152,11 @@ impl Timers {
     /// The subscriptions are kept again before long: one save for what moves in the meantime.
     pub(super) fn save_soon(&mut self, now: Time) {
         self.next_save = self.next_save.min(now + SAVE_SOON);
+    }
+
+    /// The client is in no namespace since now.
+    pub(super) const fn alone_since(&mut self, now: Time) {
+        self.opened = now;
     }
 
     /// The connection is closing; it must be done by `at`.
@@ -211,17 +225,18 @@ mod tests {
     use crate::config::default_mounts;
 
     fn timers() -> Timers {
-        Timers::new(Time(0), &default_mounts()[0], &Limits::default(), Duration::from_secs(120))
+        Timers::new(Time(0), &default_mounts()[0], &Limits::default(), &Timings::default())
     }
 
     fn view() -> View {
         View {
             last_heard: Time(0),
+            raw: true,
             authenticated: true,
             token_ends: None,
             stalled_since: None,
             message_began: None,
-            restorable: false,
+            kept: false,
             unconfirmed: false,
         }
     }

@@ -81,10 +81,8 @@ pub(super) async fn since(node: &Node, link: &Link, id: &ConversationId, seq: u6
     let page = node.backplane.log.range(&key, range).await?;
     let entries = page.entries.get(page.entries.partition_point(|e| e.seq <= seq)..).unwrap_or_default();
     for event in receipts(link, id, entries, &cursors) {
-        if let Some(piece) = parlance_wire::encode(link.listener.accent(), &Event::Receipt(event)) {
-            link.listener.outbox.half_empty().await;
-            link.listener.push(&piece);
-        }
+        link.listener.outbox.half_empty().await;
+        link.tell(&Event::Receipt(event));
     }
     Ok(())
 }

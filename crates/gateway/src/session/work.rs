@@ -1,15 +1,18 @@
 //! What a session does one after the other, beside reading and writing: requests, attaching, invitations.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use parlance_backplane::Fault;
-use parlance_model::{Answer, Command, ConversationId, Identity, Reject, RejectCode, Request, Time, UserId};
-use parlance_wire::Tag;
+use parlance_backplane::{Fault, Find};
+use parlance_model::{
+    Answer, Command, ConversationId, Identity, LogKey, Reject, RejectCode, Request, Time, UserId,
+};
+use parlance_wire::{Auth, Tag};
 
+use super::admission::{self, Port};
 use super::link::Link;
-use super::{admission, attach, restore};
+use super::recovery::{self, Recovered};
+use super::run::Boxed;
+use super::{attach, restore};
 use crate::commands;
 use crate::config::Mount;
 use crate::http::credentials;
@@ -17,34 +20,61 @@ use crate::node::Node;
 
 /// Something to do.
 pub(super) enum Work {
+    /// Let a Socket.IO client into the namespace.
+    Connect(Box<Auth>),
     /// Join what the connection hears by itself from now on.
     Greet,
     /// Join what the connection reads from the log first.
     Attach,
     /// Carry out a client's request.
     Request(Box<(Tag, Request)>),
+    /// Refuse, in its turn, what was refused for its shape.
+    Refuse(Box<(Tag, Reject)>),
     /// Join a conversation the user was added to.
     Invited { conversation: ConversationId, since: u64 },
-    /// Keep the restorable subscriptions.
-    Save,
+    /// Keep what can be restored or recovered; `always`: also when nothing changed.
+    Save { always: bool },
 }
 
 /// Something done.
 pub(super) enum Done {
-    Attached(Result<(), Fault>),
+    Connected(Result<Entrance, Reject>),
+    /// The conversations the connection was put into.
+    Attached(Result<Vec<ConversationId>, Fault>),
     Joined(Result<(), Fault>),
     Answered(Tag, Result<Answer, Reject>),
     Registered(Tag, Result<Arc<Link>, Reject>),
     Kept(Result<(), Fault>),
 }
 
-pub(super) type Doing = Pin<Box<dyn Future<Output = Done> + Send>>;
+/// How a Socket.IO client came in.
+pub(super) enum Entrance {
+    /// It presents its token later.
+    Unnamed,
+    /// As somebody, perhaps with a session to recover.
+    Named(Arc<Link>, Option<Recovered>),
+}
+
+pub(super) type Doing = Boxed<Done>;
+
+/// Where a piece of work belongs.
+pub(super) struct Seat {
+    pub node: Arc<Node>,
+    pub mount: Arc<Mount>,
+    pub link: Option<Arc<Link>>,
+    pub port: Port,
+    /// The token of the handshake.
+    pub token: Option<String>,
+}
 
 /// Starts on it. Boxed, so that an idle session stays small.
-pub(super) fn start(node: Arc<Node>, mount: Arc<Mount>, link: Option<Arc<Link>>, work: Work) -> Doing {
-    match (work, link) {
+pub(super) fn start(seat: Seat, work: Work) -> Doing {
+    let node = seat.node.clone();
+    match (work, seat.link.clone()) {
+        (Work::Connect(auth), _) => Box::pin(async move { Done::Connected(connect(&seat, &auth).await) }),
+        (Work::Refuse(refused), _) => Box::pin(std::future::ready(Done::Answered(refused.0, Err(refused.1)))),
         (Work::Request(asked), None) => {
-            Box::pin(async move { unauthenticated(&node, &mount, asked.0, asked.1).await })
+            Box::pin(async move { unauthenticated(&seat, asked.0, asked.1).await })
         }
         (Work::Request(asked), Some(link)) => Box::pin(async move {
             let (tag, request) = *asked;
@@ -58,14 +88,63 @@ pub(super) fn start(node: Arc<Node>, mount: Arc<Mount>, link: Option<Arc<Link>>,
         (Work::Invited { conversation, since }, Some(link)) => {
             Box::pin(async move { Done::Joined(attach::invited(&node, &link, conversation, since).await) })
         }
-        (Work::Save, Some(link)) => Box::pin(async move { Done::Kept(restore::save(&node, &link).await) }),
-        (Work::Greet | Work::Attach | Work::Invited { .. } | Work::Save, None) => {
+        (Work::Save { always }, Some(link)) => {
+            Box::pin(async move { Done::Kept(save(&node, &link, always).await) })
+        }
+        (Work::Greet | Work::Attach | Work::Invited { .. } | Work::Save { .. }, None) => {
             Box::pin(std::future::ready(Done::Kept(Ok(()))))
         }
     }
 }
 
-async fn authenticated(node: &Arc<Node>, link: &Arc<Link>, request: Request) -> Result<Answer, Reject> {
+async fn save(node: &Node, link: &Link, always: bool) -> Result<(), Fault> {
+    if link.is_restorable() { restore::save(node, link).await } else { recovery::save(node, link, always).await }
+}
+
+/// Token, identity, lease, and what can be recovered: in this order, so that nobody learns anything of a
+/// session that is not theirs.
+async fn connect(seat: &Seat, auth: &Auth) -> Result<Entrance, Reject> {
+    let Seat { node, mount, .. } = seat;
+    let token = auth.token.as_ref().filter(|t| !t.trim().is_empty()).or(seat.token.as_ref());
+    if token.is_none() && mount.spoken().registers_late() {
+        return Ok(Entrance::Unnamed);
+    }
+    let identity = credentials::verify(node, token.map(String::as_str), &mount.subjects).await?;
+    if auth.user_id.as_deref().is_some_and(|claimed| claimed != identity.user.as_str()) {
+        return Err(Reject::new(RejectCode::Forbidden, "User ID mismatch"));
+    }
+    let link = admission::open(node, mount, identity, &seat.port).await?;
+    let Some(pid) = auth.pid.as_deref().filter(|_| mount.recovery) else {
+        return Ok(Entrance::Named(link, None));
+    };
+    let user = link.listener.user.clone();
+    let wanted =
+        recovery::Wanted { user: &user, mount: &mount.name, pid, offset: auth.offset.as_deref() };
+    match recovery::find(node, &wanted).await {
+        Ok(found) => Ok(Entrance::Named(link, found)),
+        Err(fault) => {
+            admission::close(node, &link).await;
+            Err(node.unavailable(&fault))
+        }
+    }
+}
+
+/// Puts the conversation that has the number in the place of its digits.
+async fn resolve(node: &Node, request: &mut Request) -> Result<(), Reject> {
+    let Some(number) = request.number else { return Ok(()) };
+    let found = node.backplane.log.find(Find::Number(number)).await.map_err(|f| node.unavailable(&f))?;
+    if let (Some((LogKey::Conversation(id), _)), Some(named)) = (found, request.command.conversation_mut()) {
+        *named = id;
+    }
+    Ok(())
+}
+
+async fn authenticated(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    mut request: Request,
+) -> Result<Answer, Reject> {
+    resolve(node, &mut request).await?;
     let user = &link.listener.user;
     if request.claimed.as_deref().is_some_and(|claimed| claimed != user.as_str()) {
         return Err(Reject::new(RejectCode::Forbidden, "the frame names another user than the token"));
@@ -85,7 +164,8 @@ async fn authenticated(node: &Arc<Node>, link: &Arc<Link>, request: Request) -> 
     }
 }
 
-async fn unauthenticated(node: &Arc<Node>, mount: &Arc<Mount>, tag: Tag, request: Request) -> Done {
+async fn unauthenticated(seat: &Seat, tag: Tag, request: Request) -> Done {
+    let Seat { node, mount, .. } = seat;
     let Command::Register(register) = request.command else {
         let reject = Reject::new(RejectCode::Unauthenticated, "register the session first");
         return Done::Answered(tag, Err(reject));
@@ -99,7 +179,7 @@ async fn unauthenticated(node: &Arc<Node>, mount: &Arc<Mount>, tag: Tag, request
         if request.claimed.as_deref().is_some_and(|claimed| claimed != identity.user.as_str()) {
             return Err(Reject::new(RejectCode::Forbidden, "the session id is not the token's subject"));
         }
-        admission::open(node, mount, identity).await
+        admission::open(node, mount, identity, &seat.port).await
     };
     Done::Registered(tag, registered.await)
 }

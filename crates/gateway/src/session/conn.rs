@@ -1,0 +1,150 @@
+//! One use of a session's transport: the raw WebSocket's own, or one Socket.IO namespace.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use parlance_model::{Command, ConversationId, Request, Send};
+use parlance_wire::{Peer, Settings, Style};
+
+use super::link::Link;
+use super::work::{Doing, Done, Work};
+use crate::config::Mount;
+use crate::node::Node;
+
+/// A send as it is compared with others: where, and the client's id or the text.
+type SendKey = (ConversationId, Arc<str>);
+
+/// One use of a transport.
+pub(super) struct Conn {
+    pub mount: Arc<Mount>,
+    pub link: Option<Arc<Link>>,
+    pub peer: Peer,
+    /// Requests, one after the other.
+    pub todo: VecDeque<Work>,
+    pub doing: Option<Doing>,
+    /// Attaching and invitations, one after the other, beside the client's requests: a long backlog must not
+    /// keep its receipts from being read.
+    pub joins: VecDeque<Work>,
+    pub joining: Option<Doing>,
+    /// The client said goodbye, or was told to go: what was handed over has reached it.
+    pub orderly: bool,
+    /// A Socket.IO client was told that it is connected.
+    pub connected: bool,
+    /// A Socket.IO client that recovers is told so only after what it missed: its public and private id.
+    pub greeting: Option<(String, String)>,
+    /// Sends that came and are not answered yet, where the dialect asks for it.
+    sends: VecDeque<SendKey>,
+    /// What is being done is a send.
+    sending: bool,
+}
+
+impl Conn {
+    pub fn new(node: &Node, mount: Arc<Mount>, link: Option<Arc<Link>>) -> Self {
+        let settings = Settings {
+            dialect: mount.spoken(),
+            framing: mount.carried(),
+            style: style(&mount),
+            max_depth: node.config.load().limits.json_depth,
+            salt: rand::random(),
+        };
+        let mut peer = Peer::new(settings);
+        if let Some(link) = &link {
+            peer.set_user(link.listener.user.clone());
+        }
+        Self {
+            mount,
+            link,
+            peer,
+            todo: VecDeque::new(),
+            doing: None,
+            joins: VecDeque::new(),
+            joining: None,
+            orderly: false,
+            connected: false,
+            greeting: None,
+            sends: VecDeque::new(),
+            sending: false,
+        }
+    }
+
+    /// Whether events must wait for the answer of what is being done.
+    pub fn holds_events(&self) -> bool {
+        self.sending && self.peer.dialect().answers_first()
+    }
+
+    /// Notes a send that came. `false`: the same is on its way already.
+    pub fn notes_send(&mut self, send: &Send) -> bool {
+        if !self.peer.dialect().refuses_repeats_in_flight() {
+            return true;
+        }
+        let key = (send.conversation.clone(), send.client_id.clone().unwrap_or_else(|| send.body.clone()));
+        if self.sends.contains(&key) {
+            return false;
+        }
+        self.sends.push_back(key);
+        true
+    }
+
+    /// Whether what can be recovered is no longer what is kept.
+    pub fn has_moved(&self) -> bool {
+        self.link.as_ref().is_some_and(|l| l.recovery().as_ref().is_some_and(|r| r.is_dirty()))
+    }
+
+    /// Takes up the next piece of work of each lane where none is being done.
+    pub fn start_work(&mut self, start: impl Fn(&Self, Work) -> Doing) {
+        if self.doing.is_none()
+            && !self.must_wait()
+            && let Some(next) = self.todo.pop_front()
+        {
+            self.sending = matches!(&next, Work::Request(asked)
+                if matches!(asked.1, Request { command: Command::Send(_), .. }));
+            self.doing = Some(start(self, next));
+        }
+        if self.joining.is_none()
+            && let Some(next) = self.joins.pop_front()
+        {
+            self.joining = Some(start(self, next));
+        }
+    }
+
+    /// What a connection hears is changed only after it has joined what it joins by itself.
+    fn must_wait(&self) -> bool {
+        let Some(Work::Request(request)) = self.todo.front() else { return false };
+        let changes = matches!(
+            request.1.command,
+            Command::Subscribe(_) | Command::Unsubscribe(_) | Command::Join { .. } | Command::Leave { .. }
+        );
+        changes && self.link.as_ref().is_some_and(|link| !link.is_attached())
+    }
+
+    /// Whatever is done.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
+        if let Some(doing) = &mut self.doing
+            && let Poll::Ready(done) = doing.as_mut().poll(cx)
+        {
+            self.doing = None;
+            if std::mem::take(&mut self.sending) {
+                self.sends.pop_front();
+            }
+            return Poll::Ready(done);
+        }
+        if let Some(joining) = &mut self.joining
+            && let Poll::Ready(done) = joining.as_mut().poll(cx)
+        {
+            self.joining = None;
+            return Poll::Ready(done);
+        }
+        Poll::Pending
+    }
+}
+
+/// What distinguishes the bytes of a mount's clients besides their accent.
+pub(super) fn style(mount: &Mount) -> Style {
+    let socketio = mount.carried() == parlance_wire::Framing::Socketio;
+    Style {
+        namespace: (mount.namespace != "/").then(|| mount.namespace.as_str().into()),
+        strip: mount.sanitize,
+        offsets: socketio && mount.recovery,
+    }
+}
