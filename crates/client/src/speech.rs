@@ -23,6 +23,8 @@ impl Speaker<'_> {
         match self.dialect {
             Dialect::Sechat => sechat::encode(self, outgoing),
             Dialect::Socialhub => socialhub::encode(self, outgoing),
+            // Not spoken yet: nothing is sent.
+            Dialect::Lingochat | Dialect::Famly | Dialect::Chatgenius => None,
         }
     }
 
@@ -31,6 +33,8 @@ impl Speaker<'_> {
         match self.dialect {
             Dialect::Sechat => sechat::decode(frame),
             Dialect::Socialhub => vec![socialhub::decode(frame)],
+            // Not spoken yet: nothing is understood.
+            Dialect::Lingochat | Dialect::Famly | Dialect::Chatgenius => Vec::new(),
         }
     }
 }
