@@ -330,6 +330,7 @@ impl Posting {
     /// Hands over the payload and waits until all of it is taken. Returns whether it was in order.
     pub async fn deliver(mut self, text: String) -> bool {
         let (done, taken) = oneshot::channel();
+        self.desk.note();
         {
             let mut inner = self.desk.inner.lock();
             self.over = true;

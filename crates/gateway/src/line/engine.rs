@@ -43,8 +43,17 @@ enum Carrier {
 struct Socket {
     wire: Wire,
     /// What was posted before the session moved here, and is heard first.
-    before: Option<Arc<Desk>>,
+    before: Option<Before>,
     _origin: Origin,
+}
+
+/// What is left of a session's polling; dropped, nobody takes what is still posted.
+struct Before(Arc<Desk>);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        self.0.end("6");
+    }
 }
 
 impl Engine {
@@ -77,8 +86,8 @@ impl Engine {
                 }
             },
             Carrier::Socket(socket) => {
-                if let Some(desk) = &socket.before {
-                    if let Some(heard) = ready!(desk.poll_rest(cx, read)) {
+                if let Some(before) = &socket.before {
+                    if let Some(heard) = ready!(before.0.poll_rest(cx, read)) {
                         return Poll::Ready(heard);
                     }
                     socket.before = None;
@@ -126,7 +135,7 @@ impl Engine {
         let desk = polling.desk.clone();
         desk.moved();
         self.entry.moved();
-        self.carrier = Carrier::Socket(Socket { wire, before: Some(desk), _origin: origin });
+        self.carrier = Carrier::Socket(Socket { wire, before: Some(Before(desk)), _origin: origin });
     }
 
     pub(super) const fn transport(&self) -> &'static str {
@@ -228,7 +237,7 @@ impl Engine {
             Carrier::Socket(socket) => socket.wire.finish(within).await,
             Carrier::Polling(polling) => {
                 let last = async {
-                    while !polling.queue.is_empty() {
+                    while !polling.is_over() {
                         std::future::poll_fn(|cx| polling.poll_writable(cx)).await;
                         polling.flush();
                     }

@@ -188,6 +188,11 @@ impl Polling {
         }
     }
 
+    /// Whether nothing more will be read by the client: all is, or the session has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended || self.queue.is_empty()
+    }
+
     /// Ready when a flush gets on.
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.desk.poll_get(cx)
