@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use parlance_tests::token::expiry;
-use parlance_tests::{Gateway, Options, Ws};
+use parlance_tests::{ConnectOptions, Gateway, Options, Stock, Transports, Ws};
 use remote::Remote;
 use serde_json::{Value, json};
 
@@ -153,5 +153,62 @@ async fn a_session_token_is_what_its_verifier_says() -> Result<()> {
         .context("JWTs need no verifier")?;
     let log = gateway.log();
     assert!(log.contains("session verifier") && !log.contains("session-in-bad-times"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn chatgenius_takes_a_fetched_key_with_bearer_before_the_token() -> Result<()> {
+    let issuer = Remote::start(200, &json!({ "keys": [jwk("a")?] }).to_string()).await?;
+    let gateway = gateway("PARLANCE_JWKS_URL", &issuer.url("/jwks")).await?;
+    let stock = Stock::start()?;
+    let open = |token: String| {
+        let auth = json!({ "token": format!("Bearer {token}"), "userId": "alice" });
+        let options = ConnectOptions::new(Transports::Websocket).path("/api/socket.io/").auth(auth);
+        stock.connect(gateway.address(), options.reconnection(false))
+    };
+    let good = open(rs256("a", "a")?)?;
+    assert_eq!(good.expect("connection:success").await?[0]["userId"], "alice");
+    for token in [rs256("b", "a")?, rs256("b", "b")?] {
+        let refused = open(token)?;
+        assert_eq!(refused.expect("connection:error").await?[0]["reason"], "auth_error");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn famly_takes_a_session_token() -> Result<()> {
+    let verifier = Remote::start(200, r#"{"active":true,"sub":"alice"}"#).await?;
+    let gateway = gateway("PARLANCE_SESSION_URL", &verifier.url("/introspect")).await?;
+    let body = json!({ "id": "room", "type": "group", "members": ["alice"] });
+    ensure!(gateway.api("POST", "/api/v1/conversations", Some(&body)).await?.0 == 201);
+    let stock = Stock::start()?;
+    let open = |token: &str| {
+        let auth = json!({ "token": token });
+        let options = ConnectOptions::new(Transports::Websocket).auth(auth);
+        stock.connect(gateway.address(), options.reconnection(false))
+    };
+    let alice = open("a-session")?;
+    alice.expect_connect().await?;
+    let joined = alice.emit_ack("room:join", &[json!({ "chatId": "room" })]).await?;
+    assert_eq!(joined[0]["ok"], true, "{joined:?}");
+    let send = json!({ "chatId": "room", "body": "hi", "clientId": "00000000-0000-4000-8000-000000000001" });
+    let sent = alice.emit_ack("message:send", &[send]).await?;
+    assert_eq!(sent[0]["ok"], true, "{sent:?}");
+
+    let live = alice.expect("message:new").await?;
+    let history = gateway.public("GET", "/v1/chats/room/messages", Some("a-session")).await?.json()?;
+    assert_eq!(history["messages"], json!([live[0]["message"]]), "the very object of the event");
+    let spoken = "/api/v1/conversations/room/messages?dialect=famly";
+    let spoken = gateway.public("GET", spoken, Some("a-session")).await?.json()?;
+    assert_eq!(spoken["messages"], json!([live[0]]));
+    let read = json!({ "chatId": "room", "messageId": live[0]["_id"] });
+    assert_eq!(alice.emit_ack("receipt:read", &[read]).await?[0]["ok"], true);
+    let cursors = gateway.public("GET", "/v1/chats/room/cursors", Some("a-session")).await?.json()?;
+    assert_eq!(cursors["cursors"][0]["messageId"], live[0]["_id"]);
+
+    verifier.answer(200, r#"{"active":false}"#);
+    assert_eq!(open("an-ended-session")?.expect_connect_error().await?, "Authentication failed");
+    verifier.answer(503, "");
+    open("a-session-in-bad-times")?.expect_connect_error().await?;
     Ok(())
 }

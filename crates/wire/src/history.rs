@@ -159,12 +159,12 @@ pub fn famly_id(id: MessageId, at: Time) -> String {
     message::id(id, at)
 }
 
-/// The first word of a dialect on a message: its body.
+/// What a dialect says of a message's body to who is in the room.
 fn spoken(dialect: Dialect, event: &MessageEvent) -> Option<String> {
     let event = Event::Message(event.clone());
     let framing = if dialect.speaks(Framing::Raw) { Framing::Raw } else { Framing::Socketio };
     let accent = dialect.default_accent(framing);
-    let emits = match dialect {
+    let mut emits = match dialect {
         Dialect::Lingochat => Lingochat::encode(accent, &event),
         Dialect::Famly => Famly::encode(accent, &event),
         Dialect::Chatgenius => Chatgenius::encode(accent, &event),
@@ -175,7 +175,8 @@ fn spoken(dialect: Dialect, event: &MessageEvent) -> Option<String> {
             return open.or_else(|| encoded.texts().first().map(|text| (*text).to_owned()));
         }
     };
-    emits.into_iter().next()?.args.into_iter().next()
+    // The last one speaks to who is in the room, those before it to everyone else.
+    emits.pop()?.args.into_iter().next()
 }
 
 impl Item {
@@ -291,7 +292,7 @@ mod tests {
         for (dialect, pointer) in [
             (Dialect::Sechat, "/body"),
             (Dialect::Lingochat, "/originalText"),
-            (Dialect::Famly, "/message/body"),
+            (Dialect::Famly, "/body"),
             (Dialect::Chatgenius, "/message/content"),
             (Dialect::Socialhub, "/payload/content"),
         ] {
