@@ -10,8 +10,7 @@ use futures_util::stream;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::socket::Socket;
-use crate::target::{self, Dialect, Target};
+use crate::target::{self, Dialect, Plug, Target, Transport};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -27,6 +26,9 @@ pub struct Arguments {
     /// `presence_scope = "contacts"`.
     #[arg(long, value_enum, default_value = "socialhub")]
     dialect: Dialect,
+    /// What carries a Socket.IO dialect.
+    #[arg(long, value_enum, default_value = "websocket")]
+    transport: Transport,
     /// How many handshakes are under way at once.
     #[arg(long, default_value_t = 200)]
     concurrency: usize,
@@ -68,20 +70,26 @@ pub async fn run(arguments: &Arguments) -> Result<Report> {
     let address = arguments.target.address().await?;
     let run = target::run_id();
     // One connection first: what the gateway allocates once is not counted.
-    let first = arguments.target.path(arguments.dialect, &format!("{run}-first"))?;
-    let first = Socket::open(address, target::source(address, 0), &first).await?;
+    let plug = |user, index| Plug {
+        address,
+        dialect: arguments.dialect,
+        transport: arguments.transport,
+        user,
+        index,
+    };
+    let first = arguments.target.connect(&plug(format!("{run}-first"), 0)).await?;
     let rss_before_kib = target::resident_kib(arguments.pid)?;
     let mut held = JoinSet::new();
-    held.spawn(hold(first));
+    held.spawn(first.hold());
     let mut times = target::times()?;
     let started = Instant::now();
     let mut opening = stream::iter(0..arguments.connections)
         .map(|index| {
-            let run = &run;
+            let (run, plug) = (&run, &plug);
             async move {
-                let path = arguments.target.path(arguments.dialect, &format!("{run}-{index}"))?;
+                let user = format!("{run}-{index}");
                 let asked = Instant::now();
-                let socket = Socket::open(address, target::source(address, index), &path).await;
+                let socket = arguments.target.connect(&plug(user, index)).await;
                 socket.map(|socket| (socket, asked.elapsed())).with_context(|| format!("connection {index}"))
             }
         })
@@ -89,7 +97,7 @@ pub async fn run(arguments: &Arguments) -> Result<Report> {
     while let Some(opened) = opening.next().await {
         let (socket, time) = opened?;
         times.saturating_record(u64::try_from(time.as_micros())?);
-        held.spawn(hold(socket));
+        held.spawn(socket.hold());
     }
     let elapsed = started.elapsed();
     tokio::time::sleep(Duration::from_secs(arguments.settle)).await;
@@ -107,11 +115,4 @@ pub async fn run(arguments: &Arguments) -> Result<Report> {
         connect_p50_ms: target::milliseconds(&times, 0.50),
         connect_p99_ms: target::milliseconds(&times, 0.99),
     })
-}
-
-/// Reads, and so answers pings, until the connection ends.
-async fn hold(mut socket: Socket) -> Result<()> {
-    loop {
-        socket.next().await?;
-    }
 }

@@ -4,6 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod engine;
 mod idle;
 mod send;
 mod socket;

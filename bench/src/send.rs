@@ -31,7 +31,7 @@ pub struct Arguments {
     /// Messages a sender has under way without an acknowledgement.
     #[arg(long, default_value_t = 1)]
     window: usize,
-    /// The dialect of the receivers.
+    /// The dialect of the receivers: sechat or socialhub.
     #[arg(long, value_enum, default_value = "socialhub")]
     receivers: Dialect,
 }
@@ -79,6 +79,11 @@ impl fmt::Display for Report {
 
 /// Sets the pairs up, lets them all go at once, and adds up what they saw.
 pub async fn run(arguments: &Arguments) -> Result<Report> {
+    let receivers = arguments.receivers;
+    ensure!(
+        matches!(receivers, Dialect::Sechat | Dialect::Socialhub),
+        "receivers speak sechat or socialhub here"
+    );
     ensure!(arguments.window > 0 && arguments.messages > 0 && arguments.senders > 0, "nothing to send");
     let address = arguments.target.address().await?;
     let run = target::run_id();
@@ -268,6 +273,7 @@ fn number(message: &Value, dialect: Dialect) -> Option<u64> {
     let (kind, body) = match dialect {
         Dialect::Sechat => ("message:received", &message["body"]),
         Dialect::Socialhub => ("message", &message["payload"]["content"]),
+        Dialect::Lingochat | Dialect::Famly | Dialect::Chatgenius => return None,
     };
     if message["type"] == kind { body.as_str()?.parse().ok() } else { None }
 }

@@ -10,8 +10,25 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
+use crate::engine::Client;
+use crate::socket::Socket;
+
 /// Connections from one source address: well below the number of ports it has.
 const PER_SOURCE: usize = 10_000;
+
+/// One connection to be made.
+pub struct Plug {
+    /// Where to.
+    pub address: SocketAddr,
+    /// Which vocabulary.
+    pub dialect: Dialect,
+    /// Over what, where there is a choice.
+    pub transport: Transport,
+    /// As whom.
+    pub user: String,
+    /// Counts the connections: they come from several addresses.
+    pub index: usize,
+}
 
 /// The gateway under load.
 #[derive(Args, Clone)]
@@ -29,6 +46,12 @@ pub struct Target {
 pub enum Dialect {
     /// On `/sechat`.
     Sechat,
+    /// On `/lingochat/socket.io/`.
+    Lingochat,
+    /// On `/socket.io/`.
+    Famly,
+    /// On `/api/socket.io/`.
+    Chatgenius,
     /// On `/ws`.
     Socialhub,
 }
@@ -37,12 +60,37 @@ impl Dialect {
     const fn path(self) -> &'static str {
         match self {
             Self::Sechat => "/sechat",
+            Self::Lingochat => "/lingochat/socket.io/",
+            Self::Famly => "/socket.io/",
+            Self::Chatgenius => "/api/socket.io/",
             Self::Socialhub => "/ws",
         }
     }
 }
 
+/// What carries a Socket.IO dialect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Transport {
+    /// A WebSocket.
+    Websocket,
+    /// HTTP long polling.
+    Polling,
+}
+
 impl Target {
+    /// Connects a user, who joins the main namespace where there are namespaces.
+    pub async fn connect(&self, plug: &Plug) -> Result<Client> {
+        let path = self.path(plug.dialect, &plug.user)?;
+        let source = source(plug.address, plug.index);
+        match (plug.dialect, plug.transport) {
+            (Dialect::Sechat | Dialect::Socialhub, _) => {
+                Ok(Client::Raw(Socket::open(plug.address, source, &path).await?))
+            }
+            (_, Transport::Websocket) => Client::websocket(plug.address, source, &path).await,
+            (_, Transport::Polling) => Client::polling(plug.address, source, &path).await,
+        }
+    }
+
     /// Where to connect.
     pub async fn address(&self) -> Result<SocketAddr> {
         let host = self.url.trim_start_matches("ws://").trim_end_matches('/');

@@ -176,7 +176,7 @@ mod tests {
     fn a_throttled_user_is_told_first_and_last_but_not_in_between() {
         let mut a = Announcer::default();
         let off = offline(PresenceCause::Closed);
-        let mut hear = |a: &mut Announcer, change: &PresenceChanged, at| {
+        let hear = |a: &mut Announcer, change: &PresenceChanged, at| {
             a.heard(&Topic::PresenceAll, THROTTLED, change, Time(at)).map(|t| t.change.status.is_online())
         };
         assert_eq!(hear(&mut a, &online(), 0), Some(true));
