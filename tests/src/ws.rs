@@ -109,6 +109,15 @@ impl Ws {
         text.with_context(|| format!("the socket ended, code {:?}", self.ended.flatten()))
     }
 
+    /// The next message as it is, such as an Engine.IO packet.
+    ///
+    /// # Errors
+    /// When none comes in time, or the socket ends.
+    pub async fn packet(&mut self) -> Result<String> {
+        let text = self.message(Instant::now() + PATIENCE).await?.context("nothing came in time")?;
+        text.with_context(|| format!("the socket ended, code {:?}", self.ended.flatten()))
+    }
+
     /// The next message whose `type` is `kind`; others are passed over.
     ///
     /// # Errors

@@ -1,0 +1,245 @@
+//! What the LingoChat tests share: a node with its stock clients, rooms, messages, packets by hand.
+//!
+//! Must not know: the gateway's code.
+#![allow(dead_code, reason = "every test program uses its own part of this")]
+
+use anyhow::{Context, Result, ensure};
+use parlance_tests::token::{expiry, sign};
+use parlance_tests::{
+    ConnectOptions, Gateway, Options, PATIENCE, SECRET, Stock, StockSocket, Transports, Ws, token,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+/// Where the dialect is mounted as shipped.
+pub const PATH: &str = "/lingochat/socket.io/";
+
+/// A node and the process of its stock clients.
+pub struct World {
+    pub gateway: Gateway,
+    pub stock: Stock,
+}
+
+impl World {
+    /// A node that keeps nothing over a restart: quicker.
+    pub async fn start() -> Result<Self> {
+        Self::with(Options::default().env("PARLANCE_ACK_LEVEL", "memory")).await
+    }
+
+    /// The same without rate limits.
+    pub async fn unlimited() -> Result<Self> {
+        Self::with(
+            Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_NO_LIMITS", "true"),
+        )
+        .await
+    }
+
+    pub async fn with(options: Options) -> Result<Self> {
+        Ok(Self { gateway: Gateway::start(options).await?, stock: Stock::start()? })
+    }
+
+    /// Creates a conversation and returns its number.
+    pub async fn room(&self, id: &str, members: &[&str]) -> Result<u64> {
+        let body = json!({ "id": id, "type": "group", "members": members });
+        let (status, answer) = self.gateway.api("POST", "/api/v1/conversations", Some(&body)).await?;
+        ensure!(status == 201, "creating {id}: {status} {answer}");
+        answer["number"].as_u64().with_context(|| format!("no number: {answer}"))
+    }
+
+    /// Adds or removes members.
+    pub async fn change(&self, id: &str, change: &Value) -> Result<()> {
+        let path = format!("/api/v1/conversations/{id}");
+        let (status, answer) = self.gateway.api("PATCH", &path, Some(change)).await?;
+        ensure!(status == 200, "changing {id}: {status} {answer}");
+        Ok(())
+    }
+
+    pub fn open(&self, options: ConnectOptions) -> Result<StockSocket> {
+        self.stock.connect(self.gateway.address(), options)
+    }
+
+    /// A connected socket of `user` over a WebSocket.
+    pub async fn connect(&self, user: &str) -> Result<StockSocket> {
+        let socket = self.open(options(user, Transports::Websocket)?)?;
+        ensure!(!socket.expect_connect().await?.recovered, "a fresh session");
+        Ok(socket)
+    }
+
+    /// A connected socket of `user` in a room.
+    pub async fn joined(&self, user: &str, room: &str) -> Result<StockSocket> {
+        let socket = self.connect(user).await?;
+        join(&socket, &json!(room)).await?;
+        Ok(socket)
+    }
+
+    /// alice and bob in a room of their own; each has heard of the other.
+    pub async fn pair(&self, room: &str) -> Result<(StockSocket, StockSocket)> {
+        self.room(room, &["alice", "bob"]).await?;
+        let alice = self.joined("alice", room).await?;
+        let bob = self.joined("bob", room).await?;
+        ensure!(alice.expect("user:online").await?[0] == "bob", "alice was not told of bob");
+        ensure!(bob.expect("user:online").await?[0] == "alice", "bob was not told of alice");
+        Ok((alice, bob))
+    }
+
+    /// A conversation's history over HTTP, as the dialect tells it.
+    pub async fn history(&self, user: &str, conversation: &str, query: &str) -> Result<Value> {
+        let path = format!("/api/v1/conversations/{conversation}/messages?dialect=lingochat{query}");
+        let answer = self.gateway.public("GET", &path, Some(&token(user)?)).await?;
+        ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
+        answer.json()
+    }
+
+    /// A WebSocket that is connected to the namespace, packets by hand.
+    pub async fn raw(&self, user: &str) -> Result<Raw> {
+        let mut raw = self.raw_unconnected().await?;
+        raw.send(&format!("40{}", json!({ "token": token(user)? }))).await?;
+        let connected = raw.packet().await?;
+        ensure!(connected.starts_with("40{"), "{connected}");
+        Ok(raw)
+    }
+
+    /// The same before CONNECT; the open packet has been read.
+    pub async fn raw_unconnected(&self) -> Result<Raw> {
+        let url = self.gateway.url(&format!("{PATH}?EIO=4&transport=websocket"));
+        let mut raw = Raw { ws: Ws::connect(&url).await?, open: Value::Null };
+        let open = raw.packet().await?;
+        raw.open = serde_json::from_str(open.strip_prefix('0').context("no open packet")?)?;
+        Ok(raw)
+    }
+}
+
+/// The options of a user's client.
+pub fn options(user: &str, transports: Transports) -> Result<ConnectOptions> {
+    Ok(bearer(&token(user)?, transports))
+}
+
+/// The options of a client with any token.
+pub fn bearer(token: &str, transports: Transports) -> ConnectOptions {
+    ConnectOptions::new(transports).path(PATH).auth(json!({ "token": token }))
+}
+
+/// A token with these claims besides its end, which is in an hour.
+pub fn claims(mut claims: Value) -> Result<String> {
+    claims["exp"] = json!(expiry(Duration::from_secs(3600)));
+    sign(&claims, SECRET)
+}
+
+/// Joins a conversation and waits until it is done.
+pub async fn join(socket: &StockSocket, room: &Value) -> Result<()> {
+    accepted(socket, "conversation:join", &[room.clone()]).await
+}
+
+/// A command that is acknowledged with success and nothing else.
+pub async fn accepted(socket: &StockSocket, event: &str, args: &[Value]) -> Result<()> {
+    let answer = socket.emit_ack(event, args).await?;
+    ensure!(answer == [json!({ "success": true })], "{event} {args:?}: {answer:?}");
+    Ok(())
+}
+
+/// A command that is refused with this sentence, in the event and in the acknowledgement.
+pub async fn refused(socket: &StockSocket, event: &str, args: &[Value], sentence: &str) -> Result<()> {
+    let answer = socket.emit_ack(event, args).await?;
+    ensure!(answer == [json!({ "success": false, "error": sentence })], "{event} {args:?}: {answer:?}");
+    let error = socket.expect("error").await?;
+    ensure!(error[0] == sentence, "{event} {args:?}: {error:?}");
+    Ok(())
+}
+
+/// Sends a message, waits for both of its acknowledgements, and returns its id.
+pub async fn send(socket: &StockSocket, room: &str, client_id: &str, text: &str) -> Result<u64> {
+    let message = json!({ "text": text, "clientMessageId": client_id });
+    let answer = socket.emit_ack("message:send", &[json!(room), message]).await?;
+    let id = answer[0]["messageId"].as_u64().with_context(|| format!("{client_id}: {answer:?}"))?;
+    ensure!(answer == [json!({ "success": true, "messageId": id })], "{answer:?}");
+    let ack = socket.expect("message:ack").await?;
+    let told = json!({ "clientMessageId": client_id, "conversationId": room, "duplicate": false });
+    ensure!(ack == [json!(id), told], "{ack:?}");
+    Ok(id)
+}
+
+/// The texts of the next so many messages.
+pub async fn texts(socket: &StockSocket, count: usize) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for _ in 0..count {
+        let message = socket.expect("message:new").await?;
+        texts.push(message[0]["text"].as_str().context("no text")?.to_owned());
+    }
+    Ok(texts)
+}
+
+/// Sends a message whose arrival shows that everything before it has arrived, or never will.
+pub async fn fence(from: &StockSocket, room: &str, to: &[&StockSocket]) -> Result<()> {
+    let id = send(from, room, &format!("fence-{}", expiry(Duration::ZERO)), "fence").await?;
+    for socket in to {
+        while socket.expect("message:new").await?[0]["id"] != id {}
+    }
+    Ok(())
+}
+
+/// Whether it is what a recovering server puts behind an event.
+pub fn is_offset(value: &Value) -> bool {
+    value.as_str().and_then(|text| text.split_once('-')).is_some_and(|(number, seq)| {
+        [number, seq].iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    })
+}
+
+/// An event's only argument of its own; a string, or what comes from the log, is followed by an offset.
+pub fn only(args: &[Value]) -> Result<&Value> {
+    match args {
+        [own] if !own.is_string() => Ok(own),
+        [own, offset] if is_offset(offset) => Ok(own),
+        other => anyhow::bail!("not one argument: {other:?}"),
+    }
+}
+
+/// Waits until the node has let go of all of a user's connections.
+pub async fn until_gone(gateway: &Gateway, user: &str) -> Result<()> {
+    let path = format!("/api/v1/users/{user}/presence");
+    let asked = async {
+        loop {
+            let (status, body) = gateway.api("GET", &path, None).await?;
+            ensure!(status == 200, "{status} {body}");
+            if body["status"] == "offline" {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, asked).await.with_context(|| format!("{user} does not go offline"))?
+}
+
+/// A WebSocket over which Engine.IO and Socket.IO are spoken by hand.
+pub struct Raw {
+    pub ws: Ws,
+    /// What the open packet said.
+    pub open: Value,
+}
+
+impl Raw {
+    pub async fn send(&mut self, packet: &str) -> Result<()> {
+        self.ws.send_message(Message::text(packet)).await
+    }
+
+    /// The next packet but a ping, which is answered.
+    pub async fn packet(&mut self) -> Result<String> {
+        loop {
+            let packet = self.ws.packet().await?;
+            if packet != "2" {
+                return Ok(packet);
+            }
+            self.send("3").await?;
+        }
+    }
+
+    /// The next event: its name and arguments.
+    pub async fn event(&mut self) -> Result<(String, Vec<Value>)> {
+        let packet = self.packet().await?;
+        let array = packet.strip_prefix("42").with_context(|| format!("no event: {packet}"))?;
+        let mut args: Vec<Value> = serde_json::from_str(array)?;
+        let name = args.remove(0).as_str().context("no name")?.to_owned();
+        Ok((name, args))
+    }
+}
