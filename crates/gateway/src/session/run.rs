@@ -170,17 +170,16 @@ impl Session {
         if self.closing {
             return;
         }
-        let node = &self.node;
-        let port = Port { outbox: self.outbox.clone(), heart: self.line.heart().clone() };
-        let token = self.socketio.as_ref().and_then(|s| s.token.clone());
+        let (node, outbox, heart) = (&self.node, &self.outbox, self.line.heart());
+        let token = self.socketio.as_ref().and_then(|s| s.token.as_ref());
         for conn in &mut self.conns {
             conn.start_work(|conn, work| {
                 let seat = work::Seat {
                     node: node.clone(),
                     mount: conn.mount.clone(),
                     link: conn.link.clone(),
-                    port: port.clone(),
-                    token: token.clone(),
+                    port: Port { outbox: outbox.clone(), heart: heart.clone() },
+                    token: token.cloned(),
                 };
                 work::start(seat, work)
             });
