@@ -288,7 +288,8 @@ fn unpacked(coding: Option<&str>, body: &[u8]) -> Result<String> {
 async fn garbage_harms_nobody_else() -> Result<()> {
     let server = calm(&[])?;
     let sid = server.open().await?;
-    for garbage in ["\u{1e}", "b", "b=", "b\u{1e}b", "4\u{1e}", "é", "\0", "4\u{1e}\u{1e}4", "99", "b!!!!é"] {
+    for garbage in ["\u{1e}", "b", "b=", "b\u{1e}b", "4\u{1e}", "é", "\0", "4\u{1e}\u{1e}4", "99", "b!!!!é"]
+    {
         let other = server.open().await?;
         let _ = server.post(&other, garbage).await;
         let mut socket = Socket::session(&server).await?;

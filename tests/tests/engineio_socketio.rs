@@ -25,7 +25,10 @@ macro_rules! at_both {
         async fn $name() -> Result<()> {
             for server in both().await? {
                 let $server = &server;
-                let case = async { $case; Ok::<(), anyhow::Error>(()) };
+                let case = async {
+                    $case;
+                    Ok::<(), anyhow::Error>(())
+                };
                 at($server, case.await)?;
             }
             Ok(())

@@ -87,7 +87,8 @@ async fn what_waits_for_a_poll_goes_to_the_websocket() -> Result<()> {
 async fn a_probe_that_fails_leaves_polling_as_it_was() -> Result<()> {
     for server in both(Timing::Calm).await? {
         let sid = server.open().await?;
-        for bad in [Message::text("4too early"), Message::text("2"), Message::text("x"), Message::Close(None)] {
+        for bad in [Message::text("4too early"), Message::text("2"), Message::text("x"), Message::Close(None)]
+        {
             let mut socket = Socket::for_session(&server, &sid).await?;
             socket.message(bad.clone()).await?;
             socket.closed().await?;

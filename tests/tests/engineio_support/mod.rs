@@ -134,7 +134,9 @@ impl Server {
     }
 
     pub async fn ask(&self, ask: Ask<'_>) -> Result<Answer> {
-        timeout(PATIENCE, ask.send(self.address())).await.with_context(|| format!("{}: no answer", ask.path))?
+        timeout(PATIENCE, ask.send(self.address()))
+            .await
+            .with_context(|| format!("{}: no answer", ask.path))?
     }
 
     /// A request that was sent and whose answer is not awaited; dropped, it is cancelled.
@@ -195,7 +197,8 @@ impl Default for Ask<'_> {
 
 impl Ask<'_> {
     fn bytes(&self, address: &str) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n", self.method, self.path);
+        let mut head =
+            format!("{} {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n", self.method, self.path);
         for (name, value) in self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -31,7 +31,7 @@ pub enum Refused {
 
 /// A WebSocket that wants to take over a session.
 pub struct Candidate {
-    pub(super) wire: Wire,
+    pub(super) wire: Box<Wire>,
     pub(super) origin: Origin,
 }
 
@@ -48,7 +48,7 @@ struct Inner {
     /// A POST's body is on its way.
     posting: bool,
     post: Option<Post>,
-    candidate: Option<Box<Candidate>>,
+    candidate: Option<Candidate>,
     /// A candidate is here or being tried.
     upgrading: bool,
     moved: bool,
@@ -95,7 +95,7 @@ impl Post {
 pub(super) enum Found {
     /// What `read` made of a packet.
     Packet(Heard),
-    Candidate(Box<Candidate>),
+    Candidate(Candidate),
     /// The session is to end.
     End(Heard),
 }
@@ -149,7 +149,7 @@ impl Desk {
     }
 
     /// Brings a WebSocket that may take over, or gives it back when there is one already.
-    pub(super) fn offer(&self, candidate: Box<Candidate>) -> Option<Box<Candidate>> {
+    pub(super) fn offer(&self, candidate: Candidate) -> Option<Candidate> {
         let mut inner = self.inner.lock();
         if inner.upgrading || inner.moved || inner.ended {
             return Some(candidate);

@@ -83,14 +83,14 @@ impl Door {
         let stream = socket.stream.clone();
         if let Session::Polling(desk) = session {
             let wire = self.wire(socket, desk.heart().clone()).await;
-            if desk.offer(Box::new(Candidate { wire, origin })).is_none() {
+            if desk.offer(Candidate { wire, origin }).is_none() {
                 return;
             }
         }
         turn_away(&stream, 1000, "the session has its transport").await;
     }
 
-    async fn wire(&self, socket: Socket, heart: Arc<AtomicU64>) -> Wire {
+    async fn wire(&self, socket: Socket, heart: Arc<AtomicU64>) -> Box<Wire> {
         Wire::new(socket, self.settings.max_payload, self.clock.clone(), heart).await
     }
 

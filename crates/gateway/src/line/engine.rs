@@ -41,7 +41,7 @@ enum Carrier {
 }
 
 struct Socket {
-    wire: Wire,
+    wire: Box<Wire>,
     /// What was posted before the session moved here, and is heard first.
     before: Option<Before>,
     _origin: Origin,
@@ -64,7 +64,7 @@ impl Engine {
 
     /// A session over a WebSocket.
     pub(super) fn socket(
-        wire: Wire,
+        wire: Box<Wire>,
         origin: Origin,
         heartbeat: Heartbeat,
         (clock, entry): (Clock, Entry),
@@ -126,7 +126,7 @@ impl Engine {
     }
 
     /// The WebSocket takes over: what waits goes there, what was posted before is heard first.
-    fn take_over(&mut self, mut wire: Wire, origin: Origin) {
+    fn take_over(&mut self, mut wire: Box<Wire>, origin: Origin) {
         let Carrier::Polling(polling) = &mut self.carrier else { return };
         wire.writer.queue().append(&mut polling.queue);
         if polling.closing {

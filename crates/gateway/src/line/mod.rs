@@ -75,7 +75,7 @@ impl Line {
     /// A raw WebSocket after its handshake. `heart` takes the time of each received byte.
     pub async fn raw(socket: Socket, max_message: usize, clock: Clock, heart: Arc<AtomicU64>) -> Self {
         let wire = Wire::new(socket, max_message, clock, heart.clone()).await;
-        Self { under: Under::Raw(Box::new(wire)), heart }
+        Self { under: Under::Raw(wire), heart }
     }
 
     fn engine(engine: Engine, heart: Arc<AtomicU64>) -> Self {

@@ -22,7 +22,7 @@ use crate::http::permit::Permit;
 pub(super) struct Polling {
     pub(super) desk: Arc<Desk>,
     pub(super) queue: VecDeque<Bytes>,
-    probing: Option<Box<Probing>>,
+    probing: Option<Probing>,
     upgrade_timeout: Duration,
     /// The farewell is queued.
     pub(super) closing: bool,
@@ -32,7 +32,7 @@ pub(super) struct Polling {
 
 /// A WebSocket being tried.
 struct Probing {
-    wire: Wire,
+    wire: Box<Wire>,
     origin: Origin,
     /// It has answered: polls are answered at once, so that the client gets to pause them.
     probed: bool,
@@ -43,7 +43,7 @@ struct Probing {
 pub(super) enum Step {
     Heard(Heard),
     /// The WebSocket takes over.
-    Upgrade(Wire, Origin),
+    Upgrade(Box<Wire>, Origin),
 }
 
 impl Polling {
@@ -83,9 +83,9 @@ impl Polling {
                 return Poll::Ready(Step::Heard(heard));
             }
             Poll::Ready(Found::Candidate(candidate)) => {
-                let Candidate { wire, origin } = *candidate;
+                let Candidate { wire, origin } = candidate;
                 let until = now + self.upgrade_timeout;
-                self.probing = Some(Box::new(Probing { wire, origin, probed: false, until }));
+                self.probing = Some(Probing { wire, origin, probed: false, until });
                 return Poll::Ready(Step::Heard(Heard::Stirred));
             }
             Poll::Pending => {}
@@ -112,7 +112,7 @@ impl Polling {
         match heard {
             Heard::Text(text) if text.as_str() == "5" => {
                 if let Some(probing) = self.probing.take() {
-                    let Probing { wire, origin, .. } = *probing;
+                    let Probing { wire, origin, .. } = probing;
                     return Poll::Ready(Step::Upgrade(wire, origin));
                 }
             }

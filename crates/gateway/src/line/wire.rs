@@ -23,7 +23,7 @@ use super::writer::Writer;
 use crate::clock::Clock;
 use crate::http::socket::{Io, Socket};
 
-/// An open WebSocket.
+/// An open WebSocket. Always boxed: it is large, and what holds it is moved.
 pub(super) struct Wire {
     ws: WebSocketStream<Input>,
     stream: Arc<TcpStream>,
@@ -31,12 +31,17 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) async fn new(socket: Socket, max_message: usize, clock: Clock, heart: Arc<AtomicU64>) -> Self {
+    pub(super) async fn new(
+        socket: Socket,
+        max_message: usize,
+        clock: Clock,
+        heart: Arc<AtomicU64>,
+    ) -> Box<Self> {
         let input = Input::new(Io(socket.stream.clone()), heart, clock);
         let leftover = socket.leftover.to_vec();
         let config = Some(websocket_config(max_message));
         let ws = WebSocketStream::from_partially_read(input, leftover, Role::Server, config).await;
-        Self { ws, stream: socket.stream, writer: Writer::default() }
+        Box::new(Self { ws, stream: socket.stream, writer: Writer::default() })
     }
 
     /// The next message; or, once, that one has begun and is not complete.
