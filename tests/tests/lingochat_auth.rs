@@ -5,7 +5,7 @@ mod lingochat_support;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lingochat_support::{PATH, World, bearer, claims, join, options, refused, send};
+use lingochat_support::{PATH, World, bearer, claims, fresh_id, join, options, refused, send};
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{ConnectOptions, SECRET, StockSocket, Transports, token};
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ fn ended(before: Duration) -> Result<String> {
 /// Who the bearer of a token is to others.
 async fn sender(world: &World, socket: &StockSocket) -> Result<Value> {
     join(socket, &json!("room")).await?;
-    let id = send(socket, "room", &format!("c-{}", expiry(Duration::ZERO)), "who am I?").await?;
+    let id = send(socket, "room", &fresh_id(), "who am I?").await?;
     let came = socket.expect("message:new").await?;
     ensure!(came[0]["id"] == id, "{came:?}");
     world.gateway.api("DELETE", "/api/v1/conversations/room", None).await?;
@@ -67,7 +67,11 @@ async fn r2_1_2_invalid_and_expired_tokens_are_refused() -> Result<()> {
     for (why, token, message) in [
         ("no token at all", "nonsense".to_owned(), INVALID),
         ("a changed signature", tampered, INVALID),
-        ("another secret", sign(&json!({ "sub": "alice", "exp": 4_102_444_800_u64 }), &"x".repeat(40))?, INVALID),
+        (
+            "another secret",
+            sign(&json!({ "sub": "alice", "exp": 4_102_444_800_u64 }), &"x".repeat(40))?,
+            INVALID,
+        ),
         ("no signature", unsigned.to_owned(), INVALID),
         ("no end", endless, INVALID),
         ("not valid yet", early, INVALID),
@@ -225,7 +229,10 @@ async fn r2_1_2_a_revoked_session_does_not_come_back_with_a_foreign_token() -> R
         let auth = json!({ "token": token(who)?, "pid": connected["pid"], "offset": args[1] });
         thief.send(&format!("40{auth}")).await?;
         let answer = thief.packet().await?;
-        assert!(answer.starts_with("40{") && !answer.contains(connected["pid"].as_str().unwrap_or("-")), "{answer}");
+        assert!(
+            answer.starts_with("40{") && !answer.contains(connected["pid"].as_str().unwrap_or("-")),
+            "{answer}"
+        );
         thief.send(r#"421["typing:stop","room"]"#).await?;
         let next = thief.packet().await?;
         assert!(!next.contains("missed by alice"), "{next}");

@@ -69,7 +69,8 @@ async fn r3_5_3_another_client_library_works_the_same() -> Result<()> {
         scenario(&world, &alice, &room, number).await?;
         // It knows no recovery: it asks for what it missed.
         let synced = alice.emit_ack("messages:sync", &[json!(number), Value::Null]).await?;
-        let texts: Vec<&Value> = synced[0]["messages"].as_array().into_iter().flatten().map(|m| &m["text"]).collect();
+        let texts: Vec<&Value> =
+            synced[0]["messages"].as_array().into_iter().flatten().map(|m| &m["text"]).collect();
         assert_eq!(texts, ["grüße 👋", "meanwhile"], "{transports:?}");
         alice.disconnect()?;
         alice.expect_disconnect().await?;

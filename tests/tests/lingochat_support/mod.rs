@@ -3,13 +3,15 @@
 //! Must not know: the gateway's code.
 #![allow(dead_code, reason = "every test program uses its own part of this")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{
     ConnectOptions, Gateway, Options, PATIENCE, SECRET, Stock, StockSocket, Transports, Ws, token,
 };
 use serde_json::{Value, json};
-use std::time::Duration;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -30,10 +32,8 @@ impl World {
 
     /// The same without rate limits.
     pub async fn unlimited() -> Result<Self> {
-        Self::with(
-            Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_NO_LIMITS", "true"),
-        )
-        .await
+        Self::with(Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_NO_LIMITS", "true"))
+            .await
     }
 
     pub async fn with(options: Options) -> Result<Self> {
@@ -170,9 +170,15 @@ pub async fn texts(socket: &StockSocket, count: usize) -> Result<Vec<String>> {
     Ok(texts)
 }
 
+/// A client id that no other message of the test program has.
+pub fn fresh_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("fresh-{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Sends a message whose arrival shows that everything before it has arrived, or never will.
 pub async fn fence(from: &StockSocket, room: &str, to: &[&StockSocket]) -> Result<()> {
-    let id = send(from, room, &format!("fence-{}", expiry(Duration::ZERO)), "fence").await?;
+    let id = send(from, room, &fresh_id(), "fence").await?;
     for socket in to {
         while socket.expect("message:new").await?[0]["id"] != id {}
     }

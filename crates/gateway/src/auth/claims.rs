@@ -6,7 +6,7 @@ use parlance_model::{Identity, Time, UserId};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{AuthError, LEEWAY};
+use super::{AuthError, LEEWAY, SUBJECT};
 
 /// A token's payload.
 pub(super) type Claims = Map<String, Value>;
@@ -111,9 +111,9 @@ fn subject(claims: &Claims, subjects: &[String]) -> Result<UserId, AuthError> {
         // Only exact integers: a number beyond 64 bits was rounded by the parser, and two users would
         // become one.
         Value::Number(number) if number.is_u64() || number.is_i64() => UserId::parse(&number.to_string()),
-        _ => return Err(AuthError::Invalid("subject")),
+        _ => return Err(AuthError::Invalid(SUBJECT)),
     };
-    user.map_err(|_| AuthError::Invalid("subject"))
+    user.map_err(|_| AuthError::Invalid(SUBJECT))
 }
 
 fn text(claims: &Claims, names: &[&str]) -> Option<Arc<str>> {

@@ -39,6 +39,9 @@ pub const LEEWAY: Duration = Duration::from_secs(5);
 /// Longer ones are refused unread: a token is sent at every connect and hashed at every check.
 const LONGEST_TOKEN: usize = 16 * 1024;
 
+/// [`AuthError::Invalid`]'s word for a claim that should name the user and cannot.
+const SUBJECT: &str = "subject";
+
 /// Why a token was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
@@ -78,9 +81,11 @@ impl From<AuthError> for Reject {
         match error {
             AuthError::Missing => Self::new(RejectCode::Unauthenticated, "missing token"),
             AuthError::Expired => Self::new(RejectCode::TokenExpired, "token expired"),
-            AuthError::Invalid(_) | AuthError::NoSubject => {
-                Self::new(RejectCode::InvalidToken, "invalid token")
+            // A genuine token, so this may be said: lingochat has a sentence for it.
+            AuthError::NoSubject | AuthError::Invalid(SUBJECT) => {
+                Self::new(RejectCode::InvalidToken, "invalid token").field("sub")
             }
+            AuthError::Invalid(_) => Self::new(RejectCode::InvalidToken, "invalid token"),
             AuthError::Unavailable => {
                 Self::new(RejectCode::Unavailable, "tokens cannot be verified now").retry_after(1_000)
             }
