@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use parlance_tests::stock::{Event, Report};
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{ConnectOptions, Gateway, Options, SECRET, Stock, StockSocket, Transports, token};
@@ -137,15 +137,15 @@ pub async fn expect(socket: &StockSocket, event: &str) -> Result<Payload> {
     args.into_iter().next().with_context(|| format!("{event} without payload"))
 }
 
-/// The socket was told why it may not stay, and then to go: never refused as a namespace is.
+/// The socket was connected, told why it may not stay, and then to go, in this order: never refused as a namespace is.
 pub async fn turned_away(socket: &StockSocket) -> Result<Payload> {
-    socket.expect_connect().await?;
-    let error = expect(socket, "connection:error").await?;
-    ensure!(socket.expect_disconnect().await? == "io server disconnect");
-    let left = socket.queued().await?;
-    let other = left.iter().find(|report| matches!(report, Report::Event(_) | Report::ConnectError(_)));
-    ensure!(other.is_none(), "{other:?}");
-    Ok(error)
+    let came = [socket.next().await?, socket.next().await?, socket.next().await?];
+    let [Report::Connect(_), Report::Event(error), Report::Disconnect { reason }] = &came else {
+        bail!("not turned away: {came:?}")
+    };
+    ensure!(error.name == "connection:error" && error.args.len() == 1, "{came:?}");
+    ensure!(reason == "io server disconnect", "{came:?}");
+    Ok(error.args[0].clone())
 }
 
 /// An ISO time with milliseconds, in UTC.
