@@ -153,7 +153,16 @@ impl Client {
         })
     }
 
-    /// Subscribes to a channel, now and after every reconnect.
+    /// Reacts to a message, named as the dialect names it, or takes a reaction back; where the dialect has a
+    /// word for that.
+    ///
+    /// # Errors
+    /// As [`Self::typing`].
+    pub fn react(&self, message: &str, kind: &str, on: bool) -> Result<(), SendError> {
+        self.say(Outgoing::React { message: message.to_owned(), kind: kind.to_owned(), on })
+    }
+
+    /// Subscribes to a channel, now and after every reconnect. `conversation:` and an id is a conversation.
     ///
     /// # Errors
     /// As [`Self::typing`].
@@ -185,7 +194,7 @@ impl Client {
         self.say(Outgoing::RequestQueued)
     }
 
-    /// Sends a frame as it is.
+    /// Sends a frame as it is; over Socket.IO the array of an event's name and arguments.
     ///
     /// # Errors
     /// As [`Self::typing`].

@@ -1,19 +1,25 @@
-//! What a client does, without sockets or clocks: the task hands it commands, frames and the time, and takes
+//! What a client does, without sockets or clocks: the task hands it commands, texts and the time, and takes
 //! away what to write and what to tell.
 //!
-//! Owns: the rules that tie outbox, typing, receipts and subscriptions together. Must not know: JSON names.
+//! Owns: the rules that tie outbox, typing, receipts and subscriptions together; what is heard is in `hear`.
+//! Must not know: JSON names.
+
+mod hear;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use parlance_model::{ReceiptKind, Status};
-use serde_json::Value;
+use bytes::Bytes;
+use parlance_model::Status;
+use parlance_wire::{Dialect, Framing};
 
+use crate::io::{Heard, Session};
 use crate::outbox::{Draft, Outbox, Rules};
+use crate::places::Places;
 use crate::seen::Seen;
-use crate::speech::Speaker;
+use crate::speech::{Speaker, Utterance, conversation};
 use crate::typing::Typing;
-use crate::update::{Incoming, Message, Outgoing, Refusal, Update};
+use crate::update::{Message, Outgoing, Update};
 use crate::{MessageState, Options, clock};
 
 /// Things said while offline that wait for the next connection; older ones are dropped.
@@ -28,6 +34,21 @@ pub(crate) enum Order {
     Say(Outgoing),
 }
 
+/// Why a connection is to be given up.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Over {
+    /// It is of no use; another may be.
+    Lost(String),
+    /// The server will not have us.
+    Refused { status: u16, reason: String },
+}
+
+/// An own message, as far as receipts need to know it.
+struct Own {
+    local_id: String,
+    conversation: String,
+}
+
 /// Typing in one conversation.
 struct Keys {
     machine: Typing,
@@ -37,21 +58,30 @@ struct Keys {
 /// See the module.
 pub(crate) struct Engine {
     options: Options,
+    /// What carries events, where frames are not enough.
+    io: Option<Session>,
     outbox: Outbox,
     seen: Seen,
     states: HashMap<String, MessageState>,
     /// Own messages, oldest first: what `states` and `server_ids` remember.
     own: VecDeque<String>,
-    /// Server id to own id, in dialects where they differ.
-    server_ids: HashMap<String, String>,
+    /// Server id to own message, in dialects where the ids differ.
+    server_ids: HashMap<String, Own>,
+    /// Where the server names conversations otherwise.
+    places: Option<Places>,
     channels: BTreeSet<String>,
     status: Option<Status>,
     typing: HashMap<String, Keys>,
     keepalive_at: Option<Instant>,
     offline_words: VecDeque<Outgoing>,
-    writes: VecDeque<Value>,
+    writes: VecDeque<String>,
     updates: VecDeque<Update>,
+    /// The server will not have us, or not now; once it has said so on this connection.
     refused: Option<String>,
+    not_now: Option<String>,
+    over: Option<Over>,
+    /// There was a connection before this one.
+    is_back: bool,
 }
 
 impl Engine {
@@ -59,7 +89,15 @@ impl Engine {
         let rules =
             Rules { ack_timeout: options.ack_timeout, attempts: options.attempts, backoff: options.backoff };
         let conversations = options.conversations.iter().map(|id| format!("conversation:{id}"));
+        let is_io = options.framing == Framing::Socketio;
+        let mut places = (options.dialect == Dialect::Lingochat).then(Places::default);
+        if let Some(places) = &mut places {
+            let now = clock::now().to_iso();
+            options.conversations.iter().for_each(|name| places.open(name, &now));
+        }
         Self {
+            io: is_io.then(|| Session::new(options.auth())),
+            places,
             outbox: Outbox::new(rules),
             seen: Seen::new(options.memory),
             states: HashMap::new(),
@@ -73,12 +111,15 @@ impl Engine {
             writes: VecDeque::new(),
             updates: VecDeque::new(),
             refused: None,
+            not_now: None,
+            over: None,
+            is_back: false,
             options,
         }
     }
 
-    /// The next frame to write.
-    pub(crate) fn poll_write(&mut self) -> Option<Value> {
+    /// The next text to write.
+    pub(crate) fn poll_write(&mut self) -> Option<String> {
         self.writes.pop_front()
     }
 
@@ -87,18 +128,50 @@ impl Engine {
         self.updates.pop_front()
     }
 
+    /// Why this connection is to be given up, once there is a reason.
+    pub(crate) fn over(&self) -> Option<&Over> {
+        self.over.as_ref()
+    }
+
     /// Why the server will not have us, once it has said so on this connection.
     pub(crate) fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
     }
 
-    pub(crate) fn connected(&mut self, now: Instant) {
-        self.refused = None;
+    /// What is written last when the client closes the connection.
+    pub(crate) fn goodbye(&self) -> Option<String> {
+        self.io.as_ref().and_then(Session::goodbye)
+    }
+
+    /// A transport is there.
+    pub(crate) fn opened(&mut self, now: Instant) {
+        (self.refused, self.not_now, self.over) = (None, None, None);
+        match &mut self.io {
+            Some(io) => io.opened(now + self.options.connect_timeout),
+            None => self.connected(false, now),
+        }
+        self.pump(now);
+    }
+
+    fn connected(&mut self, recovered: bool, now: Instant) {
         self.keepalive_at = Some(now + self.options.keepalive);
         self.updates.push_back(Update::Connected);
+        if recovered {
+            self.updates.push_back(Update::Recovered);
+        }
         self.say(&Outgoing::Hello);
-        for channel in self.channels.clone() {
-            self.say(&Outgoing::Subscribe { channel });
+        // ChatGenius puts us where we belong, says so, and tells others of whoever joins on top of that.
+        if self.options.dialect != Dialect::Chatgenius {
+            for channel in self.channels.clone() {
+                self.say(&Outgoing::Subscribe { channel });
+            }
+        }
+        if std::mem::replace(&mut self.is_back, true)
+            && let Some(places) = &mut self.places
+        {
+            for (conversation, since) in places.reconnected(recovered) {
+                self.say(&Outgoing::Sync { conversation, since });
+            }
         }
         if let Some(status) = self.status {
             self.say(&Outgoing::Presence { status });
@@ -106,7 +179,6 @@ impl Engine {
         for word in std::mem::take(&mut self.offline_words) {
             self.say(&word);
         }
-        self.pump(now);
     }
 
     pub(crate) fn disconnected(&mut self, reason: String, code: Option<u16>) {
@@ -115,6 +187,9 @@ impl Engine {
         // Nobody believes a vanished client to be typing: the server stops it by itself.
         self.typing.clear();
         self.outbox.disconnected();
+        if let Some(io) = &mut self.io {
+            io.closed();
+        }
         self.updates.push_back(Update::Disconnected { reason, code });
     }
 
@@ -149,17 +224,26 @@ impl Engine {
         match &word {
             Outgoing::Subscribe { channel } => {
                 self.channels.insert(channel.clone());
+                if let (Some(places), Some(name)) = (&mut self.places, conversation(channel)) {
+                    places.open(name, &clock::now().to_iso());
+                }
             }
             Outgoing::Unsubscribe { channel } => {
                 self.channels.remove(channel);
+                if let (Some(places), Some(name)) = (&mut self.places, conversation(channel)) {
+                    places.close(name);
+                }
             }
             Outgoing::Presence { status } => self.status = Some(*status),
             _ => {}
         }
-        let restored = matches!(
-            word,
-            Outgoing::Subscribe { .. } | Outgoing::Unsubscribe { .. } | Outgoing::Presence { .. }
-        );
+        let restored = match word {
+            Outgoing::Presence { .. } => true,
+            Outgoing::Subscribe { .. } | Outgoing::Unsubscribe { .. } => {
+                self.options.dialect != Dialect::Chatgenius
+            }
+            _ => false,
+        };
         if self.is_connected() {
             self.say(&word);
         } else if !restored {
@@ -170,29 +254,48 @@ impl Engine {
         }
     }
 
-    pub(crate) fn frame(&mut self, frame: Value, now: Instant) {
-        let meaning = self.speaker().decode(&frame);
-        if self.options.raw {
-            self.updates.push_back(Update::Raw(frame));
-        }
-        for said in meaning {
-            self.hear(said, now);
+    /// A text came.
+    pub(crate) fn text(&mut self, text: &str, now: Instant) {
+        match &mut self.io {
+            Some(io) => {
+                let heard = io.text(text, now);
+                self.all(heard, now);
+            }
+            None => match serde_json::from_str(text) {
+                Ok(frame) => self.frame(frame, now),
+                Err(error) => tracing::warn!(%error, "a frame that is not JSON"),
+            },
         }
         self.pump(now);
     }
 
+    /// Bytes came: an attachment, where there are any.
+    pub(crate) fn binary(&mut self, bytes: Bytes, now: Instant) {
+        if let Some(io) = &mut self.io {
+            let heard = io.binary(bytes, now);
+            self.all(heard, now);
+            self.pump(now);
+        }
+    }
+
     /// When [`Self::timeout`] wants to be called.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let keepalive = self.keepalive_at?;
+        let silence = self.io.as_ref().and_then(Session::deadline);
+        let Some(keepalive) = self.keepalive_at else { return silence };
         let typing = self.typing.values().filter_map(|keys| keys.machine.deadline());
-        typing.chain(self.outbox.deadline()).chain([keepalive]).min()
+        typing.chain(self.outbox.deadline()).chain([keepalive]).chain(silence).min()
     }
 
     /// Handles what is due; `chance`, drawn from `[0, 1)`, spreads the retries.
     pub(crate) fn timeout(&mut self, now: Instant, chance: f64) {
+        if self.io.as_ref().and_then(Session::deadline).is_some_and(|at| at <= now) {
+            self.over = Some(Over::Lost("the server fell silent".to_owned()));
+            return;
+        }
         if self.keepalive_at.is_some_and(|at| at <= now) {
             self.keepalive_at = Some(now + self.options.keepalive);
             self.say(&Outgoing::Keepalive);
+            self.stop_waiting();
         }
         let mut words = Vec::new();
         for (conversation, keys) in &mut self.typing {
@@ -213,12 +316,17 @@ impl Engine {
     }
 
     fn speaker(&self) -> Speaker<'_> {
-        Speaker { dialect: self.options.dialect, user: &self.options.user, now: clock::now() }
+        let Options { dialect, framing, user, .. } = &self.options;
+        Speaker { dialect: *dialect, framing: *framing, user, now: clock::now() }
     }
 
     fn say(&mut self, word: &Outgoing) {
-        let frame = self.speaker().encode(word);
-        self.writes.extend(frame);
+        let text = match self.speaker().encode(word) {
+            Some(Utterance::Frame(frame)) => Some(frame.to_string()),
+            Some(Utterance::Event(event)) => self.io.as_mut().map(|io| io.write(event)),
+            None => None,
+        };
+        self.writes.extend(text);
     }
 
     /// Writes the messages whose turn it is.
@@ -239,109 +347,6 @@ impl Engine {
         }
     }
 
-    fn hear(&mut self, said: Incoming, now: Instant) {
-        match said {
-            Incoming::Acked { local_id, server_id } => self.acked(&local_id, server_id),
-            Incoming::Refused(refusal) => self.refusal(refusal, now),
-            Incoming::Message(message) => self.message(message),
-            Incoming::Progress { id, state } => self.advance(&id, state),
-            Incoming::Receipt { kind, conversation, ids, by } => {
-                // Our own reading on another device says nothing about who read us.
-                if by.as_deref() != Some(&self.options.user) {
-                    ids.iter().for_each(|id| self.receipt(id, kind));
-                }
-                self.updates.push_back(Update::Receipt { kind, conversation, ids, by });
-            }
-            Incoming::Typing { conversation, user, on } => {
-                self.updates.push_back(Update::Typing { conversation, user, on });
-            }
-            Incoming::Presence { user, status } => {
-                self.updates.push_back(Update::Presence { user, status });
-            }
-            Incoming::Notification(payload) => self.updates.push_back(Update::Notification(payload)),
-            Incoming::Maintenance { message } => self.updates.push_back(Update::Maintenance { message }),
-            Incoming::App { kind, channel, payload } => {
-                self.updates.push_back(Update::App { kind, channel, payload });
-            }
-            Incoming::Nothing => {}
-        }
-    }
-
-    fn acked(&mut self, local_id: &str, server_id: Option<String>) {
-        // An ack without a message of ours answers a subscription or the like.
-        if !self.states.contains_key(local_id) {
-            return;
-        }
-        self.outbox.settle(local_id);
-        if let Some(server_id) = server_id {
-            self.server_ids.insert(server_id, local_id.to_owned());
-        }
-        self.advance(local_id, MessageState::ServerAcked);
-    }
-
-    fn refusal(&mut self, refusal: Refusal, now: Instant) {
-        if refusal.is_about_the_user() {
-            self.refused = Some(format!("{}: {}", refusal.code, refusal.message));
-        }
-        let local_id =
-            refusal.local_id.clone().filter(|id| self.outbox.contains(id)).or_else(|| {
-                refusal.is_send.then(|| self.outbox.only_in_flight().map(str::to_owned)).flatten()
-            });
-        if let Some(id) = &local_id {
-            let wait = refusal.retry_after_ms.map_or(self.options.backoff.base, Duration::from_millis);
-            let again = refusal.may_pass_later() && self.outbox.postpone(id, now, wait);
-            if !again {
-                self.outbox.settle(id);
-                self.advance(id, MessageState::Failed);
-            }
-        }
-        self.updates.push_back(Update::Error { code: refusal.code, message: refusal.message, local_id });
-    }
-
-    fn message(&mut self, mut message: Message) {
-        let is_own = message.from == self.options.user;
-        if self.options.auto_receipts && !is_own {
-            // Also for a repetition: the server may repeat it because our receipt was lost.
-            self.say(&Outgoing::Receipt {
-                kind: ReceiptKind::Delivered,
-                conversation: message.conversation.clone(),
-                id: message.id.clone(),
-                author: message.from.clone(),
-            });
-        }
-        if !self.seen.is_new(&message.from, &message.conversation, &message.id) {
-            return;
-        }
-        if is_own {
-            let known = |id: &String| self.states.contains_key(id);
-            message.local_id =
-                message.client_id.clone().filter(known).or_else(|| self.server_ids.get(&message.id).cloned());
-        }
-        self.updates.push_back(Update::Message(message));
-    }
-
-    fn receipt(&mut self, id: &str, kind: ReceiptKind) {
-        let state = match kind {
-            ReceiptKind::Delivered => MessageState::Delivered,
-            ReceiptKind::Read => MessageState::Read,
-        };
-        let id = self.server_ids.get(id).cloned().unwrap_or_else(|| id.to_owned());
-        self.advance(&id, state);
-    }
-
-    /// News about one of our own messages. "Delivered" without an ack before it implies the ack.
-    fn advance(&mut self, id: &str, next: MessageState) {
-        let Some(state) = self.states.get_mut(id) else { return };
-        if !state.advance(next) {
-            return;
-        }
-        let update = Update::State { local_id: id.to_owned(), state: next };
-        if next.is_accepted() {
-            self.outbox.settle(id);
-        }
-        self.updates.push_back(update);
-    }
-
     fn remember(&mut self, id: &str) {
         self.states.insert(id.to_owned(), MessageState::LocalQueued);
         self.own.push_back(id.to_owned());
@@ -350,7 +355,7 @@ impl Engine {
             && let Some(oldest) = self.own.pop_front()
         {
             self.states.remove(&oldest);
-            self.server_ids.retain(|_, local| *local != oldest);
+            self.server_ids.retain(|_, own| own.local_id != oldest);
         }
     }
 }

@@ -7,12 +7,17 @@
 #![warn(missing_docs)]
 
 mod backoff;
+mod chatgenius;
 mod client;
 mod clock;
 mod dial;
 mod engine;
+mod famly;
+mod io;
+mod lingochat;
 mod options;
 mod outbox;
+mod places;
 pub mod raw;
 mod sechat;
 mod seen;
@@ -31,4 +36,4 @@ pub use state::MessageState;
 pub use update::{Message, Update};
 
 pub use parlance_model::{ReceiptKind, Status, Time};
-pub use parlance_wire::Dialect;
+pub use parlance_wire::{Dialect, Framing};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use parlance_wire::Dialect;
+use parlance_wire::{Dialect, Framing};
+use serde_json::{Map, Value};
 
 use crate::backoff::Backoff;
 use crate::typing::Timings;
@@ -14,6 +15,8 @@ pub struct Options {
     pub url: String,
     /// The vocabulary.
     pub dialect: Dialect,
+    /// What carries it.
+    pub framing: Framing,
     /// Who we are.
     pub user: String,
     /// What proves it.
@@ -47,18 +50,24 @@ pub struct Options {
 }
 
 impl Options {
-    /// The documented behaviour for `user` at `url`.
+    /// The documented behaviour for `user` at `url`. What has a raw form is spoken raw.
     pub fn new(url: impl Into<String>, dialect: Dialect, user: impl Into<String>) -> Self {
         let is_sechat = dialect == Dialect::Sechat;
+        let framing = if dialect.speaks(Framing::Raw) { Framing::Raw } else { Framing::Socketio };
+        let mut typing = Timings::default();
+        if dialect == Dialect::Lingochat {
+            typing.stop_after = Duration::from_secs(2);
+        }
         Self {
             url: url.into(),
             dialect,
+            framing,
             user: user.into(),
             token: None,
             conversations: Vec::new(),
-            channels: if is_sechat { Vec::new() } else { vec!["presence".to_owned()] },
+            channels: if dialect == Dialect::Socialhub { vec!["presence".to_owned()] } else { Vec::new() },
             backoff: Backoff {
-                // SeChat wants to be back within two seconds; SocialHub gives its row of waits.
+                // SeChat wants to be back within two seconds; the others give a row of waits.
                 base: Duration::from_millis(if is_sechat { 500 } else { 1000 }),
                 max: Duration::from_secs(30),
                 jitter: 0.2,
@@ -70,10 +79,17 @@ impl Options {
             updates: 1024,
             memory: 4096,
             keepalive: Duration::from_secs(25),
-            typing: Timings::default(),
+            typing,
             auto_receipts: true,
             raw: false,
         }
+    }
+
+    /// In another framing.
+    #[must_use]
+    pub const fn over(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self
     }
 
     /// With a token.
@@ -90,22 +106,55 @@ impl Options {
         self
     }
 
-    /// The address to open: the mount added when there is none, the token in the query.
+    /// The address to open: the mount added when there is none; the token in the query, except over
+    /// Socket.IO, which has a better place for it.
     ///
     /// # Errors
-    /// When the address is none.
-    pub(crate) fn address(&self) -> Result<url::Url, url::ParseError> {
-        let mut url = url::Url::parse(&self.url)?;
-        if matches!(url.path(), "" | "/") {
-            url.set_path(match self.dialect {
-                Dialect::Sechat => "/sechat",
-                _ => "/ws",
-            });
+    /// When the address is none, or the dialect cannot be spoken in the framing.
+    pub(crate) fn address(&self) -> Result<url::Url, String> {
+        let mut url = url::Url::parse(&self.url).map_err(|error| format!("bad address: {error}"))?;
+        if !self.dialect.speaks(self.framing) {
+            return Err(format!("{} is not spoken over {}", self.dialect.as_str(), self.framing.as_str()));
         }
-        if let Some(token) = &self.token {
-            url.query_pairs_mut().append_pair("token", token);
+        if matches!(url.path(), "" | "/") {
+            url.set_path(mount(self.dialect, self.framing));
+        }
+        match (self.framing, &self.token) {
+            (Framing::Socketio, _) => {
+                url.query_pairs_mut().append_pair("EIO", "4").append_pair("transport", "websocket");
+            }
+            (Framing::Raw, Some(token)) => {
+                url.query_pairs_mut().append_pair("token", token);
+            }
+            (Framing::Raw, None) => {}
         }
         Ok(url)
+    }
+
+    /// What a Socket.IO client proves itself with.
+    pub(crate) fn auth(&self) -> Map<String, Value> {
+        let mut auth = Map::new();
+        let is_chatgenius = self.dialect == Dialect::Chatgenius;
+        if let Some(token) = &self.token {
+            let token = if is_chatgenius { format!("Bearer {token}") } else { token.clone() };
+            auth.insert("token".to_owned(), token.into());
+        }
+        if is_chatgenius {
+            auth.insert("userId".to_owned(), self.user.clone().into());
+        }
+        auth
+    }
+}
+
+/// Where a gateway speaks it, unless told otherwise.
+const fn mount(dialect: Dialect, framing: Framing) -> &'static str {
+    match (dialect, framing) {
+        (Dialect::Sechat, Framing::Raw) => "/sechat",
+        (Dialect::Sechat, Framing::Socketio) => "/sechat/socket.io/",
+        (Dialect::Lingochat, _) => "/lingochat/socket.io/",
+        (Dialect::Famly, _) => "/socket.io/",
+        (Dialect::Chatgenius, _) => "/api/socket.io/",
+        (Dialect::Socialhub, _) => "/ws",
     }
 }
 
@@ -120,5 +169,23 @@ mod tests {
         assert_eq!(of("ws://h:1", Dialect::Sechat), "ws://h:1/sechat?token=a+b");
         assert_eq!(of("ws://h:1/", Dialect::Socialhub), "ws://h:1/ws?token=a+b");
         assert_eq!(of("ws://h:1/x?y=1", Dialect::Sechat), "ws://h:1/x?y=1&token=a+b");
+    }
+
+    #[test]
+    fn a_socket_io_address_keeps_the_token_out_of_the_log() {
+        let options = Options::new("ws://h:1", Dialect::Chatgenius, "alice").token("secret");
+        assert_eq!(options.address().unwrap().as_str(), "ws://h:1/api/socket.io/?EIO=4&transport=websocket");
+        assert_eq!(
+            Value::Object(options.auth()),
+            serde_json::json!({"token":"Bearer secret","userId":"alice"})
+        );
+        let sechat = Options::new("ws://h:1", Dialect::Sechat, "alice").over(Framing::Socketio);
+        assert_eq!(sechat.address().unwrap().path(), "/sechat/socket.io/");
+    }
+
+    #[test]
+    fn not_every_dialect_is_spoken_in_every_framing() {
+        let raw = Options::new("ws://h:1", Dialect::Famly, "alice").over(Framing::Raw);
+        assert_eq!(raw.address().unwrap_err(), "famly is not spoken over raw");
     }
 }

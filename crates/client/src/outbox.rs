@@ -35,6 +35,8 @@ struct Pending {
     stage: Stage,
     /// Attempts that a working connection did not answer.
     unanswered: u32,
+    /// Attempts the server has put off.
+    put_off: u32,
 }
 
 /// The rules of resending.
@@ -58,7 +60,12 @@ impl Outbox {
     }
 
     pub(crate) fn push(&mut self, draft: Draft) {
-        self.queue.push_back(Pending { draft, stage: Stage::Waiting { until: None }, unanswered: 0 });
+        self.queue.push_back(Pending {
+            draft,
+            stage: Stage::Waiting { until: None },
+            unanswered: 0,
+            put_off: 0,
+        });
     }
 
     /// What is to be written now; from here on it counts as on its way.
@@ -79,21 +86,30 @@ impl Outbox {
         due
     }
 
-    /// Removes a message that settled. `false`: it was not here (any more).
-    pub(crate) fn settle(&mut self, id: &str) -> bool {
-        let Some(at) = self.queue.iter().position(|pending| pending.draft.id == id) else { return false };
-        self.queue.remove(at).is_some()
+    /// Removes a message that settled: its conversation, if it was still here.
+    pub(crate) fn settle(&mut self, id: &str) -> Option<String> {
+        let at = self.queue.iter().position(|pending| pending.draft.id == id)?;
+        self.queue.remove(at).map(|pending| pending.draft.conversation)
     }
 
-    /// The server asks to try again after `wait`. `false`: no attempt is left, or it is not here.
-    pub(crate) fn postpone(&mut self, id: &str, now: Instant, wait: Duration) -> bool {
-        let attempts = self.rules.attempts;
+    /// The conversation of a message that is still here.
+    pub(crate) fn conversation(&self, id: &str) -> Option<&str> {
+        let pending = self.queue.iter().find(|pending| pending.draft.id == id)?;
+        Some(&pending.draft.conversation)
+    }
+
+    /// The server asks to try again after `wait`, or some time; `counts` as one of the attempts, or not.
+    /// `false`: no attempt is left, or it is not here.
+    pub(crate) fn postpone(&mut self, id: &str, now: Instant, wait: Option<Duration>, counts: bool) -> bool {
+        let rules = self.rules;
         let Some(pending) = self.queue.iter_mut().find(|pending| pending.draft.id == id) else {
             return false;
         };
-        pending.unanswered += 1;
+        let wait = wait.unwrap_or_else(|| rules.backoff.delay(pending.put_off, 0.5));
+        pending.put_off = pending.put_off.saturating_add(1);
+        pending.unanswered += u32::from(counts);
         pending.stage = Stage::Waiting { until: Some(now + wait) };
-        pending.unanswered < attempts
+        pending.unanswered < rules.attempts
     }
 
     /// The only message on its way, if there is exactly one.
@@ -177,7 +193,7 @@ mod tests {
         }
         assert_eq!(ids(outbox.take_due(now)), ["1", "3"]);
         assert!(outbox.take_due(now).is_empty());
-        assert!(outbox.settle("1"));
+        assert!(outbox.settle("1").is_some());
         assert_eq!(ids(outbox.take_due(now)), ["2"]);
     }
 
@@ -194,6 +210,22 @@ mod tests {
             now = outbox.deadline().unwrap_or(now);
         }
         assert_eq!(ids(outbox.take_due(now)), ["2"]);
+    }
+
+    #[test]
+    fn a_pace_that_is_too_fast_is_no_attempt_but_waits_grow() {
+        let (mut outbox, mut now) = (outbox(), Instant::now());
+        outbox.push(draft("1", "a"));
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            assert_eq!(ids(outbox.take_due(now)), ["1"]);
+            assert!(outbox.postpone("1", now, None, false));
+            let until = outbox.deadline().unwrap();
+            waits.push((until - now).as_millis());
+            now = until;
+        }
+        assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);
+        assert!(outbox.expire(now, 0.5).is_empty());
     }
 
     #[test]
@@ -219,8 +251,8 @@ mod tests {
             for (what, which) in luck {
                 now += Duration::from_secs(1);
                 for (id, _) in outbox.take_due(now) {
-                    if what == u8::from(which == 0) { outbox.postpone(&id, now, Duration::from_millis(500)); }
-                    if what == 2 { prop_assert!(outbox.settle(&id)); accepted.push(id); }
+                    if what == u8::from(which == 0) { outbox.postpone(&id, now, Some(Duration::from_millis(500)), true); }
+                    if what == 2 { prop_assert!(outbox.settle(&id).is_some()); accepted.push(id); }
                 }
                 if what == 3 { outbox.disconnected(); }
                 outbox.expire(now, 0.5);

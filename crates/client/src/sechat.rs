@@ -50,8 +50,13 @@ pub(crate) fn encode(speaker: &Speaker<'_>, outgoing: &Outgoing) -> Option<Value
         }),
         Outgoing::Keepalive => json!({ "type": "presence:ping", "sessionId": user, "timestamp": now }),
         Outgoing::RequestQueued => json!({ "type": "request_queued_events", "sessionId": user }),
-        // Being a member is all the subscription there is.
-        Outgoing::Subscribe { .. } | Outgoing::Unsubscribe { .. } | Outgoing::Raw(_) => return None,
+        // Being a member is all the subscription there is, what was missed comes by itself, and there are
+        // no reactions.
+        Outgoing::Subscribe { .. }
+        | Outgoing::Unsubscribe { .. }
+        | Outgoing::React { .. }
+        | Outgoing::Sync { .. }
+        | Outgoing::Raw(_) => return None,
     })
 }
 
@@ -122,6 +127,7 @@ fn receipt(frame: &Value, kind: ReceiptKind) -> Incoming {
         conversation: optional(frame, "conversationId"),
         ids: vec![text(frame, "messageId")],
         by: optional(frame, "fromUserId"),
+        is_cursor: false,
     }
 }
 
@@ -137,6 +143,7 @@ fn refusal(frame: &Value) -> Refusal {
         retry_after_ms: number("retryAfterMs")
             .or_else(|| number("retry_after_ms"))
             .or_else(|| number("retryAfter").map(|seconds| seconds.saturating_mul(1000))),
+        ..Refusal::default()
     }
 }
 
@@ -144,10 +151,11 @@ fn refusal(frame: &Value) -> Refusal {
 mod tests {
     use super::*;
     use parlance_model::Time;
-    use parlance_wire::Dialect;
+    use parlance_wire::{Dialect, Framing};
 
     fn said(outgoing: Outgoing) -> Value {
-        let speaker = Speaker { dialect: Dialect::Sechat, user: "alice", now: Time(0) };
+        let speaker =
+            Speaker { dialect: Dialect::Sechat, framing: Framing::Raw, user: "alice", now: Time(0) };
         encode(&speaker, &outgoing).unwrap()
     }
 

@@ -38,9 +38,12 @@ pub(crate) fn encode(speaker: &Speaker<'_>, outgoing: &Outgoing) -> Option<Value
         }
         Outgoing::Keepalive => ("heartbeat", None, json!({ "timestamp": speaker.now.to_iso() })),
         // The token said hello, what was queued comes by itself, and "delivered" is no word here.
-        Outgoing::Hello | Outgoing::RequestQueued | Outgoing::Receipt { .. } | Outgoing::Raw(_) => {
-            return None;
-        }
+        Outgoing::Hello
+        | Outgoing::RequestQueued
+        | Outgoing::Receipt { .. }
+        | Outgoing::React { .. }
+        | Outgoing::Sync { .. }
+        | Outgoing::Raw(_) => return None,
     };
     Some(envelope(speaker, kind, channel, payload))
 }
@@ -81,6 +84,7 @@ pub(crate) fn decode(frame: &Value) -> Incoming {
                 .filter_map(|id| id.as_str().map(str::to_owned))
                 .collect(),
             by: optional(payload, "user_id"),
+            is_cursor: false,
         },
         "presence" => Incoming::Presence {
             user: text(payload, "user_id"),
@@ -130,6 +134,7 @@ fn refusal(error: &Value) -> Refusal {
         local_id: optional(details, "client_id"),
         is_send: text(details, "type") == "message",
         retry_after_ms: details.get("retry_after_ms").and_then(Value::as_u64),
+        ..Refusal::default()
     }
 }
 
@@ -137,10 +142,13 @@ fn refusal(error: &Value) -> Refusal {
 mod tests {
     use super::*;
     use parlance_model::Time;
-    use parlance_wire::Dialect;
+    use parlance_wire::{Dialect, Framing};
 
     fn said(outgoing: &Outgoing) -> Option<Value> {
-        encode(&Speaker { dialect: Dialect::Socialhub, user: "alice", now: Time(0) }, outgoing)
+        encode(
+            &Speaker { dialect: Dialect::Socialhub, framing: Framing::Raw, user: "alice", now: Time(0) },
+            outgoing,
+        )
     }
 
     #[test]

@@ -5,14 +5,13 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_util::sync::CancellationToken;
 
 use crate::dial::{DialError, Socket, dial};
-use crate::engine::{Engine, Order};
+use crate::engine::{Engine, Order, Over};
 use crate::{Options, Update};
 
 /// A connection that lasted this long was a good one: the next loss starts the back-off anew.
@@ -65,7 +64,7 @@ impl Task {
     async fn once(&mut self) -> End {
         let url = match self.options.address() {
             Ok(url) => url,
-            Err(error) => return End::Refused { status: 400, reason: format!("bad address: {error}") },
+            Err(reason) => return End::Refused { status: 400, reason },
         };
         let dialled = {
             let dialling = timeout(self.options.connect_timeout, dial(&url));
@@ -93,10 +92,17 @@ impl Task {
     }
 
     async fn converse(&mut self, mut socket: Socket) -> End {
-        self.engine.connected(Instant::now());
+        self.engine.opened(Instant::now());
         loop {
             if let Err(error) = self.flush(&mut socket).await {
                 return End::Lost { reason: error.to_string(), code: None };
+            }
+            if let Some(over) = self.engine.over().cloned() {
+                let _ = timeout(GOODBYE, socket.close(None)).await;
+                return match over {
+                    Over::Lost(reason) => End::Lost { reason, code: None },
+                    Over::Refused { status, reason } => End::Refused { status, reason },
+                };
             }
             let deadline = self.engine.deadline().unwrap_or_else(|| Instant::now() + GOOD_AFTER);
             tokio::select! {
@@ -106,7 +112,8 @@ impl Task {
                     None => return self.goodbye(socket).await,
                 },
                 frame = socket.next() => match frame {
-                    Some(Ok(Frame::Text(text))) => self.hear(&text),
+                    Some(Ok(Frame::Text(text))) => self.engine.text(&text, Instant::now()),
+                    Some(Ok(Frame::Binary(bytes))) => self.engine.binary(bytes, Instant::now()),
                     Some(Ok(Frame::Close(close))) => {
                         let _ = timeout(GOODBYE, socket.close(None)).await;
                         let code = close.as_ref().map(|close| u16::from(close.code));
@@ -122,13 +129,6 @@ impl Task {
         }
     }
 
-    fn hear(&mut self, text: &str) {
-        match serde_json::from_str::<Value>(text) {
-            Ok(frame) => self.engine.frame(frame, Instant::now()),
-            Err(error) => tracing::warn!(%error, "a frame that is not JSON"),
-        }
-    }
-
     fn closed(&self, code: Option<u16>, reason: String) -> End {
         match self.engine.refused() {
             Some(reason) => End::Refused { status: 401, reason: reason.to_owned() },
@@ -139,8 +139,8 @@ impl Task {
     /// Writes and tells everything that is ready.
     async fn flush(&mut self, socket: &mut Socket) -> Result<(), tokio_tungstenite::tungstenite::Error> {
         let mut wrote = false;
-        while let Some(frame) = self.engine.poll_write() {
-            socket.feed(Frame::text(frame.to_string())).await?;
+        while let Some(text) = self.engine.poll_write() {
+            socket.feed(Frame::text(text)).await?;
             wrote = true;
         }
         if wrote {
@@ -151,6 +151,9 @@ impl Task {
     }
 
     async fn goodbye(&mut self, mut socket: Socket) -> End {
+        if let Some(text) = self.engine.goodbye() {
+            let _ = timeout(GOODBYE, socket.send(Frame::text(text))).await;
+        }
         let _ = timeout(GOODBYE, socket.close(None)).await;
         // Reading on answers the close handshake, so that the server sees a clean end.
         let _ = timeout(GOODBYE, async { while let Some(Ok(_)) = socket.next().await {} }).await;

@@ -11,7 +11,7 @@ use crate::MessageState;
 pub struct Message {
     /// Where.
     pub conversation: String,
-    /// Its id as this dialect names it: the author's own (sechat) or the server's (socialhub).
+    /// Its id as this dialect names it: the author's own (sechat) or the server's (the others).
     pub id: String,
     /// The id its author's client gave it, when the server passes it on.
     pub client_id: Option<String>,
@@ -34,8 +34,10 @@ pub struct Message {
 /// What an application hears.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Update {
-    /// The socket is open.
+    /// The server has let us in.
     Connected,
+    /// After [`Self::Connected`]: the server took up the lost connection where it ended; nothing was missed.
+    Recovered,
     /// The socket is gone; the client comes back by itself.
     Disconnected {
         /// What happened.
@@ -86,6 +88,26 @@ pub enum Update {
         /// Who, when the server says so.
         by: Option<String>,
     },
+    /// Somebody reacted to a message, or took that back.
+    Reaction {
+        /// The message, as this dialect names it.
+        message: String,
+        /// The reaction.
+        kind: String,
+        /// Who.
+        user: String,
+        /// Reacted or took it back.
+        on: bool,
+    },
+    /// Somebody came into a conversation, or left it.
+    Member {
+        /// Where; empty when the server does not say.
+        conversation: String,
+        /// Who.
+        user: String,
+        /// Came or left.
+        joined: bool,
+    },
     /// A notification.
     Notification(Value),
     /// An event this client has no word for.
@@ -110,8 +132,11 @@ pub enum Update {
         message: String,
         /// The message it is about, when it is about one of ours.
         local_id: Option<String>,
+        /// Under which the server's log has it, in dialects that say so.
+        correlation_id: Option<String>,
     },
     /// Every frame as it came, if [`crate::Options::raw`] asks for it; before what it means.
+    /// Over Socket.IO an event is an array: its name and its arguments.
     Raw(Value),
 }
 
@@ -119,15 +144,57 @@ pub enum Update {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Outgoing {
     Hello,
-    Message { id: String, conversation: String, body: String, to: Vec<String>, metadata: Option<Value> },
-    Typing { conversation: String, to: Vec<String>, on: bool },
-    Receipt { kind: ReceiptKind, conversation: String, id: String, author: String },
-    Subscribe { channel: String },
-    Unsubscribe { channel: String },
-    Presence { status: Status },
+    Message {
+        id: String,
+        conversation: String,
+        body: String,
+        to: Vec<String>,
+        metadata: Option<Value>,
+    },
+    Typing {
+        conversation: String,
+        to: Vec<String>,
+        on: bool,
+    },
+    Receipt {
+        kind: ReceiptKind,
+        conversation: String,
+        id: String,
+        author: String,
+    },
+    Subscribe {
+        channel: String,
+    },
+    Unsubscribe {
+        channel: String,
+    },
+    Presence {
+        status: Status,
+    },
     Keepalive,
     RequestQueued,
+    React {
+        message: String,
+        kind: String,
+        on: bool,
+    },
+    /// What was said in a conversation since a message (its id) or a time.
+    Sync {
+        conversation: String,
+        since: String,
+    },
     Raw(Value),
+}
+
+/// What an acknowledgement answers.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Ask {
+    /// A message of ours.
+    Message { id: String },
+    /// [`Outgoing::Sync`].
+    Sync { conversation: String },
+    /// Anything else: only a refusal matters.
+    Word,
 }
 
 /// What a server can have said.
@@ -146,6 +213,8 @@ pub(crate) enum Incoming {
         conversation: Option<String>,
         ids: Vec<String>,
         by: Option<String>,
+        /// What is older counts as well.
+        is_cursor: bool,
     },
     /// Our message came further; nothing is said about where.
     Progress {
@@ -160,6 +229,31 @@ pub(crate) enum Incoming {
     Presence {
         user: String,
         status: Status,
+    },
+    Reaction {
+        message: String,
+        kind: String,
+        user: String,
+        on: bool,
+    },
+    Member {
+        conversation: String,
+        user: String,
+        joined: bool,
+    },
+    /// The server ends the connection for a reason that passes.
+    NotNow {
+        message: String,
+    },
+    /// The conversations the server has put us into by itself.
+    Welcome {
+        conversations: Vec<String>,
+    },
+    /// The answer to [`Outgoing::Sync`], oldest first. `more`: there is more where it came from.
+    Synced {
+        conversation: String,
+        messages: Vec<Message>,
+        more: bool,
     },
     Notification(Value),
     Maintenance {
@@ -184,13 +278,24 @@ pub(crate) struct Refusal {
     /// It is about some message we sent, whichever.
     pub is_send: bool,
     pub retry_after_ms: Option<u64>,
+    pub correlation_id: Option<String>,
+    /// An acknowledgement, if one is due, says the same and more.
+    pub is_echo: bool,
 }
 
 impl Refusal {
     /// Whether the same message may pass later.
     pub(crate) fn may_pass_later(&self) -> bool {
         self.retry_after_ms.is_some()
-            || matches!(self.code.as_str(), "RATE_LIMITED" | "SERVICE_UNAVAILABLE" | "INTERNAL_ERROR")
+            || matches!(
+                self.code.as_str(),
+                "RATE_LIMITED" | "SERVICE_UNAVAILABLE" | "INTERNAL_ERROR" | "INTERNAL" | "BUSY"
+            )
+    }
+
+    /// Whether too much was said: the server is there and will take it, however often we have asked.
+    pub(crate) fn is_about_the_pace(&self) -> bool {
+        self.code == "RATE_LIMITED"
     }
 
     /// Whether it is the user that is refused, and not what was said.
