@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use parlance_tests::http::read_head;
-use parlance_tests::{PATIENCE, Reference};
+use parlance_tests::{Gateway, PATIENCE, Reference};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -28,6 +28,7 @@ pub const SEPARATOR: char = '\u{1e}';
 pub enum Server {
     Ours(Echo),
     Reference(Reference),
+    Gateway(Box<Gateway>),
 }
 
 /// The echo example as a process; dropped, it is killed.
@@ -85,6 +86,7 @@ impl Server {
         match self {
             Self::Ours(echo) => echo.address(),
             Self::Reference(reference) => reference.address(),
+            Self::Gateway(gateway) => gateway.address(),
         }
     }
 
