@@ -72,6 +72,8 @@ pub enum ChangeRefused {
 pub struct Membership {
     /// Which.
     pub conversation: ConversationId,
+    /// Its integer id.
+    pub number: u32,
     /// The head when the user joined.
     pub joined_seq: u64,
     /// Where its log stands.

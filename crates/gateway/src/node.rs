@@ -41,6 +41,8 @@ pub struct Node {
     pub feed: FeedHandle,
     /// Authenticated connections by number.
     pub links: DashMap<u64, Arc<Link>, rustc_hash::FxBuildHasher>,
+    /// The connections that use recoverable Socket.IO sessions, by private id; `None`: it ended for good a moment ago.
+    pub(crate) sessions: DashMap<String, Option<u64>, rustc_hash::FxBuildHasher>,
     /// Counters.
     pub metrics: Metrics,
     /// Verifies tokens; replaced by a reload.

@@ -93,6 +93,7 @@ impl Running {
             hub: Hub::new(),
             feed: handle,
             links: DashMap::default(),
+            sessions: DashMap::default(),
             metrics: Metrics::new(),
             auth: ArcSwap::from_pointee(auth),
             tracker: TaskTracker::new(),

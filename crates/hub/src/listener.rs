@@ -102,20 +102,21 @@ impl Listener {
 
     /// Queues output.
     pub fn push(&self, piece: &Encoded) -> Pushed {
+        // Held until it is queued: no offset may be on its way before the event it belongs to.
+        let mut last = self.last.lock();
         if piece.lacks_offset() {
-            return self.outbox.push(&piece.seal_offset(*self.last.lock()), None);
+            return self.outbox.push(&piece.seal_offset(*last), None);
         }
         let mark = piece.offset().map(|offset| Mark { listener: self.number, offset });
         if let Some(mark) = mark {
-            *self.last.lock() = mark.offset;
+            *last = mark.offset;
         }
         self.outbox.push(piece, mark)
     }
 
-    /// Queues an answer ahead of everything that waits.
+    /// Queues an answer ahead of everything that waits, unless it would carry the offset of what waits.
     pub fn push_first(&self, piece: &Encoded) -> Pushed {
-        let sealed = piece.seal_offset(*self.last.lock());
-        self.outbox.push_first(&sealed)
+        if piece.lacks_offset() { self.push(piece) } else { self.outbox.push_first(piece) }
     }
 
     /// Takes up a recovered session's last offset.

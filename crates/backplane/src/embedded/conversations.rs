@@ -69,7 +69,8 @@ fn of_user(txn: &ReadTransaction, user: &str) -> Result<Vec<Membership>, Fault> 
         };
         let marks = cursors.get((id, user))?.map(|cursor| cursor.value());
         let marks = marks.map_or_else(Marks::default, |(delivered, read, _)| Marks { delivered, read });
-        all.push(Membership { conversation, joined_seq: joined.value(), head: state.head(), marks });
+        let number = state.numbers.first().copied().unwrap_or(0);
+        all.push(Membership { conversation, number, joined_seq: joined.value(), head: state.head(), marks });
     }
     Ok(all)
 }

@@ -19,16 +19,17 @@ pub(super) async fn join(
 ) -> Result<Answer, Reject> {
     let faulty = |fault: Fault| node.unavailable(&fault);
     member_of(node, link, &id).await?;
-    let topic = Topic::Conversation(id.clone());
-    if node.hub.set_role(&topic, link.listener.number, role).is_none() {
+    if !session::change_role(node, link, &id, role) {
+        let topic = Topic::Conversation(id.clone());
         session::join(node, link, vec![(topic.clone(), Start::Now, role)]).await.map_err(faulty)?;
         // A removal between the check and the subscription was published before this node listened.
         if let Err(refused) = member_of(node, link, &id).await {
             session::leave(node, link, &topic);
             return Err(refused);
         }
+        // An invitation may have been faster and taken another role.
+        session::change_role(node, link, &id, role);
     }
-    session::role_changed(node, link, &id, role);
     enter(node, link, vec![id.clone()], true).await.map_err(faulty)?;
     tell_present(node, link, &id).await.map_err(faulty)?;
     Ok(Answer::Channel(id.to_string()))
@@ -41,15 +42,8 @@ async fn member_of(node: &Node, link: &Link, id: &ConversationId) -> Result<Conv
 }
 
 /// Leaves a room. Leaving twice, or what was never entered, is fine.
-pub(super) async fn leave(
-    node: &Arc<Node>,
-    link: &Arc<Link>,
-    id: ConversationId,
-) -> Result<Answer, Reject> {
-    let topic = Topic::Conversation(id.clone());
-    if node.hub.set_role(&topic, link.listener.number, Role::Member).is_some() {
-        session::role_changed(node, link, &id, Role::Member);
-    }
+pub(super) async fn leave(node: &Arc<Node>, link: &Arc<Link>, id: ConversationId) -> Result<Answer, Reject> {
+    session::change_role(node, link, &id, Role::Member);
     let leaving = Leaving {
         conversations: vec![id.clone()],
         author: link.author(),

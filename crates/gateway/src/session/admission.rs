@@ -67,10 +67,7 @@ pub async fn admit(
     if node.shutdown.is_cancelled() {
         return Err(Reject::new(RejectCode::Unavailable, "this node is stopping").retry_after(1_000));
     }
-    let port = Port {
-        outbox: run::outbox(node),
-        heart: Arc::new(AtomicU64::new(node.clock.now().millis())),
-    };
+    let port = Port { outbox: run::outbox(node), heart: Arc::new(AtomicU64::new(node.clock.now().millis())) };
     let link = match identity {
         Some(identity) => Some(open(node, &mount, identity, &port).await?),
         None => None,

@@ -8,7 +8,8 @@ use parlance_wire::Dialect;
 use rustc_hash::FxHashSet;
 
 use super::link::Link;
-use super::replay::{Start, join, leave};
+use super::recovery::Recovery;
+use super::replay::{Start, is_deaf, join, leave};
 use super::{restore, told};
 use crate::commands::rooms;
 use crate::config::PresenceScope;
@@ -20,7 +21,7 @@ use crate::node::Node;
 /// conversations whose rooms it was put into.
 pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<Vec<ConversationId>, Fault> {
     match link.dialect.implied_role() {
-        Some(role) => attach_member(node, link, role).await?,
+        Some(_) => attach_member(node, link).await?,
         None => {
             if !restore::restore(node, link).await? {
                 restore::fresh(node, link).await?;
@@ -62,7 +63,7 @@ fn hears_contacts(link: &Link) -> bool {
     known && link.mount.presence_scope == PresenceScope::Contacts
 }
 
-async fn attach_member(node: &Arc<Node>, link: &Arc<Link>, role: Role) -> Result<(), Fault> {
+async fn attach_member(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
     // The user's feed is listened to since the admission: an invitation that comes from here on is heard.
     let memberships = node.backplane.conversations.of_user(&link.listener.user).await?;
     if hears_contacts(link) {
@@ -70,34 +71,37 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>, role: Role) -> Result
             join_contacts(node, link, &membership.conversation).await?;
         }
     }
-    let recovered = {
-        let mut guard = link.recovery();
-        let recovered = guard.as_mut().filter(|r| r.goes_on());
-        recovered.map(|recovery| {
-            recovery.keep(|id| memberships.iter().any(|m| m.conversation.as_str() == id));
-            recovery.clone()
-        })
+    let topics = {
+        let mut recovery = link.recovery();
+        if let Some(recovery) = recovery.as_mut() {
+            recovery.keep(&memberships);
+        }
+        let of = |m: &Membership| {
+            let (start, role) = start(link.dialect, recovery.as_deref(), m);
+            (Topic::Conversation(m.conversation.clone()), start, role)
+        };
+        memberships.iter().map(of).collect()
     };
-    let start = |membership: &Membership| match &recovered {
-        Some(session) => session.place(&membership.conversation).map_or_else(
-            // A member only since: everything from there on was missed.
-            || (Start::After { seq: membership.joined_seq, queued: false }, role),
-            |(role, seq)| (Start::After { seq: seq.max(membership.joined_seq), queued: false }, role),
-        ),
-        None if link.dialect == Dialect::Sechat => (backlog(membership), role),
-        None => (Start::Now, role),
-    };
-    let topics = memberships.iter().map(|membership| {
-        let (start, role) = start(membership);
-        (Topic::Conversation(membership.conversation.clone()), start, role)
-    });
-    join(node, link, topics.collect()).await?;
+    join(node, link, topics).await?;
     leave_lost(node, link).await?;
     if link.dialect == Dialect::Sechat { told::catch_up(node, link).await } else { Ok(()) }
 }
 
-fn backlog(membership: &Membership) -> Start {
-    Start::After { seq: membership.marks.delivered.max(membership.joined_seq), queued: true }
+/// From where on, and how, a conversation of the user is heard.
+fn start(dialect: Dialect, session: Option<&Recovery>, m: &Membership) -> (Start, Role) {
+    let implied = dialect.implied_role().unwrap_or_default();
+    let sechat = dialect == Dialect::Sechat;
+    let Some(session) = session else {
+        let backlog = Start::After { seq: m.marks.delivered.max(m.joined_seq), queued: true };
+        return (if sechat { backlog } else { Start::Now }, implied);
+    };
+    let place = session.place(m.number).filter(|(_, seq)| *seq >= m.joined_seq);
+    // A member only since, or again: everything from there on was missed.
+    let (role, seq) = place.unwrap_or((implied, m.joined_seq));
+    if is_deaf(dialect, role) {
+        return (Start::Now, role);
+    }
+    (Start::After { seq, queued: sechat && !session.goes_on() }, role)
 }
 
 /// The user became a member of a conversation while connected.
@@ -130,7 +134,9 @@ pub(crate) async fn invited(
         told::since(node, link, &conversation, since).await?;
     }
     leave_lost(node, link).await?;
-    if role != Role::Member && node.hub.is_in(&Topic::Conversation(conversation.clone()), link.listener.number) {
+    if role != Role::Member
+        && node.hub.is_in(&Topic::Conversation(conversation.clone()), link.listener.number)
+    {
         rooms::enter(node, link, vec![conversation], false).await?;
     }
     Ok(())

@@ -86,9 +86,12 @@ impl Conn {
         true
     }
 
-    /// Whether what can be recovered is no longer what is kept.
-    pub fn has_moved(&self) -> bool {
-        self.link.as_ref().is_some_and(|l| l.recovery().as_ref().is_some_and(|r| r.is_dirty()))
+    /// Keeps what can be recovered, if it is no longer what is kept.
+    pub fn save_moved(&mut self) {
+        let moved = |l: &Arc<Link>| l.recovery().as_ref().is_some_and(|r| r.has_moved());
+        if self.link.as_ref().is_some_and(moved) {
+            self.todo.push_back(Work::Save { always: false });
+        }
     }
 
     /// Takes up the next piece of work of each lane where none is being done.

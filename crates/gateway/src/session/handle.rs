@@ -26,7 +26,8 @@ const CLOSING: Duration = Duration::from_secs(2);
 impl Session {
     fn view(&self) -> View {
         let links = || self.conns.iter().filter_map(|c| c.link.as_ref());
-        let ends = links().map(|l| l.identity()).filter(|i| i.verified).map(|i| i.expires_at + crate::auth::LEEWAY);
+        let ends =
+            links().map(|l| l.identity()).filter(|i| i.verified).map(|i| i.expires_at + crate::auth::LEEWAY);
         let restorable = links().any(|l| l.is_restorable());
         View {
             last_heard: Time::from_millis(self.line.heart().load(std::sync::atomic::Ordering::Relaxed)),
@@ -136,6 +137,9 @@ impl Session {
             let mut marks = Vec::new();
             self.outbox.take(self.line.queue(), &mut marks, TAKE);
             self.unconfirmed = true;
+            if !marks.is_empty() {
+                self.timers.save_soon(self.node.clock.now());
+            }
             for mark in marks {
                 self.note_sent(mark);
             }
@@ -238,8 +242,13 @@ impl Session {
             Done::Registered(tag, Ok(link)) => self.registered(index, &tag, link),
             Done::Registered(tag, Err(reject)) => self.answer(index, &tag, Err(reject)),
             Done::Attached(Ok(conversations)) => self.attached(index, conversations),
-            // Further notices may wait.
-            Done::Joined(Ok(())) => self.unblocked(),
+            Done::Joined(Ok(())) => {
+                if let Some(conn) = self.conns.get_mut(index) {
+                    conn.save_moved();
+                }
+                // Further notices may wait.
+                self.unblocked();
+            }
             Done::Kept(Ok(())) => {}
             Done::Attached(Err(fault)) | Done::Joined(Err(fault)) => {
                 tracing::warn!(%fault, "a connection could not join its conversations");
@@ -260,7 +269,7 @@ impl Session {
                 let welcome = Answer::Welcome { user, conversations };
                 conn.peer.answer(&Tag::default(), &Ok(welcome), self.node.clock.now());
             }
-            conn.todo.push_back(Work::Save { always: true });
+            conn.save_moved();
             self.send_frames(index);
             link.set_attached();
         }
@@ -273,9 +282,6 @@ impl Session {
             reject
         });
         let Some(conn) = self.conns.get_mut(index) else { return };
-        if conn.has_moved() {
-            conn.todo.push_back(Work::Save { always: false });
-        }
         conn.peer.answer(tag, &result, self.node.clock.now());
         self.send_frames(index);
     }
@@ -374,10 +380,6 @@ impl Session {
                     recovery.pinged();
                 }
             }
-        }
-        if beats.ponged {
-            let moved = self.conns.iter_mut().filter(|c| c.has_moved());
-            moved.for_each(|c| c.todo.push_back(Work::Save { always: false }));
         }
     }
 

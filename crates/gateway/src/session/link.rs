@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use parlance_backplane::{Rule, Touch};
 use parlance_hub::Listener;
-use parlance_model::{
-    Author, Channel, ConnectionId, ConversationId, Event, Identity, Status, Time, Topic,
-};
+use parlance_model::{Author, Channel, ConnectionId, ConversationId, Event, Identity, Status, Time, Topic};
 use parlance_wire::Dialect;
 
 use super::recovery::Recovery;
@@ -103,11 +101,6 @@ impl Link {
     /// What a Socket.IO client can recover from.
     pub(super) fn recovery(&self) -> MutexGuard<'_, Option<Box<Recovery>>> {
         self.recovery.lock()
-    }
-
-    /// Goes on with a session from before.
-    pub(super) fn recover_from(&self, session: Box<Recovery>) {
-        *self.recovery.lock() = Some(session);
     }
 
     /// Its user as others are shown them.

@@ -19,6 +19,6 @@ mod work;
 pub use admission::{Admission, admit};
 pub(crate) use attach::invited;
 pub use link::{Link, Own};
-pub(crate) use replay::{Start, join, leave, role_changed};
+pub(crate) use replay::{Start, change_role, join, leave};
 pub(crate) use restore::changed as subscriptions_changed;
 pub use run::{run, run_socketio};

@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parlance_backplane::Fault;
+use parlance_backplane::{Fault, Membership};
 use parlance_hub::Notice;
 use parlance_model::{ConversationId, Role, UserId};
-use parlance_wire::Offset;
-use rustc_hash::FxHashMap;
+use parlance_wire::{Auth, Dialect, Offset};
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::link::Link;
@@ -19,6 +19,8 @@ use crate::node::Node;
 /// Events remembered beyond what surely arrived. A client that names an older one is told the truth: not
 /// recovered.
 const REMEMBERED: usize = 512;
+/// So many of them are kept for the case that the node dies.
+const KEPT: usize = 128;
 
 /// One conversation of a session: how it is heard and up to where it surely arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,24 +44,20 @@ pub(crate) struct Recovery {
     sent: VecDeque<(u32, u64)>,
     /// The newest event that `places` includes; `None`: none was ever sent.
     settled: Option<(u32, u64)>,
+    /// What the client named when the session began. It is of an earlier session, and a client goes on naming it
+    /// until it has got an event of this one.
+    before: Option<(u32, u64)>,
+    /// Kept by a connection that ended: nothing was sent beyond it.
+    whole: bool,
     /// How many of `sent` went out before the last ping.
     #[serde(skip)]
     pinged: usize,
-    /// Places changed since it was kept last.
+    /// What it is inside of changed since it was kept last.
     #[serde(skip)]
-    dirty: bool,
+    moved: bool,
     /// It was begun on an earlier connection.
     #[serde(skip)]
     goes_on: bool,
-}
-
-/// From where a recovered session goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Recovered {
-    /// What is kept from here on.
-    pub session: Box<Recovery>,
-    /// The last event the client got.
-    pub last: Offset,
 }
 
 const fn role_to(role: Role) -> u8 {
@@ -78,49 +76,63 @@ const fn role_of(number: u8) -> Role {
     }
 }
 
+/// Whose a session is.
+struct Owner<'a> {
+    user: &'a UserId,
+    mount: &'a str,
+}
+
 impl Recovery {
-    /// A fresh session.
-    pub(super) fn new(pid: String, sid: String, user: &UserId, mount: &str) -> Self {
+    fn new(owner: &Owner<'_>, before: Option<Offset>) -> Self {
         Self {
-            pid,
-            sid,
-            user: user.to_string(),
-            mount: mount.to_owned(),
+            pid: fresh_id(),
+            sid: fresh_id(),
+            user: owner.user.to_string(),
+            mount: owner.mount.to_owned(),
             places: FxHashMap::default(),
             sent: VecDeque::new(),
             settled: None,
+            before: before.map(|o| (o.number, o.seq)),
+            whole: false,
             pinged: 0,
-            dirty: true,
+            moved: true,
             goes_on: false,
         }
     }
 
-    /// The private id.
-    pub(super) fn pid(&self) -> &str {
-        &self.pid
+    fn is_of(&self, owner: &Owner<'_>) -> bool {
+        self.user == owner.user.as_str() && self.mount == owner.mount
     }
 
-    /// Whether it changed since it was kept last.
-    pub(super) const fn is_dirty(&self) -> bool {
-        self.dirty
-    }
-
-    /// The public id.
-    pub(super) fn sid(&self) -> &str {
-        &self.sid
+    /// Whether what it is inside of changed since it was kept last.
+    pub(super) const fn has_moved(&self) -> bool {
+        self.moved
     }
 
     /// The connection hears a conversation after `seq`. One it heard before keeps its place.
     pub(super) fn joined(&mut self, number: u32, conversation: &ConversationId, role: Role, seq: u64) {
         let place = Place { conversation: conversation.to_string(), role: role_to(role), seq };
-        self.places.entry(number).or_insert(place).role = role_to(role);
-        self.dirty = true;
+        let known = self.places.entry(number).or_insert_with(|| {
+            self.moved = true;
+            place
+        });
+        self.moved |= known.role != role_to(role);
+        known.role = role_to(role);
+    }
+
+    /// The connection hears a conversation otherwise; `seq`: only what comes after it.
+    pub(super) fn changed(&mut self, number: u32, role: Role, seq: Option<u64>) {
+        if let Some(place) = self.places.get_mut(&number) {
+            place.role = role_to(role);
+            place.seq = place.seq.max(seq.unwrap_or_default());
+            self.moved = true;
+        }
     }
 
     /// The connection no longer hears a conversation.
     pub(super) fn left(&mut self, conversation: &ConversationId) {
         self.places.retain(|_, place| place.conversation != conversation.as_str());
-        self.dirty = true;
+        self.moved = true;
     }
 
     /// A log event was handed to the transport.
@@ -138,11 +150,7 @@ impl Recovery {
 
     /// Its pong came: all before it has arrived.
     pub(super) fn ponged(&mut self) {
-        let arrived = std::mem::take(&mut self.pinged);
-        if arrived > 0 {
-            self.settle(arrived);
-            self.dirty = true;
-        }
+        self.settle(self.pinged);
     }
 
     fn settle(&mut self, count: usize) {
@@ -160,23 +168,33 @@ impl Recovery {
 
     /// Moves every place to where the client stands that got `last` last. `None`: that cannot be said.
     fn at(mut self, last: Option<Offset>) -> Option<Self> {
-        match last.filter(|o| *o != Offset::NONE) {
+        let last = last.filter(|o| *o != Offset::NONE).map(|o| (o.number, o.seq));
+        match last.filter(|last| self.before != Some(*last)) {
             None if self.settled.is_some() => return None,
             None => {}
-            Some(last) => {
-                let last = (last.number, last.seq);
-                match self.sent.iter().rposition(|sent| *sent == last) {
-                    Some(index) => self.settle(index + 1),
-                    None if self.settled == Some(last) => {}
-                    None => return self.after_a_crash(last),
-                }
-            }
+            Some(last) => match self.sent.iter().rposition(|sent| *sent == last) {
+                Some(index) => self.settle(index + 1),
+                None if self.settled == Some(last) => {}
+                None if self.whole => return None,
+                None => self.outlive(last)?,
+            },
         }
         self.sent.clear();
         self.pinged = 0;
-        self.dirty = true;
+        self.moved = true;
+        self.whole = false;
         self.goes_on = true;
         Some(self)
+    }
+
+    /// What was kept is older than what the client got: its node died. That conversation goes on from the event;
+    /// of the others what came since may be told again.
+    fn outlive(&mut self, (number, seq): (u32, u64)) -> Option<()> {
+        self.settle(self.sent.len());
+        let place = self.places.get_mut(&number).filter(|place| seq > place.seq)?;
+        place.seq = seq;
+        self.settled = Some((number, seq));
+        Some(())
     }
 
     /// Whether it was begun on an earlier connection.
@@ -184,26 +202,28 @@ impl Recovery {
         self.goes_on
     }
 
-    /// What was kept is older than what the client got: its node died. That conversation goes on from the event;
-    /// of the others what came since may be told again.
-    fn after_a_crash(mut self, (number, seq): (u32, u64)) -> Option<Self> {
-        let place = self.places.get_mut(&number).filter(|place| seq > place.seq && self.sent.is_empty())?;
-        place.seq = seq;
-        self.settled = Some((number, seq));
-        self.dirty = true;
-        self.goes_on = true;
-        Some(self)
-    }
-
     /// How and from where on a conversation is heard.
-    pub(super) fn place(&self, conversation: &ConversationId) -> Option<(Role, u64)> {
-        let place = self.places.values().find(|p| p.conversation == conversation.as_str())?;
-        Some((role_of(place.role), place.seq))
+    pub(super) fn place(&self, number: u32) -> Option<(Role, u64)> {
+        self.places.get(&number).map(|place| (role_of(place.role), place.seq))
     }
 
     /// Forgets the conversations the user is no longer in.
-    pub(super) fn keep(&mut self, mine: impl Fn(&str) -> bool) {
-        self.places.retain(|_, place| mine(&place.conversation));
+    pub(super) fn keep(&mut self, mine: &[Membership]) {
+        let mine: FxHashSet<u32> = mine.iter().map(|m| m.number).collect();
+        self.places.retain(|number, _| mine.contains(number));
+    }
+
+    /// Whether the logs reach as far as the client got: a log that lost its end cannot be gone on with.
+    fn is_within(&self, memberships: &[Membership]) -> bool {
+        let within = |m: &Membership| self.place(m.number).is_none_or(|(_, seq)| seq <= m.head.seq);
+        memberships.iter().all(within)
+    }
+
+    /// As it is kept while the connection lives.
+    fn checkpoint(&self) -> Self {
+        let mut kept = self.clone();
+        kept.settle(self.sent.len().saturating_sub(KEPT));
+        kept
     }
 }
 
@@ -211,70 +231,135 @@ fn key(pid: &str) -> String {
     format!("recovery:{pid}")
 }
 
-/// Keeps what surely arrived, when it changed or `always`; twice the window, because it is kept again within
-/// the window as long as the connection lives.
+/// A secret, or merely unique, id: 128 random bits in 22 URL-safe characters.
+pub(super) fn fresh_id() -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
+}
+
+/// Keeps what the connection is inside of and how far it is, when the former changed or `always`; for twice the
+/// window, because it is kept again within the window as long as the connection lives.
 pub(super) async fn save(node: &Node, link: &Link, always: bool) -> Result<(), Fault> {
-    let kept = {
+    let (key, kept) = {
         let mut guard = link.recovery();
-        let Some(recovery) = guard.as_mut().filter(|r| r.dirty || always) else { return Ok(()) };
-        recovery.dirty = false;
-        // Light: what went out since the last pong is kept only when the connection ends.
-        let kept = Recovery { sent: VecDeque::new(), ..(**recovery).clone() };
-        (key(&recovery.pid), bytes(&kept)?)
+        let Some(recovery) = guard.as_mut().filter(|r| r.moved || always) else { return Ok(()) };
+        recovery.moved = false;
+        (key(&recovery.pid), bytes(&recovery.checkpoint())?)
     };
-    node.backplane.shared.save(&kept.0, kept.1, Some(node.config.load().timings.recovery() * 2)).await
+    let saved = node.backplane.shared.save(&key, kept, Some(node.config.load().timings.recovery() * 2)).await;
+    if saved.is_err()
+        && let Some(recovery) = link.recovery().as_mut()
+    {
+        recovery.moved = true;
+    }
+    saved
 }
 
-/// Keeps everything: the transport is gone, the client may come back.
+/// Keeps everything: the transport is gone, the client may come back. Until that is done it can be taken over
+/// from here.
 pub(super) async fn save_last(node: &Node, link: &Link) -> Result<(), Fault> {
-    let Some(recovery) = link.recovery().take() else { return Ok(()) };
+    let Some(mut whole) = link.recovery().clone() else { return Ok(()) };
+    whole.whole = true;
     let window = node.config.load().timings.recovery();
-    node.backplane.shared.save(&key(&recovery.pid), bytes(&recovery)?, Some(window)).await
+    let saved = node.backplane.shared.save(&key(&whole.pid), bytes(&whole)?, Some(window)).await;
+    if link.recovery().take().is_some() {
+        node.sessions.remove_if(&whole.pid, |_, holder| *holder == Some(link.connection.number));
+    }
+    saved
 }
 
-/// The client said goodbye, or is not to come back.
+/// From now on the session cannot be recovered: the client said goodbye, or is not to come back.
+pub(super) fn end(node: &Node, link: &Link) {
+    if let Some(recovery) = link.recovery().as_ref() {
+        node.sessions.insert(recovery.pid.clone(), None);
+    }
+}
+
+/// Removes what was kept of a session that ended for good.
 pub(super) async fn forget(node: &Node, link: &Link) -> Result<(), Fault> {
+    end(node, link);
     let Some(recovery) = link.recovery().take() else { return Ok(()) };
-    node.backplane.shared.remove(&key(&recovery.pid)).await
+    let removed = node.backplane.shared.remove(&key(&recovery.pid)).await;
+    node.sessions.remove_if(&recovery.pid, |_, holder| holder.is_none());
+    removed
 }
 
 fn bytes(recovery: &Recovery) -> Result<Vec<u8>, Fault> {
     serde_json::to_vec(recovery).map_err(|e| Fault::Corrupt(e.to_string()))
 }
 
-/// What a client asks to recover.
-pub(super) struct Wanted<'a> {
-    pub user: &'a UserId,
-    pub mount: &'a str,
-    pub pid: &'a str,
-    /// The last event's offset as the client sent it.
-    pub offset: Option<&'a str>,
+/// What a client that was let in is told.
+pub(super) struct Begun {
+    /// The public id.
+    pub sid: String,
+    /// The private id, where sessions can be recovered.
+    pub pid: Option<String>,
+    /// The session from before goes on.
+    pub recovered: bool,
 }
 
-/// Finds a session and takes it over. The user must be the one it belongs to. `None`: nothing to recover,
-/// or nothing that could be recovered without a gap.
-pub(super) async fn find(node: &Arc<Node>, wanted: &Wanted<'_>) -> Result<Option<Recovered>, Fault> {
-    let last = match wanted.offset.map(Offset::parse) {
+/// Goes on with the session the client names, or begins one. It is kept before the client hears of it.
+pub(super) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth) -> Result<Begun, Fault> {
+    if !link.mount.recovery {
+        return Ok(Begun { sid: fresh_id(), pid: None, recovered: false });
+    }
+    // Everything after this reaches the client, also what is said before it is in its rooms.
+    let memberships = node.backplane.conversations.of_user(&link.listener.user).await?;
+    let owner = Owner { user: &link.listener.user, mount: &link.mount.name };
+    let last = auth.offset.as_deref().map(Offset::parse);
+    let found = match (auth.pid.as_deref(), last) {
         // Some other string behind an event, or somebody's invention.
-        Some(None) => return Ok(None),
-        Some(Some(offset)) => Some(offset),
-        None => None,
+        (None, _) | (_, Some(None)) => None,
+        (Some(pid), last) => find(node, &owner, pid).await?.and_then(|session| session.at(last.flatten())),
     };
-    let mine = |r: &Recovery| r.user == wanted.user.as_str() && r.mount == wanted.mount;
-    let session = match take_over(node, wanted.pid, mine) {
-        Some(live) => Some(*live),
-        None => load(node, wanted.pid).await?.filter(mine),
-    };
-    let at = session.and_then(|session| session.at(last));
-    Ok(at.map(|session| Recovered { session: Box::new(session), last: last.unwrap_or(Offset::NONE) }))
+    let last = last.flatten();
+    let found = found.filter(|session| session.is_within(&memberships));
+    let recovered = found.is_some();
+    let session = found.unwrap_or_else(|| fresh(link.dialect, Recovery::new(&owner, last), &memberships));
+    if recovered {
+        link.listener.set_last(last.unwrap_or(Offset::NONE));
+    }
+    let begun = Begun { sid: session.sid.clone(), pid: Some(session.pid.clone()), recovered };
+    node.sessions.insert(session.pid.clone(), Some(link.connection.number));
+    *link.recovery() = Some(Box::new(session));
+    save(node, link, true).await?;
+    Ok(begun)
+}
+
+/// A session that begins now: sechat's with what waits for the user, others with what comes.
+fn fresh(dialect: Dialect, mut session: Recovery, memberships: &[Membership]) -> Recovery {
+    let role = dialect.implied_role().unwrap_or_default();
+    for m in memberships {
+        let waiting = m.marks.delivered.max(m.joined_seq);
+        let seq = if dialect == Dialect::Sechat { waiting } else { m.head.seq };
+        session.joined(m.number, &m.conversation, role, seq);
+    }
+    session
+}
+
+/// Finds a session of this owner and takes it from the connection that has it, if one still does.
+async fn find(node: &Node, owner: &Owner<'_>, pid: &str) -> Result<Option<Recovery>, Fault> {
+    let ended = || node.sessions.get(pid).is_some_and(|holder| holder.is_none());
+    if ended() {
+        return Ok(None);
+    }
+    if let Some(live) = take_over(node, owner, pid) {
+        return Ok(Some(live));
+    }
+    let kept = load(node, pid).await?.filter(|session| session.is_of(owner));
+    // Somebody may have been faster meanwhile.
+    Ok(take_over(node, owner, pid).or(kept).filter(|_| !ended()))
 }
 
 /// The old connection may not have noticed yet that its transport is dead.
-fn take_over(node: &Node, pid: &str, mine: impl Fn(&Recovery) -> bool) -> Option<Box<Recovery>> {
-    let link = node.links.iter().find(|l| l.recovery().as_ref().is_some_and(|r| r.pid == pid && mine(r)))?;
-    let taken = link.recovery().take();
+fn take_over(node: &Node, owner: &Owner<'_>, pid: &str) -> Option<Recovery> {
+    let holder = node.sessions.get(pid).and_then(|holder| *holder)?;
+    let link = node.links.get(&holder)?;
+    let mut guard = link.recovery();
+    let session = guard.take_if(|session| session.pid == pid && session.is_of(owner))?;
+    drop(guard);
     link.listener.notify(Notice::Close { code: 1000, reason: "the session goes on elsewhere".to_owned() });
-    taken
+    Some(Recovery { whole: true, ..*session })
 }
 
 async fn load(node: &Node, pid: &str) -> Result<Option<Recovery>, Fault> {
@@ -289,7 +374,9 @@ mod tests {
     use super::*;
 
     fn session() -> Recovery {
-        let mut session = Recovery::new("p".into(), "s".into(), &UserId::parse("u").unwrap(), "famly");
+        let user = UserId::parse("u").unwrap();
+        let mut session = Recovery::new(&Owner { user: &user, mount: "famly" }, Some(offset(1, 7)));
+        session.whole = true;
         session.joined(1, &id("a"), Role::Joined, 10);
         session.joined(2, &id("b"), Role::Member, 20);
         session
@@ -304,7 +391,7 @@ mod tests {
     }
 
     fn places(session: &Recovery) -> [u64; 2] {
-        [session.place(&id("a")).unwrap().1, session.place(&id("b")).unwrap().1]
+        [session.place(1).unwrap().1, session.place(2).unwrap().1]
     }
 
     #[test]
@@ -345,9 +432,38 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_is_corrected_by_the_offset() {
-        let session = session();
-        assert_eq!(places(&session.clone().at(Some(offset(2, 25))).unwrap()), [10, 25]);
-        assert_eq!(session.at(Some(offset(2, 5))), None);
+    fn only_after_a_crash_an_unknown_offset_corrects_what_was_kept() {
+        let mut session = session();
+        session.sent(offset(1, 11));
+        assert_eq!(session.clone().at(Some(offset(2, 25))), None, "it was never sent");
+        session.whole = false;
+        let session = session.checkpoint();
+        assert_eq!(places(&session.clone().at(Some(offset(2, 25))).unwrap()), [11, 25]);
+        assert_eq!(places(&session.clone().at(Some(offset(1, 11))).unwrap()), [11, 20]);
+        assert_eq!(session.clone().at(Some(offset(2, 5))), None);
+        assert_eq!(session.at(Some(offset(3, 25))), None);
+    }
+
+    #[test]
+    fn an_offset_of_the_session_before_counts_as_none_until_an_event_arrived() {
+        let mut session = session();
+        assert_eq!(places(&session.clone().at(Some(offset(1, 7))).unwrap()), [10, 20]);
+        session.sent(offset(1, 11));
+        assert_eq!(places(&session.clone().at(Some(offset(1, 7))).unwrap()), [10, 20]);
+        session.settle(1);
+        assert_eq!(session.at(Some(offset(1, 7))), None);
+    }
+
+    #[test]
+    fn a_checkpoint_is_small_and_refuses_what_it_leaves_out() {
+        let mut session = session();
+        for seq in 11..11 + REMEMBERED as u64 {
+            session.sent(offset(1, seq));
+        }
+        session.whole = false;
+        let kept = session.checkpoint();
+        assert_eq!(kept.sent.len(), KEPT);
+        assert_eq!(kept.clone().at(Some(offset(1, 12))), None);
+        assert_eq!(places(&kept.at(Some(offset(1, 500))).unwrap()), [500, 20]);
     }
 }

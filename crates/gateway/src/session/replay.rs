@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parlance_backplane::{Fault, Range};
 use parlance_model::{Conversation, ConversationId, Entry, Event, LogKey, Record, Resync, Role, Topic};
 
-use parlance_wire::Encoded;
+use parlance_wire::{Dialect, Encoded};
 
 use super::link::Link;
 use crate::events;
@@ -88,11 +88,22 @@ fn note(node: &Node, link: &Link, topic: &Topic, (role, seq): (Role, u64)) {
     }
 }
 
-/// Notes how a conversation is heard from now on.
-pub(crate) fn role_changed(node: &Node, link: &Link, id: &ConversationId, role: Role) {
-    let topic = Topic::Conversation(id.clone());
-    let began = node.hub.began(&topic, link.listener.number).unwrap_or_default();
-    note(node, link, &topic, (role, began));
+/// Whether nothing of a conversation's log is heard from where its members stand at first.
+pub(super) fn is_deaf(dialect: Dialect, role: Role) -> bool {
+    role == Role::Member && matches!(dialect, Dialect::Lingochat | Dialect::Chatgenius)
+}
+
+/// Changes how a conversation is heard, from the next event on. `false`: it is not heard at all.
+pub(crate) fn change_role(node: &Node, link: &Link, id: &ConversationId, role: Role) -> bool {
+    let (topic, number) = (Topic::Conversation(id.clone()), link.listener.number);
+    // First: what comes in between is not heard from where the connection stands then.
+    let position = node.hub.position(&topic, number);
+    let Some(before) = node.hub.set_role(&topic, number, role) else { return false };
+    if let Some(recovery) = link.recovery().as_mut() {
+        let from = position.filter(|_| is_deaf(link.dialect, before));
+        recovery.changed(node.hub.number(&topic), role, from);
+    }
+    true
 }
 
 /// Leaves a topic.

@@ -120,6 +120,10 @@ async fn may(node: &Node, link: &Link, channel: &Channel) -> Result<Option<u64>,
 pub(super) async fn fresh(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
     let seq = link.feed_start();
     link.confirm(vec![(Channel::Notifications, seq)]);
-    join(node, link, vec![(Topic::User(link.listener.user.clone()), Start::After { seq, queued: false }, Role::Joined)])
-        .await
+    join(
+        node,
+        link,
+        vec![(Topic::User(link.listener.user.clone()), Start::After { seq, queued: false }, Role::Joined)],
+    )
+    .await
 }

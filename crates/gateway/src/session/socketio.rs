@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::conn::Conn;
 use super::link::Link;
-use super::recovery::{Recovered, Recovery};
+use super::recovery::{self, Begun, fresh_id};
 use super::run::Session;
 use super::work::{Entrance, Work};
 use crate::config::Mount;
@@ -28,12 +28,6 @@ pub(super) struct Socketio {
 
 /// Most namespaces one client can be in at once.
 const MAX_NAMESPACES: usize = 16;
-
-/// A secret, or merely unique, id: 128 random bits in 22 URL-safe characters.
-fn fresh_id() -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
-}
 
 impl Session {
     pub(super) fn text_packet(&mut self, text: &str) {
@@ -100,7 +94,8 @@ impl Session {
 
     /// No dialect carries binary: an event that does is refused in the dialect's words for an unknown one.
     fn binary_event(&mut self, index: usize, packet: &socketio::Packet) {
-        let name = packet.data.as_deref().and_then(|d| socketio::event(d).ok()).map(|(name, _)| name.into_owned());
+        let name =
+            packet.data.as_deref().and_then(|d| socketio::event(d).ok()).map(|(name, _)| name.into_owned());
         self.receive_event(index, &format!("binary:{}", name.unwrap_or_default()), &[], packet.id);
     }
 
@@ -117,6 +112,7 @@ impl Session {
         let mut conn = self.conns.remove(index);
         conn.orderly = true;
         if let (Some(link), true) = (&conn.link, self.socketio.is_some()) {
+            recovery::end(&self.node, link);
             // Nothing more is pushed for it from here on.
             for topic in link.topics() {
                 self.node.hub.leave(&topic, link.connection.number);
@@ -138,7 +134,7 @@ impl Session {
                 conn.peer.connected(&fresh_id(), None);
                 self.send_frames(index);
             }
-            Ok(Entrance::Named(link, recovered)) => self.let_in(index, link, recovered),
+            Ok(Entrance::Named(link, begun)) => self.let_in(index, link, begun),
         }
     }
 
@@ -154,27 +150,17 @@ impl Session {
         }
     }
 
-    fn let_in(&mut self, index: usize, link: Arc<Link>, recovered: Option<Recovered>) {
+    fn let_in(&mut self, index: usize, link: Arc<Link>, begun: Begun) {
         let Some(conn) = self.conns.get_mut(index) else { return };
         conn.peer.set_user(link.listener.user.clone());
-        conn.link = Some(link.clone());
+        conn.link = Some(link);
         conn.connected = true;
-        let mount = &conn.mount;
         conn.joins.push_back(Work::Attach);
-        if let Some(Recovered { session, last }) = recovered {
-            link.listener.set_last(last);
-            conn.greeting = Some((session.sid().to_owned(), session.pid().to_owned()));
-            link.recover_from(session);
-            conn.todo.push_back(Work::Greet);
-            return;
-        }
-        let (sid, pid) = (fresh_id(), mount.recovery.then(fresh_id));
-        if let Some(pid) = &pid {
-            let session = Recovery::new(pid.clone(), sid.clone(), &link.listener.user, &mount.name);
-            *link.recovery() = Some(Box::new(session));
-        }
-        conn.peer.connected(&sid, pid.as_deref());
         conn.todo.push_back(Work::Greet);
+        match begun {
+            Begun { sid, pid: Some(pid), recovered: true } => conn.greeting = Some((sid, pid)),
+            Begun { sid, pid, .. } => conn.peer.connected(&sid, pid.as_deref()),
+        }
         self.send_frames(index);
     }
 
@@ -204,4 +190,3 @@ impl Session {
         self.close(1008, "no namespace was joined in time");
     }
 }
-

@@ -10,7 +10,7 @@ use parlance_wire::{Auth, Tag};
 
 use super::admission::{self, Port};
 use super::link::Link;
-use super::recovery::{self, Recovered};
+use super::recovery::{self, Begun};
 use super::run::Boxed;
 use super::{attach, restore};
 use crate::commands;
@@ -51,8 +51,8 @@ pub(super) enum Done {
 pub(super) enum Entrance {
     /// It presents its token later.
     Unnamed,
-    /// As somebody, perhaps with a session to recover.
-    Named(Arc<Link>, Option<Recovered>),
+    /// As somebody, in a session of before or a fresh one.
+    Named(Arc<Link>, Begun),
 }
 
 pub(super) type Doing = Boxed<Done>;
@@ -79,6 +79,10 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
         (Work::Request(asked), Some(link)) => Box::pin(async move {
             let (tag, request) = *asked;
             let result = authenticated(&node, &link, request).await;
+            // Kept before the client hears of it: it relies on being in the room then.
+            if let Err(fault) = recovery::save(&node, &link, false).await {
+                tracing::warn!(%fault, "keeping a session");
+            }
             Done::Answered(tag, result)
         }),
         (Work::Greet, Some(link)) => Box::pin(async move { Done::Joined(attach::greet(&node, &link).await) }),
@@ -98,7 +102,11 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
 }
 
 async fn save(node: &Node, link: &Link, always: bool) -> Result<(), Fault> {
-    if link.is_restorable() { restore::save(node, link).await } else { recovery::save(node, link, always).await }
+    if link.is_restorable() {
+        restore::save(node, link).await
+    } else {
+        recovery::save(node, link, always).await
+    }
 }
 
 /// Token, identity, lease, and what can be recovered: in this order, so that nobody learns anything of a
@@ -114,18 +122,29 @@ async fn connect(seat: &Seat, auth: &Auth) -> Result<Entrance, Reject> {
         return Err(Reject::new(RejectCode::Forbidden, "User ID mismatch"));
     }
     let link = admission::open(node, mount, identity, &seat.port).await?;
-    let Some(pid) = auth.pid.as_deref().filter(|_| mount.recovery) else {
-        return Ok(Entrance::Named(link, None));
-    };
-    let user = link.listener.user.clone();
-    let wanted =
-        recovery::Wanted { user: &user, mount: &mount.name, pid, offset: auth.offset.as_deref() };
-    match recovery::find(node, &wanted).await {
-        Ok(found) => Ok(Entrance::Named(link, found)),
-        Err(fault) => {
-            admission::close(node, &link).await;
-            Err(node.unavailable(&fault))
-        }
+    let mut guest = Guest { node, link: Some(link.clone()) };
+    let begun = recovery::begin(node, &link, auth).await.map_err(|fault| node.unavailable(&fault))?;
+    guest.link = None;
+    Ok(Entrance::Named(link, begun))
+}
+
+/// A connection that was let in and that no session has yet. Dropped with it (the transport went meanwhile),
+/// everything is given back.
+struct Guest<'a> {
+    node: &'a Arc<Node>,
+    link: Option<Arc<Link>>,
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        let Some(link) = self.link.take() else { return };
+        let node = self.node.clone();
+        self.node.tracker.spawn(async move {
+            if let Err(fault) = recovery::save_last(&node, &link).await {
+                tracing::warn!(%fault, "keeping a connection's state");
+            }
+            admission::close(&node, &link).await;
+        });
     }
 }
 
@@ -139,11 +158,7 @@ async fn resolve(node: &Node, request: &mut Request) -> Result<(), Reject> {
     Ok(())
 }
 
-async fn authenticated(
-    node: &Arc<Node>,
-    link: &Arc<Link>,
-    mut request: Request,
-) -> Result<Answer, Reject> {
+async fn authenticated(node: &Arc<Node>, link: &Arc<Link>, mut request: Request) -> Result<Answer, Reject> {
     resolve(node, &mut request).await?;
     let user = &link.listener.user;
     if request.claimed.as_deref().is_some_and(|claimed| claimed != user.as_str()) {
