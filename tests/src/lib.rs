@@ -4,17 +4,21 @@
 
 pub mod gateway;
 pub mod http;
+pub mod io;
 pub mod reference;
 mod script;
 pub mod stock;
 pub mod token;
+pub mod tongue;
 pub mod ws;
 
 pub use gateway::{Gateway, Options};
 pub use http::Response;
+pub use io::IoClient;
 pub use reference::Reference;
 pub use stock::{ConnectOptions, Stock, StockSocket, Transports, binary};
 pub use token::token;
+pub use tongue::{Device, Map};
 pub use ws::Ws;
 
 /// The secret that signs the tokens of all tests.

@@ -118,6 +118,15 @@ impl Ws {
         text.with_context(|| format!("the socket ended, code {:?}", self.ended.flatten()))
     }
 
+    /// The next text message as it came, JSON or not.
+    ///
+    /// # Errors
+    /// When none comes in time, or the socket ends.
+    pub async fn line(&mut self) -> Result<String> {
+        let line = self.message(Instant::now() + PATIENCE).await?.context("nothing came in time")?;
+        line.with_context(|| format!("the socket ended, code {:?}", self.ended.flatten()))
+    }
+
     /// The next message whose `type` is `kind`; others are passed over.
     ///
     /// # Errors
