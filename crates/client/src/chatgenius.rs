@@ -52,12 +52,10 @@ fn room(name: &str, channel: &str) -> Option<Event> {
 pub(crate) fn decode(name: &str, payload: &Value) -> Option<Incoming> {
     Some(match name {
         "connection:success" => Incoming::Welcome { conversations: texts(payload.get("channels")?) },
-        "connection:error" if text(payload, "reason") == "auth_error" => Incoming::Refused(Refusal {
-            code: "UNAUTHORIZED".to_owned(),
+        "connection:error" => Incoming::Closing {
             message: text(payload, "error"),
-            ..Refusal::default()
-        }),
-        "connection:error" => Incoming::NotNow { message: text(payload, "error") },
+            passes: text(payload, "reason") != "auth_error",
+        },
         "message:delivered" => {
             Incoming::Acked { local_id: text(payload, "tempId"), server_id: optional(payload, "messageId") }
         }
@@ -184,9 +182,7 @@ mod tests {
     #[test]
     fn a_refused_user_is_told_by_an_event() {
         let error = json!({"error":"Invalid token","reason":"auth_error","reconnectAttempt":1});
-        let Some(Incoming::Refused(refusal)) = decode("connection:error", &error) else {
-            panic!("no refusal")
-        };
-        assert!(refusal.is_about_the_user());
+        let expected = Incoming::Closing { message: "Invalid token".into(), passes: false };
+        assert_eq!(decode("connection:error", &error), Some(expected));
     }
 }

@@ -241,9 +241,10 @@ pub(crate) enum Incoming {
         user: String,
         joined: bool,
     },
-    /// The server ends the connection for a reason that passes.
-    NotNow {
+    /// The server is about to end the connection, for a reason that passes or not.
+    Closing {
         message: String,
+        passes: bool,
     },
     /// The conversations the server has put us into by itself.
     Welcome {

@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use parlance_backplane::{Backplane, Change, MemberSet};
+use parlance_client::Framing;
 use parlance_gateway::auth::sign_dev_token;
 use parlance_gateway::clock::Clock;
-use parlance_gateway::config::{Auth, Config, Membership};
+use parlance_gateway::config::{Auth, Config, Membership, Mount};
 use parlance_model::{ConversationId, ConversationKind, UserId};
 
 use crate::cli::NodeFlags;
@@ -24,6 +25,8 @@ pub const DEV_API_KEY: &str = "parlance-development-api-key";
 
 const DEMO: &str = "demo";
 const USERS: [(&str, &str); 2] = [("alice", "Alice"), ("bob", "Bob")];
+/// Columns of the names in the welcome.
+const WIDE: usize = 13;
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// `parlance dev`.
@@ -86,19 +89,17 @@ fn welcome(
     let public = reachable(public);
     let mut lines =
         vec![String::new(), format!("  {}", bold("Parlance is listening (development)")), String::new()];
-    for mount in &config.mounts {
-        lines.push(format!("  {:<10} ws://{public}{}", mount.name, mount.path));
-    }
-    lines.push(format!("  {:<10} http://{}", "server API", reachable(internal)));
+    lines.extend(config.mounts.iter().map(|mount| format!("  {}", place(mount, public))));
+    lines.push(format!("  {:<WIDE$} http://{}", "server API", reachable(internal)));
     if let Some(key) = config.api_keys.first().filter(|key| *key == DEV_API_KEY) {
-        lines.push(format!("  {:<10} {key}", "API key"));
+        lines.push(format!("  {:<WIDE$} {key}", "API key"));
     }
     let durable = if config.ack_level == "memory" { "lost with the process" } else { "survives kill -9" };
-    lines.push(format!("  {:<10} {} (an acknowledged message {durable})", "ack level", config.ack_level));
+    lines.push(format!("  {:<WIDE$} {} (an acknowledged message {durable})", "ack level", config.ack_level));
     let secret = config.auth.secrets.first();
     lines.extend([String::new(), format!("  {}", bold("Tokens, good for seven days"))]);
     let mut chats = Vec::new();
-    for ((user, name), dialect) in USERS.into_iter().zip(["sechat", "socialhub"]) {
+    for ((user, name), dialect) in USERS.into_iter().zip(["sechat", "famly"]) {
         let Some(secret) = secret else {
             lines.push(format!("  {user:<6} no shared secret is configured: ask your issuer"));
             continue;
@@ -119,6 +120,18 @@ fn welcome(
     }
     lines.extend([String::new(), String::new()]);
     Ok(lines.join("\n"))
+}
+
+/// Where a mount is: raw ones by the address to open, Socket.IO ones by what its clients are given.
+fn place(mount: &Mount, public: SocketAddr) -> String {
+    let (name, path) = (&mount.name, &mount.path);
+    match (mount.carried(), mount.namespace.as_str()) {
+        (Framing::Raw, _) => format!("{name:<WIDE$} ws://{public}{path}"),
+        (Framing::Socketio, "/") => format!("{name:<WIDE$} http://{public}{path}  (Socket.IO)"),
+        (Framing::Socketio, namespace) => {
+            format!("{name:<WIDE$} http://{public}{path}  (Socket.IO, namespace {namespace})")
+        }
+    }
 }
 
 /// How this program is called from where the user is.
@@ -155,9 +168,14 @@ mod tests {
         for part in [
             "ws://127.0.0.1:4000/sechat",
             "ws://127.0.0.1:4000/ws",
+            "sechat-io     http://127.0.0.1:4000/sechat/socket.io/  (Socket.IO)",
+            "http://127.0.0.1:4000/lingochat/socket.io/",
+            "famly         http://127.0.0.1:4000/socket.io/",
+            "http://127.0.0.1:4000/api/socket.io/",
+            "http://127.0.0.1:4000/socket.io/  (Socket.IO, namespace /api/socket.io)",
             "http://127.0.0.1:4001",
             "chat --dialect sechat --user alice --conversation demo",
-            "chat --dialect socialhub --user bob --conversation demo",
+            "chat --dialect famly --user bob --conversation demo",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

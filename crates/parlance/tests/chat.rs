@@ -1,4 +1,4 @@
-//! `parlance chat` on pipes, against the real gateway: two of them talk, in two dialects.
+//! `parlance chat` on pipes, against the real gateway, in all dialects.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -102,6 +102,12 @@ impl Drop for Process {
 
 /// A gateway and its address.
 fn gateway(data: &Path) -> (Process, String) {
+    let (gateway, url, _) = gateway_with_api(data);
+    (gateway, url)
+}
+
+/// The same, and the address of its server API.
+fn gateway_with_api(data: &Path) -> (Process, String, String) {
     let data = data.to_str().unwrap();
     let mut gateway = Process::start(&[
         "dev",
@@ -113,9 +119,27 @@ fn gateway(data: &Path) -> (Process, String) {
         data,
     ]);
     let ready = gateway.wait("ready line", |line| line.starts_with("ready "));
-    let public = ready.strip_prefix("ready public=").unwrap().split_once(' ').unwrap().0;
-    let url = format!("ws://{public}");
-    (gateway, url)
+    let (public, internal) = ready.strip_prefix("ready public=").unwrap().split_once(' ').unwrap();
+    let internal = internal.strip_prefix("internal=").unwrap().split(' ').next().unwrap();
+    (gateway, format!("ws://{public}"), internal.to_owned())
+}
+
+/// Makes users members of the demo conversation.
+fn add_members(api: &str, users: &[&str]) {
+    let names: Vec<String> = users.iter().map(|user| format!("\"{user}\"")).collect();
+    let body = format!("{{\"addMembers\":[{}]}}", names.join(","));
+    let mut tcp = std::net::TcpStream::connect(api).unwrap();
+    write!(
+        tcp,
+        "PATCH /api/v1/conversations/demo HTTP/1.1\r\nhost: {api}\r\nconnection: close\r\n\
+         authorization: Bearer parlance-development-api-key\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 fn chat(url: &str, dialect: &str, user: &str, more: &[&str]) -> Process {
@@ -159,6 +183,81 @@ fn two_dialects_talk_both_ways_with_ticks() {
         assert_eq!(process.count(line), 1, "once: {line}");
     }
     assert!(!alice.all.iter().any(|line| line.starts_with("alice:")), "no echo: {:#?}", alice.all);
+}
+
+/// Everybody by dialect, and once more over the other framing.
+const EVERYBODY: [(&str, &str, &[&str]); 6] = [
+    ("alice", "sechat", &[]),
+    ("bob", "socialhub", &[]),
+    ("carol", "famly", &[]),
+    ("dave", "chatgenius", &[]),
+    ("erin", "lingochat", &[]),
+    ("frank", "sechat", &["--framing", "socketio"]),
+];
+
+#[test]
+fn in_all_dialects_everybody_hears_everybody_once_and_in_one_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url, api) = gateway_with_api(folder.path());
+    add_members(&api, &EVERYBODY.map(|(user, ..)| user));
+    let mut all: Vec<Process> = Vec::new();
+    for (user, dialect, more) in EVERYBODY {
+        let mut process = chat(&url, dialect, user, more);
+        // An acknowledgement says that its receiver is in.
+        process.say("here");
+        process.prints("✓ here");
+        all.push(process);
+    }
+    for n in 0..4 {
+        for process in &mut all {
+            process.say(&format!("line {n}"));
+        }
+    }
+    for (process, (user, ..)) in all.iter_mut().zip(EVERYBODY) {
+        for (other, ..) in EVERYBODY.iter().filter(|(other, ..)| *other != user) {
+            process.prints(&format!("{other}: line 3"));
+        }
+        process.prints("✓ line 3");
+    }
+    for process in &mut all {
+        assert_eq!(process.end(), (Some(0), String::new()));
+    }
+    let heard = |process: &Process, but: [&str; 2]| -> Vec<String> {
+        let lines = process.all.iter().filter_map(|line| line.split_once(": line "));
+        lines.filter(|(from, _)| !but.contains(from)).map(|(from, n)| format!("{from} {n}")).collect()
+    };
+    for (process, (user, ..)) in all.iter().zip(EVERYBODY) {
+        assert_eq!(heard(process, [user, ""]).len(), 5 * 4, "{user}: {:#?}", process.all);
+        for (other_process, (other, ..)) in all.iter().zip(EVERYBODY) {
+            let (ours, theirs) = (heard(process, [user, other]), heard(other_process, [user, other]));
+            assert_eq!(ours, theirs, "{user} and {other}");
+        }
+        for (other, ..) in EVERYBODY.iter().filter(|(other, ..)| *other != user) {
+            let of: Vec<String> = heard(process, [user, ""])
+                .into_iter()
+                .filter_map(|line| line.strip_prefix(&format!("{other} ")).map(str::to_owned))
+                .collect();
+            assert_eq!(of, ["0", "1", "2", "3"], "{user} of {other}");
+        }
+    }
+}
+
+#[test]
+fn a_reaction_is_told_to_the_channel() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    let mut bob = chat(&url, "chatgenius", "bob", &[]);
+    bob.say("here");
+    bob.prints("✓ here");
+    let mut alice = chat(&url, "chatgenius", "alice", &[]);
+    alice.say("hello");
+    alice.prints("✓ hello");
+    bob.prints("alice: hello");
+    bob.say("/react 👍");
+    alice.prints("* bob reacted 👍");
+    bob.say("/unreact 👍");
+    alice.prints("* bob no longer reacts 👍");
+    assert_eq!((alice.end().0, bob.end().0), (Some(0), Some(0)));
 }
 
 #[test]
@@ -223,9 +322,13 @@ async fn coming_going_and_typing_are_told() {
 fn a_wrong_token_ends_with_one_and_one_line_although_input_is_open() {
     let folder = tempfile::tempdir().unwrap();
     let (_gateway, url) = gateway(folder.path());
-    for (dialect, user) in [("sechat", "alice"), ("socialhub", "bob")] {
-        let mut refused =
-            chat(&url, dialect, user, &["--jwt-secret", "another-secret-of-more-than-32-bytes"]);
+    for (user, dialect, more) in EVERYBODY {
+        let mut refused = chat(
+            &url,
+            dialect,
+            user,
+            &[&["--jwt-secret", "another-secret-of-more-than-32-bytes"], more].concat(),
+        );
         assert_eq!(refused.exit(), Some(1), "{dialect}");
         let complaint = refused.complained.take().unwrap().join().unwrap();
         assert_eq!(complaint.lines().count(), 1, "{complaint}");

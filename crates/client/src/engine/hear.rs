@@ -69,7 +69,8 @@ impl Engine {
             Incoming::Message(message) => self.heard(message),
             Incoming::Synced { conversation, messages, more } => self.synced(&conversation, messages, more),
             Incoming::Welcome { conversations } => self.welcome(&conversations),
-            Incoming::NotNow { message } => self.not_now = Some(message),
+            Incoming::Closing { message, passes: true } => self.not_now = Some(message),
+            Incoming::Closing { message, passes: false } => self.refused = Some(message),
             Incoming::Progress { id, state } => self.advance(&id, state),
             Incoming::Receipt { kind, conversation, ids, by, is_cursor } => {
                 // Our own reading on another device says nothing about who read us.

@@ -19,6 +19,12 @@ pub enum Action {
     Typing,
     TypingStopped,
     Status(Status),
+    /// To a message, by its id.
+    React {
+        message: String,
+        kind: String,
+        on: bool,
+    },
     /// These were read.
     Read(Vec<Message>),
     Quit,
@@ -128,11 +134,26 @@ impl App {
             }
             Command::Status(status) => {
                 self.view.set_status(status);
-                if self.dialect == Dialect::Sechat && status != Status::Online {
-                    self.view.notice("SeChat says only online or offline: others see no change", false, now);
+                if self.dialect != Dialect::Socialhub && status != Status::Online {
+                    let dialect = self.dialect.as_str();
+                    self.view.notice(
+                        &format!("{dialect} says at most online or offline: others see no change"),
+                        false,
+                        now,
+                    );
                 }
                 return Some(Action::Status(status));
             }
+            Command::React(kind, on) => match self.view.last_heard() {
+                _ if self.dialect != Dialect::Chatgenius => {
+                    format!("{} has no reactions", self.dialect.as_str())
+                }
+                Some(message) => {
+                    let message = message.to_owned();
+                    return Some(Action::React { message, kind, on });
+                }
+                None => "there is no message yet to react to".to_owned(),
+            },
             Command::Who => self.view.who(),
             Command::History(count) => self.view.history(count),
             Command::Help => HELP.to_owned(),
@@ -220,7 +241,42 @@ mod tests {
     fn a_dialect_without_a_word_for_it_says_so() {
         let mut app = app(Dialect::Sechat);
         line(&mut app, "/busy");
-        assert!(screen(&mut app).contains("SeChat says only"));
+        assert!(screen(&mut app).contains("sechat says at most"));
+        line(&mut app, "/react 👍");
+        assert!(screen(&mut app).contains("sechat has no reactions"));
+    }
+
+    #[test]
+    fn a_reaction_is_to_the_last_message() {
+        let mut app = app(Dialect::Chatgenius);
+        assert_eq!(line(&mut app, "/react 👍").1, None);
+        assert!(screen(&mut app).contains("no message yet"));
+        for id in ["m1", "m2"] {
+            app.update(heard(id), NOW);
+        }
+        let reacted = |on| Action::React { message: "m2".into(), kind: "👍".into(), on };
+        assert_eq!(line(&mut app, "/react 👍").1, Some(reacted(true)));
+        assert_eq!(line(&mut app, "/unreact 👍").1, Some(reacted(false)));
+        app.update(
+            Update::Reaction { message: "m1".into(), kind: "🎉".into(), user: "bob".into(), on: true },
+            NOW,
+        );
+        assert!(screen(&mut app).contains("bob reacted 🎉 to “text of m1”"));
+    }
+
+    fn heard(id: &str) -> Update {
+        Update::Message(Message {
+            conversation: "demo".into(),
+            id: id.into(),
+            client_id: None,
+            from: "bob".into(),
+            body: format!("text of {id}"),
+            at: None,
+            queued: false,
+            seq: None,
+            local_id: None,
+            metadata: None,
+        })
     }
 
     #[test]

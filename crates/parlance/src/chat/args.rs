@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use parlance_client::{Dialect, Options};
+use parlance_client::{Dialect, Framing, Options};
 use parlance_gateway::auth;
 use parlance_gateway::clock::Clock;
 use parlance_model::UserId;
@@ -16,9 +16,12 @@ const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 /// A terminal chat client.
 #[derive(clap::Args, Debug, Clone)]
 pub struct Args {
-    /// The dialect to speak: sechat or socialhub.
+    /// The dialect to speak: sechat, lingochat, famly, chatgenius or socialhub.
     #[arg(long, default_value = "sechat", value_parser = dialect)]
     pub dialect: Dialect,
+    /// What carries it, raw or socketio; only sechat has both, and is spoken raw unless told otherwise.
+    #[arg(long, value_parser = framing)]
+    pub framing: Option<Framing>,
     /// Who you are: the subject of the token.
     #[arg(long)]
     pub user: String,
@@ -49,14 +52,24 @@ pub struct Args {
 }
 
 fn dialect(text: &str) -> Result<Dialect, String> {
-    Dialect::parse(text).ok_or_else(|| format!("unknown dialect `{text}`: sechat or socialhub"))
+    Dialect::parse(text).ok_or_else(|| format!("unknown dialect `{text}`: {}", names(" or ")))
+}
+
+fn framing(text: &str) -> Result<Framing, String> {
+    Framing::parse(text).ok_or_else(|| format!("unknown framing `{text}`: raw or socketio"))
+}
+
+fn names(last: &str) -> String {
+    let names = Dialect::ALL.map(Dialect::as_str);
+    let (end, others) = names.split_last().unwrap_or((&"", &[]));
+    format!("{}{last}{end}", others.join(", "))
 }
 
 impl Args {
     /// The options of the connection.
     ///
     /// # Errors
-    /// When the user is no id, or no token can be signed.
+    /// When the user is no id, no token can be signed, or the dialect is not spoken in the framing.
     pub fn options(&self) -> anyhow::Result<Options> {
         let user = UserId::parse(&self.user).with_context(|| format!("--user {}", self.user))?;
         let token = match &self.token {
@@ -68,6 +81,14 @@ impl Args {
             }
         };
         let mut options = Options::new(&self.url, self.dialect, &self.user);
+        if let Some(framing) = self.framing {
+            let (dialect, framing_name) = (self.dialect.as_str(), framing.as_str());
+            anyhow::ensure!(
+                self.dialect.speaks(framing),
+                "--framing {framing_name}: {dialect} is not spoken that way"
+            );
+            options = options.over(framing);
+        }
         options.token = Some(token);
         options.conversations = vec![self.conversation.clone()];
         Ok(options)

@@ -10,6 +10,7 @@ pub const HELP: &str = "\
 /who            who is here
 /history [n]    the last n messages of this session
 /away  /busy  /online    your status, as others see it
+/react <emoji>  react to the last message (/unreact takes it back)
 /read           tell that you have read everything
 /quit           leave (also Ctrl-C, Ctrl-D)
 PgUp PgDn Esc   scroll back, forward, to the newest
@@ -24,6 +25,8 @@ pub enum Command {
     Who,
     History(usize),
     Status(Status),
+    /// A reaction to the last message, or its end.
+    React(String, bool),
     Read,
     Help,
     Quit,
@@ -46,6 +49,8 @@ pub fn parse(line: &str) -> Command {
         ("away", None, None) => Command::Status(Status::Away),
         ("busy", None, None) => Command::Status(Status::Busy),
         ("online", None, None) => Command::Status(Status::Online),
+        ("react", Some(kind), None) => Command::React(kind.to_owned(), true),
+        ("unreact", Some(kind), None) => Command::React(kind.to_owned(), false),
         ("read", None, None) => Command::Read,
         ("help", None, None) => Command::Help,
         ("quit" | "exit", None, None) => Command::Quit,
@@ -73,6 +78,9 @@ mod tests {
             ("/away", Command::Status(Status::Away)),
             ("/busy", Command::Status(Status::Busy)),
             ("/online", Command::Status(Status::Online)),
+            ("/react 👍", Command::React("👍".into(), true)),
+            ("/unreact 👍 ", Command::React("👍".into(), false)),
+            ("/react", Command::Unknown("/react".into())),
             ("/read", Command::Read),
             ("/help", Command::Help),
             ("/quit", Command::Quit),

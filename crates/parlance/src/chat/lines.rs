@@ -8,12 +8,18 @@ use parlance_client::{MessageState, Update};
 #[derive(Default)]
 pub struct Lines {
     own: HashMap<String, (String, MessageState)>,
+    heard: Option<String>,
 }
 
 impl Lines {
     /// A message of ours was handed to the client.
     pub fn sent(&mut self, local_id: String, body: String) {
         self.own.insert(local_id, (body, MessageState::LocalQueued));
+    }
+
+    /// The last message of others, by its id.
+    pub fn last_heard(&self) -> Option<&str> {
+        self.heard.as_deref()
     }
 
     /// Whether the server has answered for everything we sent.
@@ -36,7 +42,10 @@ impl Lines {
         Some(match update {
             // Our own words are on the screen already.
             Update::Message(message) if message.local_id.is_some() => return None,
-            Update::Message(message) => format!("{}: {}", clean(&message.from), clean(&message.body)),
+            Update::Message(message) => {
+                self.heard = Some(message.id.clone());
+                format!("{}: {}", clean(&message.from), clean(&message.body))
+            }
             Update::State { local_id, state } => {
                 let (body, known) = self.own.get_mut(local_id)?;
                 if !known.advance(*state) {
@@ -46,6 +55,13 @@ impl Lines {
             }
             Update::Typing { user, on: true, .. } => format!("* {} is typing", clean(user)),
             Update::Typing { .. } => return None,
+            Update::Reaction { kind, user, on, .. } => {
+                let did = if *on { "reacted" } else { "no longer reacts" };
+                format!("* {} {did} {}", clean(user), clean(kind))
+            }
+            Update::Member { user, joined, .. } => {
+                format!("* {} {}", clean(user), if *joined { "came in" } else { "left" })
+            }
             Update::Presence { user, status } => format!("* {} is {}", clean(user), status.as_str()),
             Update::Disconnected { reason, .. } => {
                 format!("* connection lost, trying again ({})", clean(reason))

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use parlance_client::{Client, Update};
+use parlance_client::{Client, Dialect, Update};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Args;
+use super::commands::{Command, parse};
 use super::lines::Lines;
 
 /// How long the end of input waits for acknowledgements.
@@ -34,6 +35,7 @@ pub async fn run(args: &Args, client: &Client, mut updates: mpsc::Receiver<Updat
             line = input.recv(), if ended.is_none() => match line.transpose().context("cannot read the input")? {
                 Some(line) if line == "/quit" => ended = Some(Instant::now()),
                 Some(line) if line.trim().is_empty() => {}
+                Some(line) if is_reaction(args, &line) => react(client, &lines, &line),
                 Some(line) => {
                     // A piped file is faster than any server: wait for room, listening on.
                     let id = send(client, args, &to, &line, (&mut updates, &mut lines)).await?;
@@ -52,6 +54,19 @@ pub async fn run(args: &Args, client: &Client, mut updates: mpsc::Receiver<Updat
     match lines.failed() {
         0 => Ok(()),
         failed => bail!("{failed} messages were refused"),
+    }
+}
+
+/// Where there are reactions, a line can be one; all others are messages as they are.
+fn is_reaction(args: &Args, line: &str) -> bool {
+    args.dialect == Dialect::Chatgenius && matches!(parse(line), Command::React(..))
+}
+
+/// Reacts to the last message; without one there is nothing to react to.
+fn react(client: &Client, lines: &Lines, line: &str) {
+    if let (Command::React(kind, on), Some(message)) = (parse(line), lines.last_heard()) {
+        // One that finds no room is lost: nobody waits for it.
+        let _ = client.react(message, &kind, on);
     }
 }
 

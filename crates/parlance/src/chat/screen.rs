@@ -137,6 +137,7 @@ impl Shell<'_> {
             Some(Action::Typing) => drop(self.client.typing(conversation, &to)),
             Some(Action::TypingStopped) => drop(self.client.typing_stopped(conversation)),
             Some(Action::Status(status)) => drop(self.client.set_presence(status)),
+            Some(Action::React { message, kind, on }) => drop(self.client.react(&message, &kind, on)),
             Some(Action::Read(messages)) => self.mark_read(&messages),
         }
         false

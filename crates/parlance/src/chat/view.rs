@@ -42,6 +42,8 @@ enum Entry {
 #[derive(Debug)]
 struct Shown {
     at: Time,
+    /// As the dialect names it; of own messages it is known once they have come back.
+    id: Option<String>,
     /// Another conversation than the one we are in.
     elsewhere: Option<String>,
     from: String,
@@ -108,6 +110,11 @@ impl View {
             Update::Receipt { by: Some(user), .. } if user != self.place.user => {
                 self.roster.heard_from(&user)
             }
+            Update::Reaction { message, kind, user, on } => self.reaction(&message, (&user, &kind), on, now),
+            Update::Member { user, joined, .. } if user != self.place.user => {
+                let news = if joined { "came in" } else { "left" };
+                self.notice(&format!("{user} {news}"), false, now);
+            }
             Update::Maintenance { message } => {
                 self.notice(&format!("maintenance: {message}"), true, now);
             }
@@ -123,12 +130,35 @@ impl View {
         self.scrolled = 0;
         self.push(Entry::Message(Shown {
             at: now,
+            id: None,
             elsewhere: None,
             from,
             body: clean(body, true),
             own,
             unseen: None,
         }));
+    }
+
+    /// The last message of others here, by its id.
+    pub fn last_heard(&self) -> Option<&str> {
+        self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Message(Shown { own: None, elsewhere: None, id, .. }) => id.as_deref(),
+            _ => None,
+        })
+    }
+
+    fn reaction(&mut self, message: &str, (user, kind): (&str, &str), on: bool, now: Time) {
+        let body = self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Message(shown) if shown.id.as_deref() == Some(message) => Some(quoted(&shown.body)),
+            _ => None,
+        });
+        let what = body.unwrap_or_else(|| "a message".to_owned());
+        let news = if on {
+            format!("{user} reacted {kind} to {what}")
+        } else {
+            format!("{user} took {kind} back from {what}")
+        };
+        self.notice(&news, false, now);
     }
 
     /// Says something that is no message.
@@ -288,7 +318,10 @@ impl View {
 
     fn message(&mut self, message: Message, now: Time) {
         // Our own words are on the screen already; those of our other devices are not.
-        if message.local_id.is_some() {
+        if let Some(local_id) = &message.local_id {
+            if let Some(shown) = self.own(local_id) {
+                shown.id = Some(message.id);
+            }
             return;
         }
         let is_own = message.from == self.place.user;
@@ -304,6 +337,7 @@ impl View {
         let here = message.conversation == self.place.conversation;
         self.push(Entry::Message(Shown {
             at: message.at.unwrap_or(now),
+            id: Some(message.id.clone()),
             elsewhere: (!here).then(|| clean(&message.conversation, false)),
             from: message.from.clone(),
             body: clean(&message.body, true),
@@ -313,13 +347,16 @@ impl View {
     }
 
     fn advance(&mut self, id: &str, next: MessageState) {
-        let own = self.entries.iter_mut().rev().find_map(|entry| match entry {
-            Entry::Message(Shown { own: Some((local_id, state)), .. }) if local_id == id => Some(state),
-            _ => None,
-        });
-        if let Some(state) = own {
+        if let Some((_, state)) = self.own(id).and_then(|shown| shown.own.as_mut()) {
             state.advance(next);
         }
+    }
+
+    fn own(&mut self, id: &str) -> Option<&mut Shown> {
+        self.entries.iter_mut().rev().find_map(|entry| match entry {
+            Entry::Message(shown) if shown.own.as_ref().is_some_and(|(own, _)| own == id) => Some(shown),
+            _ => None,
+        })
     }
 
     fn push(&mut self, entry: Entry) {
@@ -349,6 +386,15 @@ fn tick(state: MessageState) -> Option<(&'static str, Hue)> {
         MessageState::Read => Some(("✓✓", Hue::Good)),
         MessageState::Failed => Some(("✗", Hue::Bad)),
     }
+}
+
+/// The beginning of a text, to name it by.
+fn quoted(body: &str) -> String {
+    const CHARS: usize = 24;
+    let line = body.lines().next().unwrap_or_default();
+    let cut: String = line.chars().take(CHARS).collect();
+    let more = if cut.len() < body.len() { "…" } else { "" };
+    format!("“{cut}{more}”")
 }
 
 /// Fills a bar to the width of the screen.
