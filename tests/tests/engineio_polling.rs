@@ -10,9 +10,6 @@ use engineio_support::ws::Socket;
 use engineio_support::{Ask, SEPARATOR, Server, Timing, at, both, ours, until};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Long enough for what must not happen.
-const WHILE: Duration = Duration::from_millis(300);
-
 const CALM: [&str; 4] = ["--ping-interval", "25000", "--ping-timeout", "20000"];
 
 fn calm(more: &[&str]) -> Result<Server> {
@@ -56,19 +53,8 @@ async fn what_was_posted_before_a_cancelled_poll_is_still_heard() -> Result<()> 
 async fn a_second_post_beside_the_first_ends_the_session() -> Result<()> {
     for server in both(Timing::Calm).await? {
         let sid = server.open().await?;
-        let path = server.path("polling", Some(&sid));
-        let half = Ask { method: "POST", path: &path, body: b"4ha", length: Some(5), ..Ask::default() };
-        let first = server.begin(half).await?;
-        let late = async {
-            // Until the first has arrived, the second is the first.
-            loop {
-                let second = server.post(&sid, "6").await?;
-                if second.status != 200 {
-                    return Ok::<_, anyhow::Error>(second);
-                }
-            }
-        };
-        ensure!(late.await?.status == 400);
+        let first = server.begin_post(&sid, "4ha", 5).await?;
+        ensure!(server.post(&sid, "6").await?.status == 400);
         at(&server, until("the session ends", async || is_gone(&server, &sid).await).await)?;
         drop(first);
     }
@@ -79,12 +65,7 @@ async fn a_second_post_beside_the_first_ends_the_session() -> Result<()> {
 async fn a_cancelled_post_ends_the_session() -> Result<()> {
     for server in both(Timing::Calm).await? {
         let sid = server.open().await?;
-        let path = server.path("polling", Some(&sid));
-        let half = Ask { method: "POST", path: &path, body: b"4ha", length: Some(5), ..Ask::default() };
-        let post = server.begin(half).await?;
-        // The reference notices only a request that it has begun to read.
-        tokio::time::sleep(WHILE).await;
-        drop(post);
+        drop(server.begin_post(&sid, "4ha", 5).await?);
         at(&server, until("the session ends", async || is_gone(&server, &sid).await).await)?;
     }
     Ok(())
@@ -128,9 +109,7 @@ async fn a_websocket_message_beyond_the_limit_closes_with_1009() -> Result<()> {
 async fn a_payload_that_does_not_arrive_in_time_is_given_up() -> Result<()> {
     let server = calm(&["--body-timeout", "200"])?;
     let sid = server.open().await?;
-    let path = server.path("polling", Some(&sid));
-    let half = Ask { method: "POST", path: &path, body: b"4ha", length: Some(5), ..Ask::default() };
-    ensure!(server.begin(half).await?.answer().await?.status == 408);
+    ensure!(server.begin_post(&sid, "4ha", 5).await?.answer().await?.status == 408);
     server.settle(0).await
 }
 

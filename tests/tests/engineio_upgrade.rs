@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use engineio_support::ws::Socket;
-use engineio_support::{Ask, SEPARATOR, Server, Timing, at, both, ours};
+use engineio_support::{SEPARATOR, Server, Timing, at, both, ours, until};
 use parlance_tests::PATIENCE;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -148,11 +148,7 @@ async fn a_payload_on_its_way_during_the_move_is_heard_before_the_websocket() ->
     // The reference loses it.
     let server = calm(&[])?;
     let sid = server.open().await?;
-    let path = server.path("polling", Some(&sid));
-    let half = Ask { method: "POST", path: &path, body: b"4fir", length: Some(6), ..Ask::default() };
-    let mut post = server.begin(half).await?;
-    // That it has arrived shows in another one being refused; so try on a session of its own first.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut post = server.begin_post(&sid, "4fir", 6).await?;
     let mut socket = probed(&server, &sid).await?;
     socket.send("5").await?;
     socket.send("4second").await?;
@@ -168,13 +164,11 @@ async fn a_payload_on_its_way_during_the_move_is_heard_before_the_websocket() ->
 async fn a_payload_that_is_given_up_during_the_move_holds_nothing_up() -> Result<()> {
     let server = calm(&[])?;
     let sid = server.open().await?;
-    let path = server.path("polling", Some(&sid));
-    let half = Ask { method: "POST", path: &path, body: b"4fir", length: Some(6), ..Ask::default() };
-    let post = server.begin(half).await?;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let post = server.begin_post(&sid, "4fir", 6).await?;
     let mut socket = probed(&server, &sid).await?;
     socket.send("5").await?;
     socket.send("4second").await?;
+    until("the session moves", async || Ok(server.poll(&sid).await?.status == 400)).await?;
     drop(post);
     ensure!(socket.text().await? == "4second");
     Ok(())

@@ -148,8 +148,29 @@ impl Server {
         Ok(Pending(stream))
     }
 
+    /// Begins a poll. That it has arrived shows nowhere; it is given a moment to.
     pub async fn begin_poll(&self, sid: &str) -> Result<Pending> {
-        self.begin(Ask { path: &self.path("polling", Some(sid)), ..Ask::default() }).await
+        let poll = self.begin(Ask { path: &self.path("polling", Some(sid)), ..Ask::default() }).await?;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        Ok(poll)
+    }
+
+    /// Begins a POST whose body is to go on, and waits until the server has begun to read it.
+    pub async fn begin_post(&self, sid: &str, part: &str, length: usize) -> Result<Pending> {
+        let path = self.path("polling", Some(sid));
+        let headers = [("expect", "100-continue")];
+        let post =
+            Ask { method: "POST", path: &path, headers: &headers, length: Some(length), ..Ask::default() };
+        let mut post = self.begin(post).await?;
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\n") {
+            let came =
+                timeout(PATIENCE, post.0.read_buf(&mut read)).await.context("the body is not read")??;
+            ensure!(came > 0, "the connection ended");
+        }
+        ensure!(read.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&read));
+        post.send(part.as_bytes()).await?;
+        Ok(post)
     }
 
     /// How many sessions our server has; waits until there are `count`.
