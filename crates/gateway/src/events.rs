@@ -92,6 +92,22 @@ pub fn of_change(conversation: &Conversation, entry: &Entry) -> Event {
     })
 }
 
+/// The sequence of the message an entry reacts to; `None` for other entries.
+pub const fn reacts_to(entry: &Entry) -> Option<u64> {
+    match &entry.record {
+        Record::Reaction { target, .. } => Some(*target),
+        _ => None,
+    }
+}
+
+/// A reaction to `message`: ids are told with their message's time, which the reaction's entry does not have.
+pub fn about(mut event: Event, message: Option<&MessageRef>) -> Event {
+    if let (Event::Reaction(reaction), Some(message)) = (&mut event, message) {
+        (reaction.message, reaction.message_at) = (message.id, message.at);
+    }
+    event
+}
+
 /// How receipts name the message of an entry; `None` for other entries.
 pub fn message_ref(entry: &Entry) -> Option<MessageRef> {
     let Record::Message(message) = &entry.record else { return None };

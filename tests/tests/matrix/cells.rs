@@ -16,6 +16,11 @@ const BACKEND: [&str; 3] = ["member-added", "member-removed", "changed"];
 async fn everybody_hears_what_the_map_says_and_nothing_else() -> Result<()> {
     let map = Map::load()?;
     let mut stage = Stage::open(&map).await?;
+    // Before there is anything that who comes would have to be told.
+    for tongue in 0..map.tongues.len() {
+        comes_and_goes(&mut stage, &map, tongue).await?;
+        has_no_word(&mut stage, &map, tongue).await?;
+    }
     for author in 0..map.tongues.len() {
         let body = format!("grüße 👋 a < b & \"c\" \\ {author}");
         let message = stage.send(&map, author, &body).await?;
@@ -24,10 +29,6 @@ async fn everybody_hears_what_the_map_says_and_nothing_else() -> Result<()> {
             receipts(&mut stage, &map, &message, reader).await?;
             reacts(&mut stage, &map, &message, reader).await?;
         }
-    }
-    for tongue in 0..map.tongues.len() {
-        comes_and_goes(&mut stage, &map, tongue).await?;
-        has_no_word(&mut stage, &map, tongue).await?;
     }
     backend(&mut stage, &map).await?;
     for missing in all_cells(&map).difference(&stage.cells) {

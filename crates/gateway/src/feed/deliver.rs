@@ -2,7 +2,9 @@
 
 use parlance_backplane::{Range, RoomChanged, Signal};
 use parlance_hub::{Announce, Fanout, Listener, Notice};
-use parlance_model::{ConversationId, Entry, Event, LogKey, Record, Resync, RoomEvent, Topic, UserId};
+use parlance_model::{
+    ConversationId, Entry, Event, LogKey, MessageRef, Record, Resync, RoomEvent, Topic, UserId,
+};
 use parlance_wire::Dialect;
 use rustc_hash::FxHashMap;
 
@@ -155,9 +157,18 @@ impl Feed {
                     }
                 }
             }
-            _ => events::of_entry(&key, number, &entry, false),
+            _ => {
+                let message = self.reacted_to(topic, &key, &entry).await;
+                events::of_entry(&key, number, &entry, false).map(|e| events::about(e, message.as_ref()))
+            }
         };
         ready.push(Ready::Entry { topic: topic.clone(), entry, event });
+    }
+
+    /// The message a reaction is to.
+    async fn reacted_to(&self, topic: &Topic, key: &LogKey, entry: &Entry) -> Option<MessageRef> {
+        let (LogKey::Conversation(id), Some(target)) = (key, events::reacts_to(entry)) else { return None };
+        self.messages(topic, id, target.saturating_sub(1), target).await.pop()
     }
 
     pub(super) async fn heard_signal(&mut self, topic: &Topic, signal: Signal, ready: &mut Vec<Ready>) {

@@ -111,7 +111,7 @@ impl Feed {
     }
 
     /// The messages of sequences `from+1..=to`: remembered, else from the log.
-    async fn messages(&self, topic: &Topic, id: &ConversationId, from: u64, to: u64) -> Vec<MessageRef> {
+    pub(super) async fn messages(&self, topic: &Topic, id: &ConversationId, from: u64, to: u64) -> Vec<MessageRef> {
         let from = from.max(to.saturating_sub(NAMED));
         if let Some(messages) = self.open.get(topic).and_then(|t| t.remembered(from, to)) {
             return messages;
@@ -121,7 +121,7 @@ impl Feed {
         match self.node.backplane.log.range(&key, Range::After { seq: from, limit }).await {
             Ok(page) => page.entries.iter().filter(|e| e.seq <= to).filter_map(events::message_ref).collect(),
             Err(fault) => {
-                tracing::warn!(%fault, conversation = %id, "reading what a receipt is about");
+                tracing::warn!(%fault, conversation = %id, "reading what a receipt or a reaction is about");
                 Vec::new()
             }
         }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use parlance_backplane::{Fault, Range};
-use parlance_model::{Conversation, ConversationId, Entry, Event, LogKey, Record, Resync, Role, Topic};
+use parlance_model::{
+    Conversation, ConversationId, Entry, Event, LogKey, MessageRef, Record, Resync, Role, Topic,
+};
 
 use parlance_wire::{Dialect, Encoded};
 
@@ -164,7 +166,8 @@ impl Replay<'_> {
         let mut pieces = Vec::with_capacity(entries.len());
         let mut pointers = Vec::new();
         for entry in entries {
-            if let Some(piece) = self.encode(entry, conversation) {
+            let message = self.reacted_to(entry, entries).await?;
+            if let Some(piece) = self.encode(entry, conversation, message.as_ref()) {
                 if piece.is_open() {
                     pointers.push((listener.user.clone(), self.key.clone(), entry.seq));
                 }
@@ -181,15 +184,31 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// The entry as the connection hears it from where it stands.
-    fn encode(&self, entry: &Entry, conversation: Option<&Conversation>) -> Option<Encoded> {
+    /// The message a reaction is to: of the same page, else from the log.
+    async fn reacted_to(&self, entry: &Entry, page: &[Entry]) -> Result<Option<MessageRef>, Fault> {
+        let Some(target) = events::reacts_to(entry) else { return Ok(None) };
+        if let Some(found) = page.iter().find(|e| e.seq == target) {
+            return Ok(events::message_ref(found));
+        }
+        let range = Range::After { seq: target.saturating_sub(1), limit: 1 };
+        let found = self.node.backplane.log.range(self.key, range).await?.entries;
+        Ok(found.first().filter(|e| e.seq == target).and_then(events::message_ref))
+    }
+
+    /// The entry as the connection hears it from where it stands; `message`: the one it reacts to.
+    fn encode(
+        &self,
+        entry: &Entry,
+        conversation: Option<&Conversation>,
+        message: Option<&MessageRef>,
+    ) -> Option<Encoded> {
         let event = match (&entry.record, conversation) {
             (Record::Members { .. } | Record::Title { .. }, Some(conversation)) => {
                 events::of_change(conversation, entry)
             }
             _ => {
                 let number = conversation.map_or(0, Conversation::number);
-                events::of_entry(self.key, number, entry, self.queued)?
+                events::about(events::of_entry(self.key, number, entry, self.queued)?, message)
             }
         };
         let listener = &self.link.listener;
