@@ -190,6 +190,24 @@ async fn pings_are_queued_answered_and_missed_in_time() {
 }
 
 #[tokio::test]
+async fn a_pong_that_was_not_read_yet_counts() {
+    let fixture = Fixture::new();
+    let (mut line, query) = fixture.open().await;
+    assert!(line.due(fixture.advance(300)).is_none());
+    let mut post = Box::pin(fixture.ask("POST", &query, "4a\u{1e}3"));
+    assert!(waits(&mut post).await);
+    // The owner is busy while the time for the pong passes.
+    let late = fixture.advance(1_000);
+    assert!(line.due(late).is_none());
+    assert_eq!(line.deadline(), Some(late + Duration::from_millis(100)));
+    assert_eq!(text(line.hear().await), "a");
+    assert!(matches!(line.hear().await, Heard::Stirred));
+    assert_eq!(post.await.0, 200);
+    assert!(line.take_beats().ponged);
+    assert_eq!(line.deadline(), Some(late + Duration::from_millis(300)));
+}
+
+#[tokio::test]
 async fn an_owner_that_does_not_listen_still_writes() {
     let fixture = Fixture::new();
     let (mut line, query) = fixture.open().await;

@@ -206,6 +206,11 @@ impl Desk {
         Poll::Ready(None)
     }
 
+    /// Whether there are packets that were not taken yet.
+    pub(super) fn has_post(&self) -> bool {
+        self.inner.lock().post.is_some()
+    }
+
     /// Whether a poll waits for an answer; if not, the task is woken by the next one.
     pub(super) fn poll_get(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.inner.lock();

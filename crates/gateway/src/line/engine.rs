@@ -24,6 +24,10 @@ use crate::http::connection::Origin;
 /// A timer may be late by so much on an idle node.
 const LATE: Duration = Duration::from_millis(50);
 
+/// A pong may wait so long among what was not read yet, because the session reads nothing at the moment.
+const UNREAD: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 const MALFORMED: Heard = Heard::Violation(1002, "malformed packet");
 
 /// A session. Dropped, its id is forgotten.
@@ -31,6 +35,8 @@ pub(super) struct Engine {
     carrier: Carrier,
     heartbeat: Heartbeat,
     beats: Beats,
+    /// When an overdue pong is looked for again.
+    again: Time,
     clock: Clock,
     entry: Entry,
 }
@@ -59,7 +65,14 @@ impl Drop for Before {
 impl Engine {
     /// A session over HTTP polling.
     pub(super) fn polling(polling: Polling, heartbeat: Heartbeat, clock: Clock, entry: Entry) -> Self {
-        Self { carrier: Carrier::Polling(polling), heartbeat, beats: Beats::default(), clock, entry }
+        Self {
+            carrier: Carrier::Polling(polling),
+            heartbeat,
+            beats: Beats::default(),
+            again: Time::default(),
+            clock,
+            entry,
+        }
     }
 
     /// A session over a WebSocket.
@@ -70,7 +83,14 @@ impl Engine {
         (clock, entry): (Clock, Entry),
     ) -> Self {
         let socket = Socket { wire, before: None, _origin: origin };
-        Self { carrier: Carrier::Socket(socket), heartbeat, beats: Beats::default(), clock, entry }
+        Self {
+            carrier: Carrier::Socket(socket),
+            heartbeat,
+            beats: Beats::default(),
+            again: Time::default(),
+            clock,
+            entry,
+        }
     }
 
     pub(super) fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
@@ -190,7 +210,7 @@ impl Engine {
     }
 
     pub(super) fn deadline(&self) -> Time {
-        let beat = self.heartbeat.deadline();
+        let beat = self.heartbeat.deadline().max(self.again);
         match &self.carrier {
             Carrier::Polling(polling) => polling.deadline().map_or(beat, |at| at.min(beat)),
             Carrier::Socket(_) => beat,
@@ -209,11 +229,25 @@ impl Engine {
                 self.beats.pinged = true;
                 None
             }
+            Beat::TimedOut if self.has_unread() && now < self.heartbeat.deadline() + UNREAD => {
+                self.again = now + LOOK_AGAIN;
+                None
+            }
             Beat::TimedOut => {
                 if let Carrier::Polling(polling) = &mut self.carrier {
                     polling.end("1");
                 }
                 Some(Heard::Gone)
+            }
+        }
+    }
+
+    /// Whether something has come that the session has not read yet.
+    fn has_unread(&self) -> bool {
+        match &self.carrier {
+            Carrier::Polling(polling) => polling.desk.has_post(),
+            Carrier::Socket(socket) => {
+                socket.before.as_ref().is_some_and(|before| before.0.has_post()) || socket.wire.has_unread()
             }
         }
     }

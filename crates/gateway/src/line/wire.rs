@@ -85,6 +85,11 @@ impl Wire {
         }
     }
 
+    /// Whether bytes have come that were not read yet.
+    pub(super) fn has_unread(&self) -> bool {
+        self.stream.readable().now_or_never().is_some()
+    }
+
     pub(super) fn flush(&mut self, now: Time) -> io::Result<()> {
         self.writer.flush(&self.stream, now)
     }
