@@ -433,7 +433,7 @@ impl Session {
     }
 
     /// Gives everything back, then lets the client read the last bytes before the transport goes.
-    pub(super) async fn finish(mut self) {
+    pub(super) async fn finish(&mut self) {
         for conn in &mut self.conns {
             conn.finish(&self.node).await;
         }

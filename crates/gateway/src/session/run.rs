@@ -67,15 +67,16 @@ pub async fn run(admission: Admission, socket: Socket) {
         conn.todo.push_back(Work::Greet);
         conn.joins.push_back(Work::Attach);
     }
-    let session = Session::new(node, line, port.outbox, &mount);
-    session.run(Some(conn), &mount.name).await;
+    let mut session = Box::new(Session::new(node, line, port.outbox, &mount));
+    session.conns.push(conn);
+    session.run(&mount.name).await;
 }
 
 /// Runs a Socket.IO client's connection until it is closed. `mounts` are the namespaces of its path.
 pub async fn run_socketio(node: Arc<Node>, mounts: Arc<[Arc<Mount>]>, greeting: Greeting) {
     let Some(first) = mounts.first().cloned() else { return };
     let outbox = outbox(&node);
-    let mut session = Session::new(node.clone(), greeting.line, outbox, &first);
+    let mut session = Box::new(Session::new(node.clone(), greeting.line, outbox, &first));
     let depth = node.config.load().limits.json_depth;
     session.socketio = Some(Box::new(Socketio {
         mounts,
@@ -83,7 +84,7 @@ pub async fn run_socketio(node: Arc<Node>, mounts: Arc<[Arc<Mount>]>, greeting: 
         decoder: socketio::Decoder::new(MAX_ATTACHMENTS, depth * 2),
         token: greeting.token,
     }));
-    session.run(None, &first.name).await;
+    session.run(&first.name).await;
 }
 
 impl Session {
@@ -94,7 +95,8 @@ impl Session {
             node: node.clone(),
             line,
             outbox,
-            conns: Vec::new(),
+            // Nearly always one; a vector that grows by itself begins with room for four.
+            conns: Vec::with_capacity(1),
             socketio: None,
             timers,
             closing: false,
@@ -102,16 +104,15 @@ impl Session {
         }
     }
 
-    /// A panic inside ends only this connection.
-    async fn run(mut self, conn: Option<Conn>, name: &str) {
-        self.conns.extend(conn);
-        let node = self.node.clone();
-        node.metrics.connection_opened(name);
+    /// A panic inside ends only this connection. Boxed where it begins: a future that owns a session keeps room
+    /// for it wherever the session is moved, for as long as the connection lives.
+    async fn run(mut self: Box<Self>, name: &str) {
+        self.node.metrics.connection_opened(name);
         if AssertUnwindSafe(self.drive()).catch_unwind().await.is_err() {
             tracing::error!(mount = %name, "a connection's task panicked; the connection is closed");
         }
-        self.finish().await;
-        node.metrics.connection_closed(name);
+        Box::pin(self.finish()).await;
+        self.node.metrics.connection_closed(name);
     }
 
     pub(super) fn is_raw(&self) -> bool {
@@ -201,3 +202,25 @@ async fn done(conns: &mut [Conn]) -> (usize, Done) {
 
 /// Boxed, so that an idle session stays small.
 pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn result_of_two<F, A, B>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    const fn result_of_three<F, A, B, C>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_stays_small() {
+        // Each of these is there once per connection, for as long as it lives.
+        assert!(result_of_two(run) <= 1400, "{}", result_of_two(run));
+        assert!(result_of_three(run_socketio) <= 800, "{}", result_of_three(run_socketio));
+        assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
+        assert!(size_of::<Conn>() <= 400, "{}", size_of::<Conn>());
+    }
+}
