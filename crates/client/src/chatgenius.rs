@@ -150,7 +150,7 @@ mod tests {
         let ask = Ask::Message { id: "t1".into() };
         let acked = Incoming::Acked { local_id: "t1".into(), server_id: Some("m1".into()) };
         let ack = json!({"success":true,"processed":true,"data":{"id":"m1","messageId":"m1","tempId":"t1"}});
-        assert_eq!(answer(&ask, &ack), [acked.clone()]);
+        assert_eq!(answer(&ask, &ack), std::slice::from_ref(&acked));
         let event = json!({"messageId":"m1","tempId":"t1","status":"DELIVERED","processed":true});
         assert_eq!(decode("message:delivered", &event), Some(acked));
     }
