@@ -8,6 +8,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use crate::cargo::{capture, ensure_component, root, run, run_watched, say};
+use crate::map;
 use crate::report::Totals;
 use crate::source::{Measures, Source, rust_files};
 use crate::tools::Tools;
@@ -15,7 +16,7 @@ use crate::tools::Tools;
 /// The longest a function may be, in lines of code.
 pub const LONGEST_FUNCTION: usize = 60;
 
-/// Pages that follow from the code: where each lies, and the arguments with which the binary prints it.
+/// Pages that the binary prints: where each lies, and the arguments with which the binary prints it.
 const GENERATED: &[(&str, &[&str])] = &[(
     "docs/configuration.md",
     &["run", "--quiet", "--package", "parlance", "--", "default-config", "--markdown"],
@@ -64,27 +65,35 @@ pub fn lint() -> Result<bool> {
 /// Writes the generated pages, or with `check` compares them with what is there.
 ///
 /// # Errors
-/// When cargo cannot be run or a page cannot be written.
+/// When cargo cannot be run, the table cannot be read, or a page cannot be written.
 pub fn docs(check: bool) -> Result<bool> {
-    let mut well = true;
+    let table = fs::read_to_string(root().join(map::TABLE)).context(map::TABLE)?;
+    let mut well = put(map::PAGE, &map::page(&table)?, check)?;
     for (page, arguments) in GENERATED {
-        let Some(text) = capture(arguments)? else {
-            say(&format!("{page}: the binary could not print it"));
-            well = false;
-            continue;
+        well &= match capture(arguments)? {
+            Some(text) => put(page, &text, check)?,
+            None => {
+                say(&format!("{page}: the binary could not print it"));
+                false
+            }
         };
-        let path = root().join(page);
-        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
-            say(&format!("{page}: up to date"));
-        } else if check {
-            say(&format!("{page}: out of date, run `cargo xtask docs`"));
-            well = false;
-        } else {
-            fs::write(&path, text).with_context(|| format!("cannot write {page}"))?;
-            say(&format!("{page}: written"));
-        }
     }
     Ok(well)
+}
+
+/// Writes a page, or with `check` says whether it is up to date.
+fn put(page: &str, text: &str, check: bool) -> Result<bool> {
+    let path = root().join(page);
+    if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        say(&format!("{page}: up to date"));
+    } else if check {
+        say(&format!("{page}: out of date, run `cargo xtask docs`"));
+        return Ok(false);
+    } else {
+        fs::write(&path, text).with_context(|| format!("cannot write {page}"))?;
+        say(&format!("{page}: written"));
+    }
+    Ok(true)
 }
 
 /// Prints lines of code and tests per crate, and the share of long functions.
