@@ -48,7 +48,11 @@ async fn rate_limited_beyond_10_messages_per_10_seconds() -> Result<()> {
     }
     // What was refused was not said.
     send(&bob, &message("from bob")).await?;
-    assert_eq!(heard(&bob, "message:new").await?["clientId"], "from bob", "and others have budgets of their own");
+    assert_eq!(
+        heard(&bob, "message:new").await?["clientId"],
+        "from bob",
+        "and others have budgets of their own"
+    );
     Ok(())
 }
 
@@ -133,10 +137,17 @@ async fn the_window_slides() -> Result<()> {
     let (_, third, refused) = insist(&alice, "third").await?;
     ensure!(refused > 0 && third - first >= WINDOW, "the third came {:?} after the first", third - first);
     let (_, fourth, refused) = insist(&alice, "fourth").await?;
-    ensure!(refused > 0 && fourth - second >= WINDOW, "the fourth came {:?} after the second", fourth - second);
+    ensure!(
+        refused > 0 && fourth - second >= WINDOW,
+        "the fourth came {:?} after the second",
+        fourth - second
+    );
     for name in ["first", "second", "third", "fourth"] {
         let new = heard(&bob, "message:new").await?;
-        ensure!(new["chatId"] == CHAT && new["clientId"].as_str().is_some_and(|id| id.starts_with(name)), "{new}");
+        ensure!(
+            new["chatId"] == CHAT && new["clientId"].as_str().is_some_and(|id| id.starts_with(name)),
+            "{new}"
+        );
     }
     Ok(())
 }

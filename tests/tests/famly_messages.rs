@@ -4,8 +4,8 @@ mod famly_support;
 
 use anyhow::{Context, Result, ensure};
 use famly_support::{
-    CHAT, OTHER, World, caught_up, done, heard, is_iso, is_message_id, join, keys, left_over, message, ok, send,
-    server_id,
+    CHAT, OTHER, World, caught_up, done, heard, is_iso, is_message_id, join, keys, left_over, message, ok,
+    send, server_id,
 };
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{ConnectOptions, SECRET, Transports};
@@ -60,7 +60,8 @@ async fn ids_compare_in_order_of_age() -> Result<()> {
 async fn a_body_has_1_to_8000_characters_whatever_their_bytes() -> Result<()> {
     let world = World::shipped().await?;
     let alice = world.inside("alice").await?;
-    let send_body = |body: String| json!({ "chatId": CHAT, "body": body, "clientId": format!("c-{}", body.len()) });
+    let send_body =
+        |body: String| json!({ "chatId": CHAT, "body": body, "clientId": format!("c-{}", body.len()) });
     for (character, count) in [("x", 1), ("x", 8000), ("é", 8000), ("😀", 8000), (" ", 1)] {
         let body = character.repeat(count);
         let payload = json!({ "chatId": CHAT, "body": body, "clientId": format!("{character}{count}") });
@@ -164,7 +165,8 @@ async fn concurrent_resends_on_two_sockets_are_one_message() -> Result<()> {
 }
 
 #[tokio::test]
-async fn message_notification_goes_to_every_other_member_joined_or_not_and_never_to_the_author() -> Result<()> {
+async fn message_notification_goes_to_every_other_member_joined_or_not_and_never_to_the_author() -> Result<()>
+{
     let world = World::shipped().await?;
     let (alice, tablet) = (world.inside("alice").await?, world.user("alice").await?);
     let (bob, carol) = (world.inside("bob").await?, world.user("carol").await?);
@@ -226,7 +228,8 @@ async fn echo_to_sender_false_leaves_out_the_sending_socket_alone() -> Result<()
 async fn the_sender_is_whom_the_token_names_and_nobody_else() -> Result<()> {
     let world = World::shipped().await?;
     let bob = world.inside("bob").await?;
-    let claims = json!({ "sub": "alice", "userId": "carol", "exp": expiry(std::time::Duration::from_secs(60)) });
+    let claims =
+        json!({ "sub": "alice", "userId": "carol", "exp": expiry(std::time::Duration::from_secs(60)) });
     let auth = json!({ "token": sign(&claims, SECRET)?, "user": "carol", "sub": "carol" });
     let options = ConnectOptions::new(Transports::Websocket).auth(auth).query("userId", "carol");
     let alice = world.open(options)?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use famly_support::{CHAT, World, caught_up, heard, heard_until, message, send};
-use parlance_tests::Options;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -28,7 +27,11 @@ async fn typing_start_and_stop_are_told_to_the_room_but_not_to_the_sender() -> R
     alice.emit("typing:stop", &chat())?;
     assert_eq!(heard(&bob, "typing:update").await?, update("alice", "stop"));
     bob.emit("typing:start", &chat())?;
-    assert_eq!(heard(&alice, "typing:update").await?, update("bob", "start"), "and nothing of its own before");
+    assert_eq!(
+        heard(&alice, "typing:update").await?,
+        update("bob", "start"),
+        "and nothing of its own before"
+    );
     for socket in [&alice, &carol] {
         caught_up(&world, socket, (CHAT, "bob")).await?;
         socket.assert_none("typing:update").await?;
@@ -72,7 +75,7 @@ async fn typing_of_a_non_member_is_silently_ignored() -> Result<()> {
 #[tokio::test]
 async fn typing_stops_by_itself_after_the_ttl() -> Result<()> {
     const TTL: Duration = Duration::from_millis(700);
-    let world = World::start(Options::default().config("[timings]\ntyping_ttl_ms = 700\n")).await?;
+    let world = World::start(famly_support::brief().config("[timings]\ntyping_ttl_ms = 700\n")).await?;
     let (alice, bob) = (world.inside("alice").await?, world.inside("bob").await?);
     let begun = Instant::now();
     alice.emit("typing:start", &chat())?;
@@ -90,7 +93,7 @@ async fn typing_stops_by_itself_after_the_ttl() -> Result<()> {
 
 #[tokio::test]
 async fn typing_of_somebody_whose_connection_breaks_stops_by_itself() -> Result<()> {
-    let world = World::start(Options::default().config("[timings]\ntyping_ttl_ms = 700\n")).await?;
+    let world = World::start(famly_support::brief().config("[timings]\ntyping_ttl_ms = 700\n")).await?;
     let (alice, bob) = (world.inside("alice").await?, world.inside("bob").await?);
     alice.emit("typing:start", &chat())?;
     assert_eq!(heard(&bob, "typing:update").await?, update("alice", "start"));

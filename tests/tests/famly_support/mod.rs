@@ -29,17 +29,17 @@ pub struct World {
 impl World {
     /// A node as it is shipped.
     pub async fn shipped() -> Result<Self> {
-        Self::start(Options::default()).await
+        Self::start(brief()).await
     }
 
     /// A node whose only mount is famly with further settings.
     pub async fn mounted(settings: &str) -> Result<Self> {
-        Self::start(Options::default().config(&mount(settings))).await
+        Self::start(brief().config(&mount(settings))).await
     }
 
     pub async fn start(options: Options) -> Result<Self> {
         let stock = Stock::start()?;
-        let gateway = Gateway::start(options.env("PARLANCE_ACK_LEVEL", "memory")).await?;
+        let gateway = Gateway::start(options).await?;
         let world = Self { gateway, stock };
         world.chat(CHAT, &["alice", "bob", "carol"]).await?;
         world.chat(OTHER, &["alice", "dave"]).await?;
@@ -91,7 +91,13 @@ impl World {
     }
 
     /// Asks for what must be refused with `code`; the message. Whoever is refused can find the refusal in the log.
-    pub async fn refused(&self, socket: &StockSocket, event: &str, args: &[Value], code: &str) -> Result<String> {
+    pub async fn refused(
+        &self,
+        socket: &StockSocket,
+        event: &str,
+        args: &[Value],
+        code: &str,
+    ) -> Result<String> {
         let acks = socket.emit_ack(event, args).await?;
         self.is_refusal(&acks, event, code).await.with_context(|| format!("{event} {args:?}"))
     }
@@ -144,6 +150,11 @@ impl World {
         let answer = self.gateway.public("GET", &format!("/v1/chats/{what}"), Some(&token(user)?)).await?;
         Ok((answer.status, answer.json()?))
     }
+}
+
+/// A node that keeps nothing.
+pub fn brief() -> Options {
+    Options::default().env("PARLANCE_ACK_LEVEL", "memory")
 }
 
 /// A configuration file whose only mount is famly with further settings.
@@ -213,7 +224,11 @@ pub async fn heard(socket: &StockSocket, event: &str) -> Result<Value> {
 }
 
 /// The payloads of events of that name up to and with the first `last` is true of.
-pub async fn heard_until(socket: &StockSocket, event: &str, last: impl Fn(&Value) -> bool) -> Result<Vec<Value>> {
+pub async fn heard_until(
+    socket: &StockSocket,
+    event: &str,
+    last: impl Fn(&Value) -> bool,
+) -> Result<Vec<Value>> {
     let mut all = Vec::new();
     loop {
         let payload = heard(socket, event).await.with_context(|| format!("before came {all:?}"))?;
@@ -271,7 +286,10 @@ pub fn is_iso(time: &Value) -> bool {
     let pattern = "dddd-dd-ddTdd:dd:dd.dddZ";
     time.as_str().is_some_and(|time| {
         time.len() == pattern.len()
-            && time.bytes().zip(pattern.bytes()).all(|(b, p)| if p == b'd' { b.is_ascii_digit() } else { b == p })
+            && time
+                .bytes()
+                .zip(pattern.bytes())
+                .all(|(b, p)| if p == b'd' { b.is_ascii_digit() } else { b == p })
     })
 }
 

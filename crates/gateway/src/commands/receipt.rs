@@ -10,6 +10,9 @@ use parlance_model::{
 use crate::node::Node;
 use crate::session::{Link, Own};
 
+/// Cursors one receipt can move, each of which is told by itself: what was read was delivered.
+const CURSORS: usize = 2;
+
 /// A message in a conversation's log.
 type Place = (ConversationId, u64);
 
@@ -23,11 +26,13 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, receipt: Receipt) ->
     let own = Own::Cursor(conversation.clone(), seq);
     if link.listener.accent().hears_own_cursor() {
         // First: the feed may come round before the answer.
-        link.will(own.clone());
+        (0..CURSORS).for_each(|_| link.will(own.clone()));
     }
     let advanced = node.backplane.cursors.advance(&conversation, user, receipt.kind, seq).await;
-    if !matches!(&advanced, Ok(Some(change)) if change.moved.read.is_some()) {
-        // Nothing comes round.
+    let moved = advanced.as_ref().ok().and_then(|change| Some(change.as_ref()?.moved)).unwrap_or_default();
+    let coming = usize::from(moved.delivered.is_some()) + usize::from(moved.read.is_some());
+    for _ in coming..CURSORS {
+        // Nothing comes round of a cursor that did not move.
         link.takes(&own);
     }
     match advanced.map_err(|f| node.unavailable(&f))? {
