@@ -121,7 +121,7 @@ async fn binary_payloads_and_bad_utf8_end_the_session() -> Result<()> {
         let headers = [("content-type", "application/octet-stream")];
         let post = Ask { method: "POST", path: &path, headers: &headers, body: b"4x", ..Ask::default() };
         ensure!(server.ask(post).await?.status == 400);
-        ensure!(is_gone(&server, &sid).await?);
+        at(&server, until("the session ends", async || is_gone(&server, &sid).await).await)?;
     }
     let server = calm(&[])?;
     let sid = server.open().await?;
