@@ -100,6 +100,26 @@ fn in_all_dialects_everybody_hears_everybody_once_and_in_one_order() {
 }
 
 #[test]
+fn that_something_was_read_is_told_in_every_dialect() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    let mut bob = chat(&url, "sechat", "bob", &[]);
+    bob.say("here");
+    bob.prints("✓ here");
+    for (at, (_, dialect, more)) in EVERYBODY.into_iter().enumerate() {
+        let mut alice = chat(&url, dialect, "alice", more);
+        let (hers, his) = (format!("hers {at}"), format!("his {at}"));
+        alice.say(&hers);
+        bob.prints(&format!("alice: {hers}"));
+        alice.prints(&format!("✓✓ read {hers}"));
+        bob.say(&his);
+        alice.prints(&format!("bob: {his}"));
+        bob.prints(&format!("✓✓ read {his}"));
+        assert_eq!(alice.end(), (Some(0), String::new()), "{dialect}");
+    }
+}
+
+#[test]
 fn a_reaction_is_told_to_the_channel() {
     let folder = tempfile::tempdir().unwrap();
     let (_gateway, url) = gateway(folder.path());

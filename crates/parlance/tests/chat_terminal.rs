@@ -129,6 +129,31 @@ fn what_is_typed_is_sent_and_ticked_and_leaving_restores_the_terminal() {
 }
 
 #[test]
+fn every_dialect_fills_a_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_gateway, url) = gateway(folder.path());
+    for spoken in [
+        &["--dialect", "lingochat"][..],
+        &["--dialect", "famly"],
+        &["--dialect", "chatgenius"],
+        &["--dialect", "socialhub"],
+        &["--dialect", "sechat", "--framing", "socketio"],
+    ] {
+        let mut terminal = Terminal::start(&url, spoken);
+        terminal.shows(&format!("{} · ", spoken[1]));
+        terminal.shows("connected");
+        terminal.press("hello\r");
+        terminal.shows("✓");
+        if spoken[1] == "chatgenius" {
+            terminal.press("/react 👍\r");
+            terminal.shows("no message yet to react to");
+        }
+        terminal.press("/quit\r");
+        terminal.ends_with(0);
+    }
+}
+
+#[test]
 fn a_refusal_is_told_on_the_restored_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let (_gateway, url) = gateway(folder.path());
