@@ -21,7 +21,8 @@ async fn updated(socket: &StockSocket) -> Result<Value> {
 }
 
 fn members(chat: &Value) -> Vec<&str> {
-    let mut all: Vec<&str> = chat["memberIds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut all: Vec<&str> =
+        chat["memberIds"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     all.sort_unstable();
     all
 }
@@ -37,11 +38,15 @@ async fn member(socket: &StockSocket, event: &str) -> Result<String> {
 #[tokio::test]
 async fn chat_update_tells_all_members_of_a_new_title_joined_or_not() -> Result<()> {
     let world = World::shipped().await?;
-    let (alice, bob, dave) = (world.inside("alice").await?, world.user("bob").await?, world.user("dave").await?);
+    let (alice, bob, dave) =
+        (world.inside("alice").await?, world.user("bob").await?, world.user("dave").await?);
     world.change(&json!({ "title": "Family" })).await?;
     for socket in [&alice, &bob] {
         let chat = updated(socket).await?;
-        assert_eq!((&chat["_id"], &chat["type"], &chat["title"]), (&json!(CHAT), &json!("group"), &json!("Family")));
+        assert_eq!(
+            (&chat["_id"], &chat["type"], &chat["title"]),
+            (&json!(CHAT), &json!("group"), &json!("Family"))
+        );
         assert_eq!((members(&chat), &chat["createdBy"]), (vec!["alice", "bob", "carol"], &json!("alice")));
     }
     world.change(&json!({ "title": null })).await?;
@@ -64,7 +69,10 @@ async fn a_created_chat_is_told_to_its_connected_members_and_heard_at_once() -> 
     world.api("POST", "/api/v1/conversations", &body).await?;
     for socket in [&alice, &bob] {
         let chat = updated(socket).await?;
-        assert_eq!((&chat["_id"], &chat["type"], &chat["title"]), (&json!("new"), &json!("dm"), &Value::Null));
+        assert_eq!(
+            (&chat["_id"], &chat["type"], &chat["title"]),
+            (&json!("new"), &json!("dm"), &Value::Null)
+        );
         assert_eq!((members(&chat), &chat["createdBy"]), (vec!["alice", "bob"], &json!("bob")));
     }
     send(&alice, &json!({ "chatId": "new", "body": "b", "clientId": "m" })).await?;

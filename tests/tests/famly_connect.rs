@@ -150,6 +150,43 @@ async fn after_a_refusal_the_transport_stays_open_for_another_connect() -> Resul
 }
 
 #[tokio::test]
+async fn the_handshake_tells_the_documented_timings_and_payload() -> Result<()> {
+    let world = World::shipped().await?;
+    for (transport, upgrades) in [("polling", json!(["websocket"])), ("websocket", json!([]))] {
+        let open = if transport == "websocket" {
+            Raw::open(&world.gateway, "").await?.handshake
+        } else {
+            let path = "/socket.io/?EIO=4&transport=polling";
+            world.gateway.public("GET", path, None).await?.body
+        };
+        let mut open: Value = serde_json::from_str(open.strip_prefix('0').context("no open packet")?)?;
+        let sid = open["sid"].take();
+        ensure!(sid.as_str().is_some_and(|sid| sid.len() >= 20), "{sid}");
+        let told = json!({
+            "sid": null, "upgrades": upgrades, "pingInterval": 25_000, "pingTimeout": 60_000, "maxPayload": 1_000_000,
+        });
+        assert_eq!(open, told, "{transport}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_does_not_connect_to_the_namespace_in_time_is_closed() -> Result<()> {
+    let world = World::mounted("connect_timeout_ms = 300").await?;
+    let mut in_time = Raw::connect(&world.gateway, "alice").await?;
+    for refused in [false, true] {
+        let mut raw = Raw::open(&world.gateway, "").await?;
+        if refused {
+            raw.send("40").await?;
+            ensure!(raw.packet().await?.starts_with("44"), "refused");
+        }
+        raw.closed().await?;
+    }
+    in_time.emit_ack("presence:ping", &json!({})).await.context("who did lives on")?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_token_that_expires_closes_the_connection() -> Result<()> {
     let world = World::shipped().await?;
     // The leeway of five seconds has nearly passed when it connects.

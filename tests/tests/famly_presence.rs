@@ -148,8 +148,11 @@ async fn presence_ping_is_acked_with_the_servers_time() -> Result<()> {
         ensure!(keys(&data) == ["serverTime"] && is_iso(&data["serverTime"]), "{data}");
     }
     let first = ok(&alice, "presence:ping", json!({})).await?;
+    // The times are compared to the millisecond.
     tokio::time::sleep(Duration::from_millis(5)).await;
     let second = ok(&alice, "presence:ping", json!({})).await?;
+    let (_, known) = world.gateway.api("GET", "/api/v1/users/alice/presence", None).await?;
+    ensure!(known["lastSeen"].as_str() > first["serverTime"].as_str(), "the ping was seen: {known}");
     ensure!(first["serverTime"].as_str() < second["serverTime"].as_str(), "{first} {second}");
     let sent = famly_support::send(&alice, &famly_support::message("m")).await?;
     let (_, page) = world.backfill("alice", "c1/messages").await?;

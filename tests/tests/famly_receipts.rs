@@ -89,6 +89,24 @@ async fn receipt_read_checks_form_then_membership_then_the_message_then_its_chat
 }
 
 #[tokio::test]
+async fn not_found_for_a_message_that_does_not_exist() -> Result<()> {
+    let world = World::shipped().await?;
+    let (alice, bob) = (world.inside("alice").await?, world.inside("bob").await?);
+    let id = send(&alice, &message("m")).await?;
+    // The very next one, one long past, and what is no id of this server's.
+    let (start, offset) = id.split_at(16);
+    let next = format!("{start}{:08x}", u32::from_str_radix(offset, 16)? + 1);
+    for missing in [next.as_str(), &format!("{start}00000000"), NO_MESSAGE, &"0".repeat(24), &"f".repeat(24)]
+    {
+        world.refused(&bob, "receipt:read", &[read(missing)], "NOT_FOUND").await?;
+    }
+    // A refused read leaves the cursor where it is.
+    ok(&bob, "receipt:read", read(&id)).await?;
+    assert_eq!(heard(&alice, "receipt:update").await?["messageId"], id);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_older_message_is_acked_and_moves_nothing() -> Result<()> {
     let world = World::shipped().await?;
     let (alice, bob) = (world.inside("alice").await?, world.inside("bob").await?);

@@ -42,8 +42,15 @@ async fn join_send_hear_typing_and_receipt_on_every_transport() -> Result<()> {
         }
         let data = ok(&bob, "receipt:read", json!({ "chatId": CHAT, "messageId": id })).await?;
         let update = heard(&alice, "receipt:update").await?;
-        assert_eq!((&update["messageId"], &update["readAt"]), (&json!(id), &data["readAt"]), "{transports:?}");
-        assert_eq!(alice.emit_ack("room:leave", &[json!({ "chatId": CHAT })]).await?, [json!({ "ok": true })]);
+        assert_eq!(
+            (&update["messageId"], &update["readAt"]),
+            (&json!(id), &data["readAt"]),
+            "{transports:?}"
+        );
+        assert_eq!(
+            alice.emit_ack("room:leave", &[json!({ "chatId": CHAT })]).await?,
+            [json!({ "ok": true })]
+        );
         for socket in [&alice, &bob] {
             socket.disconnect()?;
             assert_eq!(socket.expect_disconnect().await?, "io client disconnect", "{transports:?}");

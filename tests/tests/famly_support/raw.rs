@@ -13,6 +13,8 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 pub struct Raw {
     stream: WebSocketStream<TcpStream>,
     last: u64,
+    /// The open packet.
+    pub handshake: String,
 }
 
 impl Raw {
@@ -22,9 +24,9 @@ impl Raw {
         stream.set_nodelay(true)?;
         let url = format!("ws://{}/socket.io/?EIO=4&transport=websocket{query}", gateway.address());
         let (stream, _) = timeout(PATIENCE, client_async(url, stream)).await.context("no answer")??;
-        let mut raw = Self { stream, last: 0 };
-        let open = raw.packet().await?;
-        ensure!(open.starts_with('0'), "no open packet: {open}");
+        let mut raw = Self { stream, last: 0, handshake: String::new() };
+        raw.handshake = raw.packet().await?;
+        ensure!(raw.handshake.starts_with('0'), "no open packet: {}", raw.handshake);
         Ok(raw)
     }
 
