@@ -32,7 +32,8 @@ pub(crate) fn encode(outgoing: &Outgoing) -> Option<Event> {
                 ReceiptKind::Delivered => "message:delivered",
                 ReceiptKind::Read => "message:read",
             };
-            Event::of(name, vec![number(id)])
+            // The acknowledgement tells a refusal of this from one of anything else.
+            Event::of(name, vec![number(id)]).asking(Ask::Word)
         }
         Outgoing::Subscribe { channel } => room("conversation:join", channel)?,
         Outgoing::Unsubscribe { channel } => room("conversation:leave", channel)?,
