@@ -26,6 +26,8 @@ const SMALLEST_BUFFER: usize = 8 * 1024;
 /// How long what a refused client still sends is read, so that it gets to read its answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 256 * 1024;
+/// How long answers under way when the node halts may take: the last words to those who poll.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// The answer to a connection beyond the limits.
 pub const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
@@ -84,9 +86,13 @@ pub async fn serve(visit: Visit) {
         result = connection.as_mut() => result,
         () = visit.node.shutdown.cancelled(), if !stopping => {
             connection.as_mut().graceful_shutdown();
+            let last = async {
+                visit.node.halt.cancelled().await;
+                tokio::time::sleep(LAST_ANSWERS).await;
+            };
             tokio::select! {
                 result = connection.as_mut() => result,
-                () = visit.node.halt.cancelled() => return,
+                () = last => return,
             }
         }
         () = visit.node.halt.cancelled() => return,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
+use parlance_model::Time;
 use parlance_wire::engineio::{Malformed, Part, split};
 use tokio::sync::oneshot;
 
@@ -53,6 +54,8 @@ struct Inner {
     upgrading: bool,
     moved: bool,
     ended: bool,
+    /// A ping is to be answered before this.
+    expires: Option<Time>,
     /// The end, to be told to the line after what came before it.
     fault: Option<Fault>,
     waker: Option<Waker>,
@@ -110,8 +113,15 @@ impl Desk {
         &self.heart
     }
 
-    fn note(&self) {
-        self.heart.store(self.clock.now().millis(), Ordering::Relaxed);
+    fn note(&self) -> Time {
+        let now = self.clock.now();
+        self.heart.store(now.millis(), Ordering::Relaxed);
+        now
+    }
+
+    /// A ping is to be answered before `at`; `None` when there is none.
+    pub(super) fn expire_at(&self, at: Option<Time>) {
+        self.inner.lock().expires = at;
     }
 
     /// Puts down a poll.
@@ -119,9 +129,9 @@ impl Desk {
     /// # Errors
     /// When the session does not take one now.
     pub fn wait(self: &Arc<Self>) -> Result<Waiting, Refused> {
-        self.note();
+        let now = self.note();
         let mut inner = self.inner.lock();
-        inner.takes_requests()?;
+        inner.takes_requests(now)?;
         if inner.get.is_some() {
             inner.fail(Fault::Violation("a second poll beside the first"));
             return Err(Refused::Overlap);
@@ -137,9 +147,9 @@ impl Desk {
     /// # Errors
     /// When the session does not take one now.
     pub fn post(self: &Arc<Self>) -> Result<Posting, Refused> {
-        self.note();
+        let now = self.note();
         let mut inner = self.inner.lock();
-        inner.takes_requests()?;
+        inner.takes_requests(now)?;
         if inner.posting || inner.post.is_some() {
             inner.fail(Fault::Violation("a second payload beside the first"));
             return Err(Refused::Overlap);
@@ -251,7 +261,12 @@ impl Desk {
 }
 
 impl Inner {
-    const fn takes_requests(&self) -> Result<(), Refused> {
+    /// Whether a request may come. One that comes too late is refused even when the timer that is to end the
+    /// session is later still.
+    fn takes_requests(&mut self, now: Time) -> Result<(), Refused> {
+        if self.expires.is_some_and(|at| at <= now) && self.post.is_none() && !self.posting {
+            self.fail(Fault::Gone);
+        }
         match (self.ended || self.fault.is_some(), self.moved) {
             (true, _) => Err(Refused::Ended),
             (_, true) => Err(Refused::Moved),

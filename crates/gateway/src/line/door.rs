@@ -13,6 +13,7 @@ use super::Line;
 use super::desk::{Candidate, Desk};
 use super::engine::Engine;
 use super::polling::Polling;
+use super::pulse::Pulse;
 use super::registry::{Entry, Registry};
 use super::wire::{Wire, turn_away};
 use crate::clock::Clock;
@@ -62,7 +63,7 @@ impl Door {
         let open = self.open(&entry, Transport::Polling);
         let upgrade_timeout = Duration::from_millis(self.settings.upgrade_timeout_ms);
         let polling = Polling::new(desk, upgrade_timeout, permit);
-        let engine = Engine::polling(polling, self.heartbeat(now), self.clock.clone(), entry);
+        let engine = Engine::polling(polling, self.pulse(now), self.clock.clone(), entry);
         (Line::engine(engine, heart), open)
     }
 
@@ -73,7 +74,7 @@ impl Door {
         let wire = self.wire(socket, heart.clone()).await;
         let entry = self.registry.enter(Session::Socket);
         let open = self.open(&entry, Transport::WebSocket);
-        let mut engine = Engine::socket(wire, origin, self.heartbeat(now), (self.clock.clone(), entry));
+        let mut engine = Engine::socket(wire, origin, self.pulse(now), self.clock.clone(), entry);
         engine.queue().push_back(super::frames::text(&open));
         Line::engine(engine, heart)
     }
@@ -94,9 +95,11 @@ impl Door {
         Wire::new(socket, self.settings.max_payload, self.clock.clone(), heart).await
     }
 
-    fn heartbeat(&self, now: Time) -> Heartbeat {
+    fn pulse(&self, now: Time) -> Pulse {
         let EngineSettings { ping_interval_ms, ping_timeout_ms, .. } = *self.settings;
-        Heartbeat::new(now, Duration::from_millis(ping_interval_ms), Duration::from_millis(ping_timeout_ms))
+        let (interval, timeout) =
+            (Duration::from_millis(ping_interval_ms), Duration::from_millis(ping_timeout_ms));
+        Pulse::new(Heartbeat::new(now, interval, timeout))
     }
 
     fn open(&self, entry: &Entry, transport: Transport) -> String {

@@ -10,19 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parlance_model::Time;
-use parlance_wire::engineio::{Beat, Heartbeat, Malformed, Packet, Part, parse, split};
+use parlance_wire::engineio::{Beat, Malformed, Packet, Part, parse, split};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::desk::Desk;
 use super::polling::{Polling, Step};
+use super::pulse::Pulse;
 use super::registry::Entry;
 use super::wire::Wire;
 use super::{Beats, Heard, frames};
 use crate::clock::Clock;
 use crate::http::connection::Origin;
-
-/// A timer may be late by so much on an idle node.
-const LATE: Duration = Duration::from_millis(50);
 
 /// A pong may wait so long among what was not read yet, because the session reads nothing at the moment.
 const UNREAD: Duration = Duration::from_secs(30);
@@ -33,8 +31,7 @@ const MALFORMED: Heard = Heard::Violation(1002, "malformed packet");
 /// A session. Dropped, its id is forgotten.
 pub(super) struct Engine {
     carrier: Carrier,
-    heartbeat: Heartbeat,
-    beats: Beats,
+    pulse: Pulse,
     /// When an overdue pong is looked for again.
     again: Time,
     clock: Clock,
@@ -64,39 +61,33 @@ impl Drop for Before {
 
 impl Engine {
     /// A session over HTTP polling.
-    pub(super) fn polling(polling: Polling, heartbeat: Heartbeat, clock: Clock, entry: Entry) -> Self {
-        Self {
-            carrier: Carrier::Polling(polling),
-            heartbeat,
-            beats: Beats::default(),
-            again: Time::default(),
-            clock,
-            entry,
-        }
+    pub(super) fn polling(polling: Polling, pulse: Pulse, clock: Clock, entry: Entry) -> Self {
+        Self { carrier: Carrier::Polling(polling), pulse, again: Time::default(), clock, entry }
     }
 
     /// A session over a WebSocket.
-    pub(super) fn socket(
-        wire: Box<Wire>,
-        origin: Origin,
-        heartbeat: Heartbeat,
-        (clock, entry): (Clock, Entry),
-    ) -> Self {
+    pub(super) fn socket(wire: Box<Wire>, origin: Origin, pulse: Pulse, clock: Clock, entry: Entry) -> Self {
         let socket = Socket { wire, before: None, _origin: origin };
-        Self {
-            carrier: Carrier::Socket(socket),
-            heartbeat,
-            beats: Beats::default(),
-            again: Time::default(),
-            clock,
-            entry,
-        }
+        Self { carrier: Carrier::Socket(socket), pulse, again: Time::default(), clock, entry }
     }
 
     pub(super) fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
+        let heard = ready!(self.poll_next(cx));
+        self.tell_expiry();
+        Poll::Ready(heard)
+    }
+
+    /// Lets the desk know until when a pong may come.
+    fn tell_expiry(&self) {
+        if let Carrier::Polling(polling) = &self.carrier {
+            polling.desk.expire_at(self.pulse.expires());
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Heard> {
         let now = self.clock.now();
-        let (heartbeat, beats) = (&mut self.heartbeat, &mut self.beats);
-        let read = |part: Result<Part<'_>, Malformed>| read(part, (heartbeat, beats), now);
+        let pulse = &mut self.pulse;
+        let read = |part: Result<Part<'_>, Malformed>| read(part, pulse, now);
         match &mut self.carrier {
             Carrier::Polling(polling) => match ready!(polling.poll_step(cx, now, read)) {
                 Step::Heard(heard) => Poll::Ready(heard),
@@ -122,22 +113,22 @@ impl Engine {
         match heard {
             Heard::Text(text) => {
                 if text.starts_with('4') {
-                    self.heartbeat.other(now);
+                    self.pulse.other(now);
                     return Heard::Text(without_digit(text));
                 }
                 if text.starts_with('b') {
                     let part = split(&text).next().unwrap_or(Err(Malformed));
-                    return read(part, (&mut self.heartbeat, &mut self.beats), now);
+                    return read(part, &mut self.pulse, now);
                 }
                 let part = parse(&text).map(Part::Packet).ok_or(Malformed);
-                let heard = read(part, (&mut self.heartbeat, &mut self.beats), now);
+                let heard = read(part, &mut self.pulse, now);
                 if let (Heard::Goodbye, Carrier::Socket(socket)) = (&heard, &mut self.carrier) {
                     socket.wire.close(1000, "");
                 }
                 heard
             }
             Heard::Binary(data) => {
-                self.heartbeat.other(now);
+                self.pulse.other(now);
                 Heard::Binary(data)
             }
             Heard::Pong(_) => Heard::Stirred,
@@ -206,11 +197,11 @@ impl Engine {
 
     /// The heartbeats since this was asked last.
     pub(super) const fn take_beats(&mut self) -> Beats {
-        std::mem::replace(&mut self.beats, Beats { pinged: false, ponged: false })
+        self.pulse.take_beats()
     }
 
     pub(super) fn deadline(&self) -> Time {
-        let beat = self.heartbeat.deadline().max(self.again);
+        let beat = self.pulse.deadline().max(self.again);
         match &self.carrier {
             Carrier::Polling(polling) => polling.deadline().map_or(beat, |at| at.min(beat)),
             Carrier::Socket(_) => beat,
@@ -221,15 +212,14 @@ impl Engine {
         if let Carrier::Polling(polling) = &mut self.carrier {
             polling.due(now);
         }
-        // A timer is late by a little: that is not the client's time.
-        let late = now.since(self.heartbeat.deadline());
-        match self.heartbeat.due(if late < LATE { now - late } else { now })? {
+        let beat = self.pulse.due(now)?;
+        self.tell_expiry();
+        match beat {
             Beat::Ping => {
                 self.queue().push_back(frames::text("2"));
-                self.beats.pinged = true;
                 None
             }
-            Beat::TimedOut if self.has_unread() && now < self.heartbeat.deadline() + UNREAD => {
+            Beat::TimedOut if self.has_unread() && now < self.pulse.deadline() + UNREAD => {
                 self.again = now + LOOK_AGAIN;
                 None
             }
@@ -284,19 +274,13 @@ impl Engine {
 }
 
 /// What a packet means. Only `3` answers a ping, only `2probe` on a new socket may be sent as one.
-fn read(
-    part: Result<Part<'_>, Malformed>,
-    (heartbeat, beats): (&mut Heartbeat, &mut Beats),
-    now: Time,
-) -> Heard {
+fn read(part: Result<Part<'_>, Malformed>, pulse: &mut Pulse, now: Time) -> Heard {
     match part {
         Ok(Part::Packet(Packet::Pong(_))) => {
-            let before = heartbeat.clone();
-            heartbeat.pong(now);
-            beats.ponged |= *heartbeat != before;
+            pulse.pong(now);
             return Heard::Stirred;
         }
-        Ok(_) => heartbeat.other(now),
+        Ok(_) => pulse.other(now),
         Err(Malformed) => return MALFORMED,
     }
     match part {

@@ -10,6 +10,7 @@ mod engine;
 mod frames;
 mod input;
 mod polling;
+mod pulse;
 mod registry;
 mod wire;
 mod writer;
