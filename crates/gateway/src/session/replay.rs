@@ -86,6 +86,8 @@ pub(crate) async fn join(
 /// Notes from where on a conversation is heard, for a client that may recover.
 fn note(node: &Node, link: &Link, topic: &Topic, (role, seq): (Role, u64)) {
     if let (Topic::Conversation(id), Some(recovery)) = (topic, link.recovery().as_mut()) {
+        // The client may have taken another role while the topic was being opened for an invitation.
+        let role = node.hub.role(topic, link.listener.number).unwrap_or(role);
         recovery.joined(node.hub.number(topic), id, role, seq);
     }
 }
