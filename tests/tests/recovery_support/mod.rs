@@ -115,7 +115,7 @@ impl World {
 
     /// Bodies of a conversation's messages as history has them.
     pub async fn history(&self, user: &str, room: &str) -> Result<Vec<String>> {
-        let path = format!("/api/v1/conversations/{room}/messages?limit=1000");
+        let path = format!("/api/v1/conversations/{room}/messages?limit=200");
         let answer = self.gateway.public("GET", &path, Some(&token(user)?)).await?;
         ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
         let page: Value = answer.json()?;
