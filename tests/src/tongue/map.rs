@@ -56,6 +56,7 @@ pub struct Row {
     does: By<String>,
     hears: By<Vec<String>>,
     doer: By<Vec<String>>,
+    own: By<Vec<String>>,
     author: By<Vec<String>>,
     from: By<By<Vec<String>>>,
     state: By<Value>,
@@ -88,6 +89,8 @@ pub struct Fields<T = String> {
 pub enum Seat {
     /// It brought it about.
     Doer,
+    /// It is another one of the same user.
+    Own,
     /// Its user wrote the message concerned.
     Author,
     /// Any other in the conversation.
@@ -155,6 +158,7 @@ impl Row {
     pub fn hears(&self, seat: Seat, from: &str, vocabulary: &str) -> &[String] {
         let usual = match seat {
             Seat::Doer => &self.doer,
+            Seat::Own => &self.own,
             Seat::Author => &self.author,
             Seat::Other => &self.hears,
         };
@@ -206,7 +210,8 @@ mod tests {
         let columns: BTreeSet<&str> = map.tongues.iter().map(|tongue| tongue.vocabulary.as_str()).collect();
         for row in &map.rows {
             let from = row.from.values();
-            for (vocabulary, words) in [&row.hears, &row.doer, &row.author].into_iter().chain(from).flatten()
+            for (vocabulary, words) in
+                [&row.hears, &row.doer, &row.own, &row.author].into_iter().chain(from).flatten()
             {
                 ensure!(columns.contains(vocabulary.as_str()), "{}: {vocabulary}", row.name);
                 for word in words {

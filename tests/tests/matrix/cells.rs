@@ -15,7 +15,7 @@ const BACKEND: [&str; 3] = ["member-added", "member-removed", "changed"];
 #[tokio::test]
 async fn everybody_hears_what_the_map_says_and_nothing_else() -> Result<()> {
     let map = Map::load()?;
-    let mut stage = Stage::open(&map).await?;
+    let mut stage = Stage::open(&map, None).await?;
     // Before there is anything that who comes would have to be told.
     for tongue in 0..map.tongues.len() {
         comes_and_goes(&mut stage, &map, tongue).await?;
@@ -145,7 +145,7 @@ async fn doer_heard(stage: &mut Stage, map: &Map, deed: &Deed<'_>, device: &mut 
         ensure!(names == expected, "{names:?} instead of {expected:?}");
         return Ok(());
     }
-    if let Err(error) = stage.judge(map, deed, device, &heard) {
+    if let Err(error) = stage.judge(map, deed, (device, Seat::Doer), &heard) {
         stage.wrong.push(format!("{} heard of itself: {error:#}", device.user));
     }
     Ok(())

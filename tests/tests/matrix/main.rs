@@ -1,4 +1,7 @@
 //! Every dialect's clients in one conversation, event by event: the cross-dialect map, played.
 
 mod cells;
+mod devices;
+mod ids;
+mod order;
 mod stage;
