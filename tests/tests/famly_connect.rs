@@ -172,7 +172,7 @@ async fn the_handshake_tells_the_documented_timings_and_payload() -> Result<()> 
 
 #[tokio::test]
 async fn who_does_not_connect_to_the_namespace_in_time_is_closed() -> Result<()> {
-    let world = World::mounted("connect_timeout_ms = 300").await?;
+    let world = World::mounted("connect_timeout_ms = 600").await?;
     let mut in_time = Raw::connect(&world.gateway, "alice").await?;
     for refused in [false, true] {
         let mut raw = Raw::open(&world.gateway, "").await?;

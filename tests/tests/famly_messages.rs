@@ -8,7 +8,7 @@ use famly_support::{
     send, server_id,
 };
 use parlance_tests::token::{expiry, sign};
-use parlance_tests::{ConnectOptions, SECRET, Transports};
+use parlance_tests::{ConnectOptions, Options, SECRET, Transports};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -135,6 +135,20 @@ async fn a_resend_is_acked_with_the_same_server_id_and_not_broadcast_again() -> 
     assert_eq!(heard(&bob, "message:new").await?["_id"], of_bob, "alice's was broadcast once");
     let (_, page) = world.backfill("bob", "c1/messages").await?;
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(2), "{page}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_resend_after_a_restart_of_the_server_is_the_same_message() -> Result<()> {
+    let mut world = World::start(Options::default()).await?;
+    let alice = world.user("alice").await?;
+    let id = send(&alice, &message("m")).await?;
+    world.gateway.restart().await?;
+    alice.expect_disconnect().await?;
+    alice.expect_connect().await?;
+    assert_eq!(send(&alice, &message("m")).await?, id);
+    let (_, page) = world.backfill("alice", "c1/messages").await?;
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "{page}");
     Ok(())
 }
 

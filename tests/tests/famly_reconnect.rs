@@ -2,46 +2,71 @@
 
 mod famly_support;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use famly_support::{
-    CHAT, World, as_user, caught_up, heard, heard_until, join, keys, left_over, message, ok, send,
+    CHAT, OTHER, World, as_user, caught_up, heard, heard_until, join, keys, left_over, message, ok, send,
 };
-use parlance_tests::{StockSocket, Transports};
+use parlance_tests::{Stock, StockSocket, Transports};
 use serde_json::{Value, json};
 
 /// A user in the room, on the transport it stays on.
 async fn on(world: &World, user: &str, transports: Transports) -> Result<StockSocket> {
     let socket = world.open(as_user(user, transports)?)?;
-    let connected = socket.expect_connect().await?;
-    match transports {
-        Transports::Websocket => ensure!(connected.transport == "websocket", "{connected:?}"),
-        Transports::Polling => ensure!(connected.transport == "polling", "{connected:?}"),
-        Transports::Upgrade => ensure!(socket.expect_upgrade().await? == "websocket", "{connected:?}"),
-    }
+    stays_on(&socket, transports).await?;
     join(&socket, CHAT).await?;
     Ok(socket)
+}
+
+/// Waits until a socket is connected over the transport it is to stay on.
+async fn stays_on(socket: &StockSocket, transports: Transports) -> Result<()> {
+    let connected = socket.expect_connect().await?;
+    let now = match transports {
+        // One library says so before the upgrade, the other after it.
+        Transports::Upgrade if connected.transport == "polling" => socket.expect_upgrade().await?,
+        _ => connected.transport,
+    };
+    ensure!((now == "polling") == (transports == Transports::Polling), "{transports:?}: over {now}");
+    Ok(())
 }
 
 #[tokio::test]
 async fn join_send_hear_typing_and_receipt_on_every_transport() -> Result<()> {
     let world = World::shipped().await?;
+    core_scenario(&world, &world.stock).await
+}
+
+#[tokio::test]
+async fn join_send_hear_typing_and_receipt_with_the_python_client() -> Result<()> {
+    let Some(python) = Stock::python()? else { return Ok(()) };
+    core_scenario(&World::shipped().await?, &python).await
+}
+
+/// Join, type, send, hear, read, leave, go.
+async fn core_scenario(world: &World, stock: &Stock) -> Result<()> {
     for transports in Transports::ALL {
-        let (alice, bob) = (on(&world, "alice", transports).await?, on(&world, "bob", transports).await?);
+        let mut sockets = Vec::new();
+        for user in ["alice", "bob"] {
+            let socket = stock.connect(world.gateway.address(), as_user(user, transports)?)?;
+            stays_on(&socket, transports).await?;
+            join(&socket, CHAT).await?;
+            sockets.push(socket);
+        }
+        let [alice, bob] = sockets.as_slice() else { bail!("two sockets") };
         alice.emit("typing:start", &[json!({ "chatId": CHAT })])?;
         let typing = json!({ "chatId": CHAT, "userId": "alice", "state": "start" });
-        assert_eq!(heard(&bob, "typing:update").await?, typing, "{transports:?}");
+        assert_eq!(heard(bob, "typing:update").await?, typing, "{transports:?}");
         alice.emit("typing:stop", &[json!({ "chatId": CHAT })])?;
-        assert_eq!(heard(&bob, "typing:update").await?["state"], "stop", "{transports:?}");
+        assert_eq!(heard(bob, "typing:update").await?["state"], "stop", "{transports:?}");
         let mut sent = message(&format!("{transports:?}"));
         // More than a kilobyte is gzipped over polling.
         sent["body"] = json!("é😀\u{1e}\"\\\n".repeat(300));
-        let id = send(&alice, &sent).await?;
-        for socket in [&alice, &bob] {
+        let id = send(alice, &sent).await?;
+        for socket in [alice, bob] {
             let new = heard(socket, "message:new").await?;
             assert_eq!((&new["_id"], &new["body"]), (&json!(id), &sent["body"]), "{transports:?}");
         }
-        let data = ok(&bob, "receipt:read", json!({ "chatId": CHAT, "messageId": id })).await?;
-        let update = heard(&alice, "receipt:update").await?;
+        let data = ok(bob, "receipt:read", json!({ "chatId": CHAT, "messageId": id })).await?;
+        let update = heard(alice, "receipt:update").await?;
         assert_eq!(
             (&update["messageId"], &update["readAt"]),
             (&json!(id), &data["readAt"]),
@@ -51,9 +76,10 @@ async fn join_send_hear_typing_and_receipt_on_every_transport() -> Result<()> {
             alice.emit_ack("room:leave", &[json!({ "chatId": CHAT })]).await?,
             [json!({ "ok": true })]
         );
-        for socket in [&alice, &bob] {
+        for socket in [alice, bob] {
             socket.disconnect()?;
-            assert_eq!(socket.expect_disconnect().await?, "io client disconnect", "{transports:?}");
+            let reason = socket.expect_disconnect().await?;
+            ensure!(reason.ends_with("client disconnect"), "{transports:?}: {reason}");
         }
         for user in ["alice", "bob"] {
             world.devices(user, 0).await?;
@@ -155,5 +181,52 @@ async fn a_client_that_recovers_hears_what_it_missed_once_and_is_still_in_its_ro
             socket.disconnect()?;
         }
     }
+    Ok(())
+}
+
+/// A user in the room whose connection has just broken and who comes back when the test says so.
+async fn cut_off(world: &World, user: &str) -> Result<StockSocket> {
+    let socket = world.open(as_user(user, Transports::Websocket)?.reconnection(false))?;
+    socket.expect_connect().await?;
+    join(&socket, CHAT).await?;
+    // What a session can recover from is an event it has heard.
+    caught_up(world, &socket, (CHAT, "carol")).await?;
+    heard(&socket, "message:new").await?;
+    socket.drop_transport()?;
+    socket.expect_disconnect().await?;
+    Ok(socket)
+}
+
+#[tokio::test]
+async fn who_was_removed_while_away_recovers_nothing_that_was_said_after() -> Result<()> {
+    let world = World::shipped().await?;
+    let carol = world.inside("carol").await?;
+    let alice = cut_off(&world, "alice").await?;
+    world.change(&json!({ "removeMembers": ["alice"] })).await?;
+    send(&carol, &message("secret")).await?;
+    alice.reconnect()?;
+    alice.expect_connect().await?;
+    world.refused(&alice, "room:join", &[json!({ "chatId": CHAT })], "FORBIDDEN").await?;
+    send(&carol, &message("another secret")).await?;
+    caught_up(&world, &alice, (OTHER, "dave")).await?;
+    for event in ["message:new", "message:notification"] {
+        alice.assert_none(event).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_was_added_while_away_recovers_what_was_said_since() -> Result<()> {
+    let world = World::shipped().await?;
+    world.chat("c3", &["bob"]).await?;
+    let alice = cut_off(&world, "alice").await?;
+    world.say("c3", "bob", "before").await?;
+    let add = json!({ "addMembers": ["alice"] });
+    world.api("PATCH", "/api/v1/conversations/c3", &add).await?;
+    world.say("c3", "bob", "since").await?;
+    alice.reconnect()?;
+    ensure!(alice.expect_connect().await?.recovered, "not recovered");
+    let told = heard(&alice, "message:notification").await?;
+    assert_eq!((&told["chatId"], &told["message"]["body"]), (&json!("c3"), &json!("since")));
     Ok(())
 }
