@@ -21,8 +21,7 @@ Clients of all dialects share conversations. `–`: the dialect has no word for 
 the real binary by `tests/tests/matrix`, over raw WebSockets and Socket.IO, and nothing else may be heard.
 
 *lingochat-room* is lingochat in a conversation that was entered by `room:join`. To hear what is said in a conversation, clients of
-lingochat, famly and socialhub enter it (outside the room famly hears `message:notification` and `chat:update`); those of sechat and
-chatgenius are in it from connect on. The acknowledgements that each dialect gives besides are on its own page.
+lingochat, famly and socialhub enter it; those of sechat and chatgenius are in it from connect on. The acknowledgements that each dialect gives besides are on its own page.
 ";
 
 /// No word, and nothing sent.
@@ -30,6 +29,8 @@ const NOTHING: &str = "–";
 
 /// By column.
 type By<T> = BTreeMap<String, T>;
+/// What is heard from one place.
+type Seat = fn(&Row) -> &By<Vec<String>>;
 
 /// The part of the table that is shown.
 #[derive(Deserialize)]
@@ -54,6 +55,8 @@ struct Row {
     hears: By<Vec<String>>,
     doer: By<Vec<String>>,
     author: By<Vec<String>>,
+    own: By<Vec<String>>,
+    aside: By<Vec<String>>,
     from: By<By<Vec<String>>>,
 }
 
@@ -115,9 +118,17 @@ fn heard(rows: &[Row], columns: &[&str]) -> String {
 }
 
 fn told(rows: &[Row], columns: &[&str]) -> String {
-    let mut text = head("What the connection itself hears", columns);
-    for row in rows.iter().filter(|row| !row.doer.is_empty()) {
-        text.push_str(&words(&row.title, &row.doer, columns));
+    let mut text = String::new();
+    let seats: [(&str, Seat); 3] = [
+        ("What the connection itself hears", |row| &row.doer),
+        ("What the same user's other connections hear", |row| &row.own),
+        ("What a member hears who is connected and has not entered", |row| &row.aside),
+    ];
+    for (title, seat) in seats {
+        text.push_str(&head(title, columns));
+        for row in rows.iter().filter(|row| !seat(row).is_empty()) {
+            text.push_str(&words(&row.title, seat(row), columns));
+        }
     }
     text
 }

@@ -58,6 +58,7 @@ pub struct Row {
     doer: By<Vec<String>>,
     own: By<Vec<String>>,
     author: By<Vec<String>>,
+    aside: By<Vec<String>>,
     from: By<By<Vec<String>>>,
     state: By<Value>,
 }
@@ -95,6 +96,8 @@ pub enum Seat {
     Author,
     /// Any other in the conversation.
     Other,
+    /// Its user is a member, but it has not entered.
+    Aside,
 }
 
 impl Map {
@@ -161,6 +164,7 @@ impl Row {
             Seat::Own => &self.own,
             Seat::Author => &self.author,
             Seat::Other => &self.hears,
+            Seat::Aside => &self.aside,
         };
         let special = self.from.get(from).filter(|_| seat == Seat::Other);
         let words = special.and_then(|special| special.get(vocabulary)).or_else(|| usual.get(vocabulary));
@@ -211,7 +215,7 @@ mod tests {
         for row in &map.rows {
             let from = row.from.values();
             for (vocabulary, words) in
-                [&row.hears, &row.doer, &row.own, &row.author].into_iter().chain(from).flatten()
+                [&row.hears, &row.doer, &row.own, &row.author, &row.aside].into_iter().chain(from).flatten()
             {
                 ensure!(columns.contains(vocabulary.as_str()), "{}: {vocabulary}", row.name);
                 for word in words {

@@ -105,12 +105,13 @@ impl Device {
         if self.tongue.vocabulary == "sechat" {
             ws.send(&json!({ "type": "register_session", "sessionId": self.user })).await?;
         }
+        let ack = json!(self.asked.to_string());
         loop {
             let frame = ws.next().await?;
             if frame["type"] == "session_registered" {
                 return Ok(Value::Null);
             }
-            if frame["type"] == "ack" && frame["ack_id"] == self.asked.to_string() {
+            if frame["type"] == "ack" && frame["ack_id"] == ack {
                 return Ok(frame["payload"].clone());
             }
             self.seen.push_back(raw(frame));

@@ -25,7 +25,7 @@ async fn everybody_hears_what_the_map_says_and_nothing_else() -> Result<()> {
         let body = format!("grüße 👋 a < b & \"c\" \\ {author}");
         let message = stage.send(&map, author, &body).await?;
         types(&mut stage, &map, author).await?;
-        for reader in map.tongues.len()..stage.devices.len() {
+        for reader in map.tongues.len()..stage.inside {
             receipts(&mut stage, &map, &message, reader).await?;
             reacts(&mut stage, &map, &message, reader).await?;
         }
@@ -132,7 +132,8 @@ async fn doer_heard(stage: &mut Stage, map: &Map, deed: &Deed<'_>, device: &mut 
     let mut heard = device.until_now(PLACE).await?;
     if deed.rows.iter().any(|row| row.name == "enters") && device.vocabulary().starts_with("lingochat") {
         // Who enters is told of each who is there.
-        let present: BTreeSet<String> = stage.devices.iter().map(|device| device.user.clone()).collect();
+        let present: BTreeSet<String> =
+            stage.devices[..stage.inside].iter().map(|device| device.user.clone()).collect();
         let told: BTreeSet<String> =
             heard.iter().filter_map(|told| Some(told.args.first()?.as_str()?.to_owned())).collect();
         if told != present || heard.len() != present.len() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parlance_tests::io::Told;
-use parlance_tests::tongue::{Action, CoreId, Fields, Row, Seat, ids};
+use parlance_tests::tongue::{Action, CoreId, Fields, Row, Seat, Tongue, ids};
 use parlance_tests::{Device, Gateway, Map, Options, Stock};
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -90,6 +90,9 @@ impl Known {
     }
 }
 
+/// The letter of users who are members and connected, but do not enter.
+const ASIDE: &str = "-d";
+
 /// What happened.
 #[derive(Default)]
 pub struct Deed<'a> {
@@ -111,7 +114,10 @@ type Word<'a> = (&'a str, &'a str);
 /// The cast in its conversation.
 pub struct Stage {
     pub gateway: Gateway,
+    /// Those who entered, and behind them those who did not.
     pub devices: Vec<Device>,
+    /// How many entered.
+    pub inside: usize,
     number: u64,
     fences: usize,
     /// What was not as the table says.
@@ -121,41 +127,54 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Opens it: two users of every tongue are in the room, a third of each is a member and away. Those who speak
-    /// Socket.IO do so with a stock client, if there is one.
+    /// Opens it: two users of every tongue are in the room, a third of each is a member and away, a fourth of those
+    /// that have a word for entering is connected and has not entered. Those who speak Socket.IO do so with a
+    /// stock client, if there is one.
     pub async fn open(map: &Map, stock: Option<&Stock>) -> Result<Self> {
         let gateway = gateway().await?;
         let named = |letter: &str| -> Vec<String> {
             map.tongues.iter().map(|tongue| format!("{}-{letter}", tongue.name)).collect()
         };
-        let cast = [named("a"), named("b")].concat();
+        let outside: Vec<&Tongue> =
+            ["lingochat", "famly", "socialhub"].iter().map(|name| map.tongue(name)).collect::<Result<_>>()?;
+        let aside: Vec<String> = outside.iter().map(|tongue| format!("{}{ASIDE}", tongue.name)).collect();
+        let cast = [named("a"), named("b"), aside].concat();
         let number = conversation(&gateway, PLACE, &[cast.clone(), named("c")].concat()).await?;
         conversation(&gateway, FENCE, &[cast.clone(), vec!["fencer".to_owned()]].concat()).await?;
         let mut stage = Self {
             gateway,
             devices: Vec::new(),
+            inside: 2 * map.tongues.len(),
             number,
             fences: 0,
             wrong: Vec::new(),
             cells: BTreeSet::new(),
         };
-        for (tongue, user) in map.tongues.iter().chain(&map.tongues).zip(&cast) {
-            let mut device = match stock.filter(|_| tongue.socketio) {
-                Some(stock) => Device::stock(&stage.gateway, stock, tongue, user).await?,
-                None => Device::connect(&stage.gateway, tongue, user).await?,
-            };
-            device.enter(PLACE).await?;
-            // Outside the room famly hears of a message with one word, and that will do here.
-            if tongue.vocabulary != "famly" {
-                device.enter(FENCE).await?;
-            }
-            if tongue.vocabulary == "socialhub" {
-                device.say("subscribe", &[json!({ "payload": { "channel": "presence" } })]).await?;
-            }
-            stage.devices.push(device);
+        let tongues = map.tongues.iter().chain(&map.tongues).chain(outside);
+        for (tongue, user) in tongues.zip(&cast) {
+            stage.connect(stock.filter(|_| tongue.socketio), tongue, user).await?;
         }
         stage.fence().await?;
         Ok(stage)
+    }
+
+    async fn connect(&mut self, stock: Option<&Stock>, tongue: &Tongue, user: &str) -> Result<()> {
+        let mut device = match stock {
+            Some(stock) => Device::stock(&self.gateway, stock, tongue, user).await?,
+            None => Device::connect(&self.gateway, tongue, user).await?,
+        };
+        if !user.ends_with(ASIDE) {
+            device.enter(PLACE).await?;
+        }
+        // Outside the room famly hears of a message with one word, and that will do here.
+        if tongue.vocabulary != "famly" {
+            device.enter(FENCE).await?;
+        }
+        if tongue.vocabulary == "socialhub" {
+            device.say("subscribe", &[json!({ "payload": { "channel": "presence" } })]).await?;
+        }
+        self.devices.push(device);
+        Ok(())
     }
 
     /// What each device heard up to a message that is sent now.
@@ -271,7 +290,7 @@ impl Stage {
         let deed = Deed { rows: vec![row], from: from.clone(), by: by.clone(), message: None, says };
         let heard = self.compare(map, &deed).await?;
         let mut known = Known { author: by, ..Known::default() };
-        for (index, heard) in heard.iter().enumerate() {
+        for (index, heard) in heard.iter().enumerate().take(self.inside) {
             let device = &self.devices[index];
             // Dialects that need an id of the client's own show sechat that one.
             let chosen = matches!(from.as_str(), "sechat" | "famly") && device.vocabulary() == "sechat";
@@ -292,7 +311,9 @@ impl Stage {
 
 /// From where a device of the cast hears of a deed.
 fn seat(deed: &Deed<'_>, device: &Device) -> Seat {
-    if deed.by == device.user && !deed.from.is_empty() {
+    if device.user.ends_with(ASIDE) {
+        Seat::Aside
+    } else if deed.by == device.user && !deed.from.is_empty() {
         Seat::Doer
     } else if deed.message.is_some_and(|message| message.author == device.user) {
         Seat::Author
