@@ -36,7 +36,11 @@ async fn join_and_leave_are_acknowledged_and_told_to_the_channel_on_every_transp
             for socket in hear {
                 let heard = expect(socket, told).await.with_context(|| format!("{event} {transports:?}"))?;
                 has_only(&heard, &["userId", "channelId", "timestamp"])?;
-                assert_eq!((&heard["userId"], &heard["channelId"]), (&json!("bob"), &json!("room")), "{event}");
+                assert_eq!(
+                    (&heard["userId"], &heard["channelId"]),
+                    (&json!("bob"), &json!("room")),
+                    "{event}"
+                );
                 ensure!(is_time(&heard["timestamp"]), "{heard}");
             }
         }
@@ -214,12 +218,19 @@ async fn delivery_receipts_reach_an_author_in_sechat_and_so_does_reading() -> Re
         });
         author.emit("message:send", &[sent])?;
         let (heard, _) = until_said(&bob, &format!("text {n}")).await?;
-        assert_eq!((&heard["tempId"], &heard["message"]["userId"]), (&json!(format!("m-{n}")), &json!("alice")));
+        assert_eq!(
+            (&heard["tempId"], &heard["message"]["userId"]),
+            (&json!(format!("m-{n}")), &json!("alice"))
+        );
         let id = heard["message"]["id"].clone();
         author.assert_none("message:delivered").await?;
         done(&bob, event, json!({ "messageId": id })).await?;
         let tick = expect(&author, "message:delivered").await?;
-        assert_eq!((&tick["messageId"], &tick["byUserId"]), (&json!(format!("m-{n}")), &json!("bob")), "{event}");
+        assert_eq!(
+            (&tick["messageId"], &tick["byUserId"]),
+            (&json!(format!("m-{n}")), &json!("bob")),
+            "{event}"
+        );
         assert_eq!(expect(&author, "receipt:delivered").await?["fromUserId"], "bob");
         done(&bob, "message:read", json!({ "messageId": id })).await?;
         let tick = expect(&author, "message:read").await?;
@@ -263,7 +274,8 @@ async fn history_since_a_message_or_a_time_holds_what_the_channel_heard() -> Res
     assert_eq!(page(&format!("since={id}")).await?, json!(heard[1..]), "after the message named");
     assert_eq!(page(&format!("since={at}")).await?, json!(heard), "from that time on, as it was told live");
     assert_eq!(page("limit=2").await?, json!(heard[1..]), "the newest");
-    let of_others = gateway.public("GET", "/api/v1/conversations/room/messages", Some(&token("mallory")?)).await?;
+    let of_others =
+        gateway.public("GET", "/api/v1/conversations/room/messages", Some(&token("mallory")?)).await?;
     ensure!([403, 404].contains(&of_others.status), "{} {}", of_others.status, of_others.body);
     Ok(())
 }

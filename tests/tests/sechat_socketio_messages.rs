@@ -49,7 +49,10 @@ async fn a_message_goes_from_acked_over_delivered_to_read_on_every_transport() -
             has_only(&of_message[0].1, &["type", "messageId", "timestamp", "byUserId"])?;
             has_only(&of_message[1].1, &["type", "messageId", "fromUserId", "toUserId", "timestamp"])?;
             ensure!(of_message[0].1["byUserId"] == "bob" && of_message[0].1["type"] == tick, "{heard:?}");
-            ensure!(of_message[1].1["fromUserId"] == "bob" && of_message[1].1["toUserId"] == "alice", "{heard:?}");
+            ensure!(
+                of_message[1].1["fromUserId"] == "bob" && of_message[1].1["toUserId"] == "alice",
+                "{heard:?}"
+            );
         }
         alice.assert_none("message:received").await?;
         alice.disconnect()?;
@@ -171,7 +174,8 @@ async fn leaves(gateway: &Gateway, bob: StockSocket) -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_waited_is_flushed_on_registration_in_order_and_marked_as_queued_on_every_transport() -> Result<()> {
+async fn what_waited_is_flushed_on_registration_in_order_and_marked_as_queued_on_every_transport()
+-> Result<()> {
     let (gateway, stock) = (gateway().await?, Stock::start()?);
     let (alice, bob) = pair(&stock, &gateway).await?;
     bob.emit_ack("receipt:delivered", &[receipt("first", "bob", "alice")]).await?;
@@ -259,7 +263,10 @@ async fn a_raw_client_and_a_socketio_client_share_a_conversation() -> Result<()>
         ensure!(received.get("wasQueued").is_none(), "{received}");
         raw.send(&sechat_support::receipt("receipt:delivered", "back", &io_name)).await?;
         let tick = until(&io, |name, p| name == "receipt:delivered" && p["messageId"] == "back").await?;
-        ensure!(tick.iter().any(|(name, p)| name == "message:delivered" && p["byUserId"] == raw_name), "{tick:?}");
+        ensure!(
+            tick.iter().any(|(name, p)| name == "message:delivered" && p["byUserId"] == raw_name),
+            "{tick:?}"
+        );
 
         raw.send(&json!({ "type": "typing", "conversationId": conversation, "isTyping": true })).await?;
         assert_eq!(expect(&io, "typing:update").await?["fromUserId"], raw_name.as_str());

@@ -5,7 +5,8 @@ mod socketio_packets;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use parlance_tests::stock::Report;
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{Gateway, SECRET, Stock, Transports, token};
 use sechat_socketio_support::*;
@@ -39,7 +40,7 @@ async fn a_connect_without_auth_and_register_session_is_answered_by_session_regi
         ensure!(asked.elapsed() < Duration::from_secs(10), "the client waits so long");
         // Again, as it does on every connect; with an acknowledgement that holds the same.
         let acked = alice.emit_ack("register_session", &[register]).await?;
-        assert_eq!(acked, [registered.clone()]);
+        assert_eq!(acked.first(), Some(&registered));
         assert_eq!(expect(&alice, "session_registered").await?, registered);
         send(&alice, &message(&format!("m-{transports:?}"), "c", &["bob"])).await?;
     }
@@ -72,7 +73,8 @@ async fn a_token_at_connect_in_the_query_or_a_header_needs_no_registration() -> 
 }
 
 #[tokio::test]
-async fn before_registration_everything_is_unauthorized_and_refusals_do_not_end_the_connection() -> Result<()> {
+async fn before_registration_everything_is_unauthorized_and_refusals_do_not_end_the_connection() -> Result<()>
+{
     let (gateway, stock) = (gateway().await?, Stock::start()?);
     let socket = nobody(&stock, &gateway, Transports::Websocket).await?;
     socket.emit("register_session", &[registration("alice", None)])?;
@@ -176,7 +178,8 @@ async fn every_claim_to_be_another_is_forbidden() -> Result<()> {
 }
 
 #[tokio::test]
-async fn whoever_is_not_registered_within_the_connect_timeout_is_told_unauthorized_and_closed() -> Result<()> {
+async fn whoever_is_not_registered_within_the_connect_timeout_is_told_unauthorized_and_closed() -> Result<()>
+{
     let gateway = Gateway::start(mount("connect_timeout_ms = 600")).await?;
     let mut alice = Io::open(&gateway, PATH).await?;
     alice.join(&json!({})).await?;
@@ -201,7 +204,8 @@ async fn whoever_is_not_registered_within_the_connect_timeout_is_told_unauthoriz
 
 #[tokio::test]
 async fn an_unmodified_app_without_token_is_let_in_only_with_allow_unauthenticated_sessions() -> Result<()> {
-    let (gateway, stock) = (Gateway::start(mount("allow_unauthenticated_sessions = true")).await?, Stock::start()?);
+    let (gateway, stock) =
+        (Gateway::start(mount("allow_unauthenticated_sessions = true")).await?, Stock::start()?);
     let mut sockets = Vec::new();
     for user in ["alice", "bob"] {
         let socket = nobody(&stock, &gateway, Transports::Upgrade).await?;
@@ -221,14 +225,31 @@ async fn an_unmodified_app_without_token_is_let_in_only_with_allow_unauthenticat
 }
 
 #[tokio::test]
-async fn a_token_that_ends_on_a_live_socket_is_told_unauthorized_and_ends_it() -> Result<()> {
-    let gateway = gateway().await?;
-    let short = sign(&json!({ "sub": "alice", "exp": expiry(Duration::from_secs(1)) }), SECRET)?;
-    let mut alice = Io::open(&gateway, PATH).await?;
-    alice.join(&json!({ "token": short })).await?;
-    let (came, _) = alice.rest().await?;
-    let [.., Came::Event(name, args)] = &came[..] else { anyhow::bail!("{came:?}") };
-    ensure!(name == "error" && args[0]["code"] == "UNAUTHORIZED", "{came:?}");
+async fn a_token_that_ends_on_a_live_socket_is_told_unauthorized_and_ends_it_on_every_transport() -> Result<()>
+{
+    let (gateway, stock) = (gateway().await?, Stock::start()?);
+    let mut sockets = Vec::new();
+    for transports in Transports::ALL {
+        let short = sign(&json!({ "sub": "alice", "exp": expiry(Duration::from_secs(1)) }), SECRET)?;
+        let options = options(transports).auth(json!({ "token": short })).reconnection(false);
+        sockets.push((stock.connect(gateway.address(), options)?, transports));
+    }
+    for (socket, transports) in sockets {
+        socket.expect_connect().await?;
+        let told = async {
+            loop {
+                match socket.next().await? {
+                    Report::Event(event) if event.name == "error" => return Ok(event.args[0]["code"].clone()),
+                    Report::Disconnect { reason } => {
+                        bail!("{transports:?}: not told before its end: {reason}")
+                    }
+                    _ => {}
+                }
+            }
+        };
+        assert_eq!(told.await?, "UNAUTHORIZED");
+        socket.expect_disconnect().await?;
+    }
     Ok(())
 }
 
@@ -249,7 +270,8 @@ async fn a_fresh_token_in_register_session_keeps_a_live_socket() -> Result<()> {
 }
 
 #[tokio::test]
-async fn more_connections_than_the_mount_allows_are_rate_limited_at_connect_and_at_registration() -> Result<()> {
+async fn more_connections_than_the_mount_allows_are_rate_limited_at_connect_and_at_registration() -> Result<()>
+{
     let (gateway, stock) = (Gateway::start(mount("connections_per_user = 2")).await?, Stock::start()?);
     let _one = connect(&stock, &gateway, "alice").await?;
     let _two = connect(&stock, &gateway, "alice").await?;
@@ -275,23 +297,27 @@ async fn the_open_packet_has_the_shipped_ping_settings() -> Result<()> {
 #[tokio::test]
 async fn a_namespace_that_is_not_mounted_is_invalid() -> Result<()> {
     let (gateway, stock) = (gateway().await?, Stock::start()?);
-    let elsewhere = stock.connect(gateway.address(), options(Transports::Websocket).namespace("/elsewhere"))?;
+    let elsewhere =
+        stock.connect(gateway.address(), options(Transports::Websocket).namespace("/elsewhere"))?;
     assert_eq!(elsewhere.expect_connect_error().await?, "Invalid namespace");
     Ok(())
 }
 
 #[tokio::test]
-async fn the_server_api_disconnects_every_device_with_a_disconnect_packet_and_nobody_else() -> Result<()> {
+async fn the_server_api_disconnects_every_device_with_a_disconnect_packet_on_every_transport() -> Result<()> {
     let (gateway, stock) = (gateway().await?, Stock::start()?);
-    let alice = connect(&stock, &gateway, "alice").await?;
-    let phone = connect(&stock, &gateway, "alice").await?;
+    let mut devices = Vec::new();
+    for transports in Transports::ALL {
+        devices.push((over(&stock, &gateway, "alice", transports).await?, transports));
+    }
     let bob = connect(&stock, &gateway, "bob").await?;
     let call = json!({ "reason": "signed out", "reconnect": false });
     let (status, body) = gateway.api("POST", "/api/v1/users/alice/disconnect", Some(&call)).await?;
     ensure!(status == 202, "{status} {body}");
-    for socket in [&alice, &phone] {
-        assert_eq!(socket.expect_disconnect().await?, "io server disconnect");
+    for (device, transports) in &devices {
+        assert_eq!(device.expect_disconnect().await?, "io server disconnect", "{transports:?}");
     }
+    // Nobody else.
     send(&bob, &message("m-1", "c", &["alice"])).await?;
     Ok(())
 }
@@ -318,18 +344,25 @@ async fn a_session_with_a_token_at_connect_is_recovered_with_what_it_missed() ->
 }
 
 #[tokio::test]
-async fn a_client_that_registers_late_comes_back_by_itself_and_hears_what_waited() -> Result<()> {
+async fn a_client_that_registers_late_comes_back_by_itself_within_two_seconds_and_hears_what_waited()
+-> Result<()> {
     let (gateway, stock) = (gateway().await?, Stock::start()?);
     let (alice, bob) = pair(&stock, &gateway).await?;
     bob.emit_ack("receipt:delivered", &[receipt("first", "bob", "alice")]).await?;
     bob.drop_transport()?;
     bob.expect_disconnect().await?;
+    let lost = Instant::now();
     send(&alice, &message("m-1", "c", &[])).await?;
-    ensure!(!bob.expect_connect().await?.recovered, "there is nothing to recover for whoever did not say who it is");
+    ensure!(
+        !bob.expect_connect().await?.recovered,
+        "there is nothing to recover for whoever did not say who it is"
+    );
     bob.emit("register_session", &[registration("bob", Some(&token("bob")?))])?;
     let heard = until_heard(&bob, "m-1").await?;
+    ensure!(lost.elapsed() < Duration::from_secs(2), "{:?}", lost.elapsed());
     assert_eq!(heard[0].0, "session_registered", "{heard:?}");
-    let received: Vec<&Value> = heard.iter().filter(|(n, _)| n == "message:received").map(|(_, p)| p).collect();
+    let received: Vec<&Value> =
+        heard.iter().filter(|(n, _)| n == "message:received").map(|(_, p)| p).collect();
     ensure!(received.iter().all(|p| p["wasQueued"] == true && p["messageId"] != "first"), "{heard:?}");
     Ok(())
 }

@@ -42,7 +42,12 @@ pub fn registration(session: &str, token: Option<&str>) -> Value {
 }
 
 /// A socket that has registered as the application's does.
-pub async fn over(stock: &Stock, gateway: &Gateway, user: &str, transports: Transports) -> Result<StockSocket> {
+pub async fn over(
+    stock: &Stock,
+    gateway: &Gateway,
+    user: &str,
+    transports: Transports,
+) -> Result<StockSocket> {
     let socket = nobody(stock, gateway, transports).await?;
     socket.emit("register_session", &[registration(user, Some(&token(user)?))])?;
     let registered = expect(&socket, "session_registered").await?;
@@ -68,7 +73,8 @@ pub async fn acquaint(alice: &StockSocket, bob: &StockSocket, id: &str) -> Resul
     for n in 0..20 {
         let id = if n == 0 { id.to_owned() } else { format!("{id}-{n}") };
         send(alice, &message(&id, "c", &["bob"])).await?;
-        let heard = until(bob, |name, p| name == "message:delivered" && p["messageId"] == id.as_str()).await?;
+        let heard =
+            until(bob, |name, p| name == "message:delivered" && p["messageId"] == id.as_str()).await?;
         if payload(&heard, "message:received").is_some_and(|received| received.get("wasQueued").is_none()) {
             return Ok(());
         }

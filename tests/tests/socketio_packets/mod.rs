@@ -61,6 +61,12 @@ impl Io {
         Ok(())
     }
 
+    /// Sends a binary message.
+    pub async fn send_binary(&mut self, data: &[u8]) -> Result<()> {
+        self.stream.send(Message::binary(data.to_vec())).await?;
+        Ok(())
+    }
+
     /// Joins the namespace `/`.
     pub async fn join(&mut self, auth: &Value) -> Result<()> {
         self.send(&[format!("40{auth}")]).await?;
@@ -103,7 +109,9 @@ impl Io {
         loop {
             let came = self.next().await.with_context(|| format!("waiting for {name}, got {others:?}"))?;
             match came {
-                Came::Event(came, args) if came == name => return Ok(args.first().cloned().unwrap_or_default()),
+                Came::Event(came, args) if came == name => {
+                    return Ok(args.first().cloned().unwrap_or_default());
+                }
                 Came::End(code) => bail!("ended (code {code:?}) before {name}, got {others:?}"),
                 other => others.push(other),
             }
