@@ -104,7 +104,7 @@ async fn a_payload_is_confirmed_when_all_of_it_is_taken() {
     assert!(waits(&mut post).await);
     assert_eq!(text(line.hear().await), "");
     assert!(waits(&mut post).await);
-    assert!(matches!(line.hear().await, Heard::Stirred));
+    assert!(matches!(line.hear().await, Heard::Control));
     assert_eq!(post.await, (200, "ok".to_owned()));
 }
 
@@ -175,7 +175,7 @@ async fn pings_are_queued_answered_and_missed_in_time() {
     fixture.advance(100);
     let (post, heard) = tokio::join!(fixture.ask("POST", &query, "3"), line.hear());
     assert_eq!(post.0, 200);
-    assert!(matches!(heard, Heard::Stirred));
+    assert!(matches!(heard, Heard::Control));
     assert_eq!(line.take_beats(), Beats { pinged: false, ponged: true });
     assert_eq!(line.heart().load(Ordering::Relaxed), T0 + 400);
     // A pong nobody waits for confirms nothing.
@@ -201,7 +201,7 @@ async fn a_pong_that_was_not_read_yet_counts() {
     assert!(line.due(late).is_none());
     assert_eq!(line.deadline(), Some(late + Duration::from_millis(100)));
     assert_eq!(text(line.hear().await), "a");
-    assert!(matches!(line.hear().await, Heard::Stirred));
+    assert!(matches!(line.hear().await, Heard::Control));
     assert_eq!(post.await.0, 200);
     assert!(line.take_beats().ponged);
     assert_eq!(line.deadline(), Some(late + Duration::from_millis(300)));
@@ -218,7 +218,7 @@ async fn an_owner_that_does_not_listen_still_writes() {
         line.flush(Time(T0)).unwrap();
         heard
     });
-    assert!(matches!(heard, Heard::Stirred));
+    assert!(matches!(heard, Heard::Control));
     assert_eq!(poll.1, "4a");
 }
 

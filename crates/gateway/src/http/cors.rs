@@ -11,9 +11,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use parlance_wire::engineio::Problem;
 use url::Url;
 
-use super::reply;
+use super::{engine, reply};
 use crate::node::Node;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, OPTIONS");
@@ -29,7 +30,10 @@ pub async fn guard(State(node): State<Arc<Node>>, request: Request, next: Next) 
     if let Some(origin) = &origin
         && !allowed(&node.config.load().origins, origin, request.headers())
     {
-        let mut response = reply::refusal(StatusCode::FORBIDDEN, "ORIGIN_NOT_ALLOWED", "origin not allowed");
+        let mut response = match request.uri().query().is_some_and(|query| query.contains("EIO=")) {
+            true => engine::refuse(Problem::Forbidden),
+            false => reply::refusal(StatusCode::FORBIDDEN, "ORIGIN_NOT_ALLOWED", "origin not allowed"),
+        };
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
         return response;
     }

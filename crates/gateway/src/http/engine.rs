@@ -284,7 +284,7 @@ const fn problem(refused: desk::Refused) -> Problem {
     }
 }
 
-fn refuse(problem: Problem) -> Response {
+pub(super) fn refuse(problem: Problem) -> Response {
     reply::json(StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::BAD_REQUEST), problem.body())
 }
 

@@ -131,7 +131,7 @@ impl Engine {
                 self.pulse.other(now);
                 Heard::Binary(data)
             }
-            Heard::Pong(_) => Heard::Stirred,
+            Heard::Pong(_) => Heard::Control,
             other => other,
         }
     }
@@ -278,7 +278,7 @@ fn read(part: Result<Part<'_>, Malformed>, pulse: &mut Pulse, now: Time) -> Hear
     match part {
         Ok(Part::Packet(Packet::Pong(_))) => {
             pulse.pong(now);
-            return Heard::Stirred;
+            return Heard::Control;
         }
         Ok(_) => pulse.other(now),
         Err(Malformed) => return MALFORMED,
@@ -288,7 +288,7 @@ fn read(part: Result<Part<'_>, Malformed>, pulse: &mut Pulse, now: Time) -> Hear
         Ok(Part::Binary(data)) => Heard::Binary(data.into()),
         Ok(Part::Packet(Packet::Close)) => Heard::Goodbye,
         Ok(Part::Packet(Packet::Ping(_))) => Heard::Violation(1002, "only the server pings"),
-        _ => Heard::Stirred,
+        _ => Heard::Control,
     }
 }
 

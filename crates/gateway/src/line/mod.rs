@@ -44,6 +44,8 @@ pub enum Heard {
     Pong(Bytes),
     /// Something that concerns the transport alone: flush, and look at the deadlines again.
     Stirred,
+    /// A control frame or packet of the client: for the transport alone too, and one more that it sent.
+    Control,
     /// The client broke the protocol: close with this code and reason.
     Violation(u16, &'static str),
     /// The client closed in good order.

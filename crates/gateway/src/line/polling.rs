@@ -117,7 +117,7 @@ impl Polling {
                 }
             }
             // A control frame, or part of a message.
-            Heard::Stirred | Heard::Pong(_) => {
+            Heard::Stirred | Heard::Control | Heard::Pong(_) => {
                 if probing.wire.flush(now).is_err() {
                     self.give_up();
                 }

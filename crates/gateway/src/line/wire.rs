@@ -58,7 +58,7 @@ impl Wire {
             Some(Ok(Message::Pong(payload))) => Heard::Pong(payload),
             Some(Ok(Message::Ping(_) | Message::Frame(_))) => {
                 self.pass_control(false);
-                Heard::Stirred
+                Heard::Control
             }
             Some(Ok(Message::Close(_))) => {
                 self.pass_control(true);

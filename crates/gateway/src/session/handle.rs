@@ -49,7 +49,7 @@ impl Session {
 
     pub(super) fn heard(&mut self, heard: Heard) {
         let now = self.node.clock.now();
-        if matches!(heard, Heard::Text(_) | Heard::Binary(_) | Heard::Pong(_) | Heard::Stirred) {
+        if matches!(heard, Heard::Text(_) | Heard::Binary(_) | Heard::Pong(_) | Heard::Control) {
             self.timers.frame(now);
         }
         match heard {
@@ -58,7 +58,7 @@ impl Session {
             Heard::Binary(_) if self.is_raw() => self.close(1003, "binary frames are not understood here"),
             Heard::Binary(data) => self.binary_packet(data),
             Heard::Pong(payload) => self.ponged(&payload),
-            Heard::Stirred => self.beat(),
+            Heard::Stirred | Heard::Control => self.beat(),
             Heard::Violation(code, reason) => self.close(code, reason),
             Heard::Goodbye => {
                 // A Socket.IO client that means to go says so to its namespaces; this may be a lost network.
@@ -81,8 +81,11 @@ impl Session {
 
     pub(super) fn take_requests(&mut self, index: usize) {
         let Some(conn) = self.conns.get_mut(index) else { return };
-        if let Some(link) = &conn.link {
+        if let Some(link) = conn.link.as_ref().filter(|l| l.listener.accent() != conn.peer.accent()) {
             link.listener.set_accent(conn.peer.accent());
+            if let Some(recovery) = link.recovery().as_mut() {
+                recovery.spoke(conn.peer.accent());
+            }
         }
         let mut repeats = Vec::new();
         while let Some((tag, request)) = conn.peer.poll_request() {
@@ -184,6 +187,9 @@ impl Session {
                     }
                     conn.todo.push_back(Work::Save { always: false });
                 }
+                Notice::Close { code, reason } if code != 1008 && conn.greeting.is_some() => {
+                    conn.leaving = Some((code, reason));
+                }
                 Notice::Close { code, reason } => {
                     self.told_to_go(index, code, &reason);
                     return;
@@ -272,6 +278,9 @@ impl Session {
             conn.save_moved();
             self.send_frames(index);
             link.set_attached();
+        }
+        if let Some((code, reason)) = self.conns.get_mut(index).and_then(|c| c.leaving.take()) {
+            self.told_to_go(index, code, &reason);
         }
         self.unblocked();
     }
