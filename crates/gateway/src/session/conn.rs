@@ -33,6 +33,9 @@ pub(super) struct Conn {
     pub connected: bool,
     /// A Socket.IO client that recovers is told so only after what it missed: its public and private id.
     pub greeting: Option<(String, String)>,
+    /// Told to go while it recovers: it goes when it has been greeted. A stock client that is cut off before keeps
+    /// what it got, is told it again the next time, and shows it twice.
+    pub leaving: Option<(u16, String)>,
     /// Sends that came and are not answered yet, where the dialect asks for it.
     sends: VecDeque<SendKey>,
     /// What is being done is a send.
@@ -63,6 +66,7 @@ impl Conn {
             orderly: false,
             connected: false,
             greeting: None,
+            leaving: None,
             sends: VecDeque::new(),
             sending: false,
         }

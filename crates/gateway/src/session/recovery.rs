@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parlance_backplane::{Fault, Membership};
 use parlance_hub::Notice;
 use parlance_model::{ConversationId, Role, UserId};
-use parlance_wire::{Auth, Dialect, Offset};
+use parlance_wire::{Accent, Auth, Dialect, Offset};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,9 @@ pub(crate) struct Recovery {
     before: Option<(u32, u64)>,
     /// Kept by a connection that ended: nothing was sent beyond it.
     whole: bool,
+    /// The accent the client settled on, by its place in the list of all: it does not say it again.
+    #[serde(default)]
+    accent: Option<u8>,
     /// How many of `sent` went out before the last ping.
     #[serde(skip)]
     pinged: usize,
@@ -94,6 +97,7 @@ impl Recovery {
             settled: None,
             before: before.map(|o| (o.number, o.seq)),
             whole: false,
+            accent: None,
             pinged: 0,
             moved: true,
             goes_on: false,
@@ -127,6 +131,12 @@ impl Recovery {
             place.seq = place.seq.max(seq.unwrap_or_default());
             self.moved = true;
         }
+    }
+
+    /// The client settled on an accent.
+    pub(super) fn spoke(&mut self, accent: Accent) {
+        self.accent = u8::try_from(accent.index()).ok();
+        self.moved = true;
     }
 
     /// The connection no longer hears a conversation.
@@ -318,6 +328,9 @@ pub(super) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth) -> Result<
     let session = found.unwrap_or_else(|| fresh(link.dialect, Recovery::new(&owner, last), &memberships));
     if recovered {
         link.listener.set_last(last.unwrap_or(Offset::NONE));
+        if let Some(accent) = session.accent.and_then(|index| Accent::ALL.get(usize::from(index))) {
+            link.listener.set_accent(*accent);
+        }
     }
     let begun = Begun { sid: session.sid.clone(), pid: Some(session.pid.clone()), recovered };
     node.sessions.insert(session.pid.clone(), Some(link.connection.number));
@@ -358,6 +371,7 @@ fn take_over(node: &Node, owner: &Owner<'_>, pid: &str) -> Option<Recovery> {
     let mut guard = link.recovery();
     let session = guard.take_if(|session| session.pid == pid && session.is_of(owner))?;
     drop(guard);
+    node.sessions.remove(pid);
     link.listener.notify(Notice::Close { code: 1000, reason: "the session goes on elsewhere".to_owned() });
     Some(Recovery { whole: true, ..*session })
 }

@@ -71,6 +71,10 @@ impl Session {
     }
 
     fn connect(&mut self, packet: &socketio::Packet) {
+        if self.node.shutdown.is_cancelled() {
+            // Not refused: a client that is would not come back by itself.
+            return self.go_away(1012, "this server is restarting; reconnect");
+        }
         let Some(socketio) = &self.socketio else { return };
         let mount = socketio.mounts.iter().find(|m| m.namespace == packet.namespace).cloned();
         let Some(mount) = mount.filter(|_| self.conns.len() < MAX_NAMESPACES) else {
@@ -153,6 +157,7 @@ impl Session {
     fn let_in(&mut self, index: usize, link: Arc<Link>, begun: Begun) {
         let Some(conn) = self.conns.get_mut(index) else { return };
         conn.peer.set_user(link.listener.user.clone());
+        conn.peer.resume(link.listener.accent());
         conn.link = Some(link);
         conn.connected = true;
         conn.joins.push_back(Work::Attach);
@@ -177,6 +182,9 @@ impl Session {
     pub(super) fn kick(&mut self, index: usize) {
         let Some(conn) = self.conns.get_mut(index) else { return };
         conn.orderly = true;
+        if let Some(link) = &conn.link {
+            recovery::end(&self.node, link);
+        }
         conn.peer.disconnected();
         self.send_frames(index);
     }
