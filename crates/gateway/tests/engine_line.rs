@@ -218,7 +218,7 @@ async fn an_owner_that_does_not_listen_still_writes() {
         line.flush(Time(T0)).unwrap();
         heard
     });
-    assert!(matches!(heard, Heard::Control));
+    assert!(matches!(heard, Heard::Stirred));
     assert_eq!(poll.1, "4a");
 }
 
