@@ -2,12 +2,15 @@
 
 mod lingochat_support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lingochat_support::{World, accepted, bearer, fence, is_offset, join, options, refused, send};
-use parlance_tests::{PATIENCE, StockSocket, Transports, token};
+use lingochat_support::{World, accepted, fence, is_offset, join, refused, send};
+use parlance_tests::{PATIENCE, StockSocket};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 const LIMITED: &str = "Maximum 10 messages per 1 second";
@@ -224,31 +227,35 @@ async fn maintenance_is_temporary_unavailability() -> Result<()> {
     Ok(())
 }
 
+/// One of a crowd: joins, says so, and waits for a message.
+async fn attend(world: Arc<World>, arrived: Arc<Semaphore>) -> Result<u64> {
+    let mut raw = world.raw("bob").await?;
+    raw.send(r#"420["conversation:join","room"]"#).await?;
+    while raw.packet().await? != r#"430[{"success":true}]"# {}
+    arrived.add_permits(1);
+    loop {
+        let (name, args) = raw.event().await?;
+        if name == "message:new" {
+            return args[0]["id"].as_u64().context("no id");
+        }
+    }
+}
+
 #[tokio::test]
 async fn r3_2_1_a_thousand_connections_at_once() -> Result<()> {
-    let world = World::unlimited().await?;
+    let world = Arc::new(World::unlimited().await?);
     world.room("room", &["alice", "bob"]).await?;
-    let mut crowd = Vec::new();
-    for _ in 0..1000 {
-        let mut raw = world.raw_unconnected().await?;
-        raw.send(&format!("40{}", json!({ "token": token("bob")? }))).await?;
-        crowd.push(raw);
-    }
-    for raw in &mut crowd {
-        ensure!(raw.packet().await?.starts_with("40{"), "connected");
-        raw.send(r#"420["conversation:join","room"]"#).await?;
-    }
-    for raw in &mut crowd {
-        assert_eq!(raw.packet().await?, r#"430[{"success":true}]"#);
-    }
     let alice = world.joined("alice", "room").await?;
-    let id = send(&alice, "room", "c-1", "to all of you").await?;
-    for raw in &mut crowd {
-        while raw.event().await?.0 != "message:new" {}
+    let (mut crowd, arrived) = (JoinSet::new(), Arc::new(Semaphore::new(0)));
+    for _ in 0..1000 {
+        crowd.spawn(attend(world.clone(), arrived.clone()));
     }
-    let options = options("bob", Transports::Polling)?;
-    world.open(options)?.expect_connect().await?;
-    world.open(bearer("nonsense", Transports::Polling))?.expect_connect_error().await?;
-    assert_eq!(alice.expect("message:new").await?[0]["id"], id);
-    Ok(())
+    let all = timeout(Duration::from_secs(30), arrived.acquire_many(1000)).await;
+    let _all = all.with_context(|| format!("{} have arrived", arrived.available_permits()))??;
+    let id = send(&alice, "room", "c-1", "to all of you").await?;
+    while let Some(heard) = crowd.join_next().await {
+        assert_eq!(heard??, id);
+    }
+    assert_eq!(alice.expect("user:online").await?[0], "bob");
+    alice.assert_none("user:online").await
 }

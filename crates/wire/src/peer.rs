@@ -119,6 +119,15 @@ impl Peer {
         self.context.accent
     }
 
+    /// Goes on in the accent the client settled on over an earlier connection.
+    pub fn resume(&mut self, accent: Accent) {
+        let spoken = accent.dialect() == self.dialect && accent.framing() == self.framing;
+        if spoken && accent != self.context.accent {
+            self.context.accent = accent;
+            self.context.settled = true;
+        }
+    }
+
     /// The vocabulary.
     pub const fn dialect(&self) -> Dialect {
         self.dialect
