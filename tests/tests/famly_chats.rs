@@ -124,7 +124,7 @@ async fn chat_member_removed_is_told_to_the_removed_member_who_hears_nothing_aft
     }
     // Everything the chat's members can hear.
     let id = send(&bob, &message("secret")).await?;
-    let _inside = join(&carol, CHAT).await?;
+    join(&carol, CHAT).await?;
     ok(&carol, "receipt:read", json!({ "chatId": CHAT, "messageId": id })).await?;
     carol.emit("typing:start", &[json!({ "chatId": CHAT })])?;
     heard(&bob, "typing:update").await?;

@@ -118,39 +118,41 @@ async fn a_payload_that_is_nested_too_deeply_is_a_validation_error() -> Result<(
     Ok(())
 }
 
+/// What no client may send to a server whose namespace it has joined.
+const MALFORMED: &[&str] = &[
+    "42{}",
+    "42[]",
+    "42[null]",
+    "42[\"room:join\"",
+    "42[\"a\",]",
+    "47",
+    "49",
+    "4x",
+    "4",
+    "40{}",
+    "42[\"connect\"]",
+    "42[\"disconnect\"]",
+    "42[\"disconnecting\"]",
+    "42[\"connect_error\"]",
+    "42[\"newListener\"]",
+    "42[\"removeListener\"]",
+    "42/elsewhere,[\"room:join\",{}]",
+    "43/elsewhere,1[]",
+    "451-[\"message:send\",{\"_placeholder\":true,\"num\":7}]",
+    "45[\"x\"]",
+    "4511-[\"x\"]",
+    "2",
+    "7",
+    "x",
+    "",
+];
+
 #[tokio::test]
 async fn a_malformed_packet_closes_the_connection_and_others_notice_nothing() -> Result<()> {
     let world = World::shipped().await?;
     let (alice, bob) = (world.inside("alice").await?, world.inside("bob").await?);
-    let malformed = [
-        "42{}",
-        "42[]",
-        "42[null]",
-        "42[\"room:join\"",
-        "42[\"a\",]",
-        "47",
-        "49",
-        "4x",
-        "4",
-        "40{}",
-        "42[\"connect\"]",
-        "42[\"disconnect\"]",
-        "42[\"disconnecting\"]",
-        "42[\"connect_error\"]",
-        "42[\"newListener\"]",
-        "42[\"removeListener\"]",
-        "42/elsewhere,[\"room:join\",{}]",
-        "43/elsewhere,1[]",
-        "451-[\"message:send\",{\"_placeholder\":true,\"num\":7}]",
-        "45[\"x\"]",
-        "4511-[\"x\"]",
-        "2",
-        "7",
-        "x",
-        "",
-    ];
     let mut survivors = Vec::new();
-    for packet in malformed {
+    for packet in MALFORMED {
         let mut raw = Raw::connect(&world.gateway, "carol").await?;
         raw.send(packet).await?;
         if packet.starts_with("451-") {
