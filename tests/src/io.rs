@@ -25,6 +25,8 @@ pub struct IoClient {
     /// Came while an acknowledgement was waited for.
     seen: VecDeque<Told>,
     asked: u64,
+    /// What the namespace was joined with: `sid`, and `pid` where the session can be recovered.
+    pub joined: Value,
 }
 
 impl IoClient {
@@ -36,10 +38,16 @@ impl IoClient {
         let mut ws = Ws::connect(&format!("{url}?EIO=4&transport=websocket")).await?;
         let open = ws.line().await?;
         ensure!(open.starts_with('0'), "no open packet: {open}");
-        let mut client = Self { ws, seen: VecDeque::new(), asked: 0 };
+        let mut client = Self { ws, seen: VecDeque::new(), asked: 0, joined: Value::Null };
         client.write(&format!("40{auth}")).await?;
-        let joined = client.packet().await?;
-        ensure!(joined.starts_with("0{"), "not joined: {joined}");
+        while client.joined.is_null() {
+            let packet = client.packet().await?;
+            match packet.strip_prefix('0') {
+                Some(joined) => client.joined = serde_json::from_str(joined)?,
+                // What a recovered session missed comes first.
+                None => client.seen.push_back(event(&packet).context("not joined")?),
+            }
+        }
         Ok(client)
     }
 
@@ -176,7 +184,7 @@ mod tests {
         let url = format!("ws://{}/x/", listener.local_addr()?);
         let lines = [(None, "0{}"), (Some("40null"), r#"44{"message":"no"}"#)];
         let (_, refused) = tokio::join!(serve(listener, &lines), IoClient::connect(&url, &json!(null)));
-        assert!(refused.is_err_and(|error| error.to_string().contains("no")));
+        assert!(refused.is_err_and(|error| format!("{error:#}").contains(r#"{"message":"no"}"#)));
         Ok(())
     }
 }

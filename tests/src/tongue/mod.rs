@@ -174,7 +174,11 @@ fn raw(frame: Value) -> Told {
     Told { name: frame["type"].as_str().unwrap_or_default().to_owned(), args: vec![frame] }
 }
 
-fn auth(tongue: &Tongue, user: &str) -> Result<Value> {
+/// What a Socket.IO client of the tongue joins its namespace with.
+///
+/// # Errors
+/// When there can be no token.
+pub fn auth(tongue: &Tongue, user: &str) -> Result<Value> {
     let token = token(user)?;
     Ok(if tongue.vocabulary == "chatgenius" {
         json!({ "token": format!("Bearer {token}"), "userId": user })

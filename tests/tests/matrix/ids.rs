@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parlance_tests::io::Told;
-use parlance_tests::tongue::{Action, Fields, ids};
-use parlance_tests::{Map, Stock, token};
+use parlance_tests::tongue::{Action, Fields, Seat, auth, ids};
+use parlance_tests::{IoClient, Map, Stock, token};
 use serde_json::{Value, json};
 
 use super::stage::{Deed, Known, PLACE, Stage};
@@ -55,7 +55,7 @@ async fn stock_clients_hear_the_same_and_all_ids_lead_to_one_entry() -> Result<(
 async fn spoken(stage: &Stage, map: &Map, known: &[Known]) -> Result<()> {
     for tongue in map.tongues.iter().filter(|tongue| !tongue.name.contains('-')) {
         let vocabulary = &tongue.vocabulary;
-        let word = map.row("body")?.hears(parlance_tests::tongue::Seat::Other, "", vocabulary);
+        let word = map.row("body")?.hears(Seat::Other, "", vocabulary);
         let mut paths = vec![format!("/api/v1/conversations/{PLACE}/messages?dialect={vocabulary}")];
         if vocabulary == "famly" {
             paths.push(format!("/v1/chats/{PLACE}/messages"));
@@ -83,6 +83,48 @@ async fn spoken(stage: &Stage, map: &Map, known: &[Known]) -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// The next event of that name.
+async fn expect(client: &mut IoClient, name: &str) -> Result<Told> {
+    loop {
+        let told = client.next().await.with_context(|| format!("waiting for {name}"))?;
+        if told.name == name {
+            return Ok(told);
+        }
+    }
+}
+
+/// A client that was away meanwhile is told the same id as those who were there.
+#[tokio::test]
+async fn a_recovered_session_is_told_of_a_message_by_the_same_id() -> Result<()> {
+    let map = Map::load()?;
+    let mut stage = Stage::open(&map, None).await?;
+    let tongue = map.tongue("chatgenius")?;
+    let doer = map.tongues.iter().position(|tongue| tongue.name == "chatgenius").context("no chatgenius")?;
+    let (url, mut auth) = (stage.gateway.url(&tongue.mount), auth(tongue, "chatgenius-c")?);
+    let mut client = IoClient::connect(&url, &auth).await?;
+    expect(&mut client, "connection:success").await?;
+    stage.fence().await?;
+    let message = stage.send(&map, 0, "a while ago").await?;
+    let created = expect(&mut client, "message:created").await?;
+    ensure!(created.args[0]["message"]["id"] == *message.id("chatgenius-a")?, "{created:?}");
+    auth["pid"] = client.joined["pid"].clone();
+    auth["offset"] = created.args.last().cloned().unwrap_or_default();
+    ensure!(auth["pid"].is_string() && auth["offset"].is_string(), "cannot be recovered: {auth}");
+    drop(client);
+    // The clock is the one thing there is to wait for.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let action = Action::React { message: message.id("chatgenius-a")?, kind: "seen" };
+    stage.devices[doer].act(action, PLACE, Some("reaction:add")).await?;
+    let mut client = IoClient::connect(&url, &auth).await?;
+    ensure!(client.joined["pid"] == auth["pid"], "not recovered: {}", client.joined);
+    let missed = client.seen();
+    let added =
+        missed.iter().find(|told| told.name == "reaction:added").with_context(|| format!("{missed:?}"))?;
+    ensure!(added.args[0]["messageId"] == created.args[0]["message"]["id"], "{added:?} of {created:?}");
+    ensure!(added.args[0]["reaction"]["messageId"] == added.args[0]["messageId"], "{added:?}");
     Ok(())
 }
 
