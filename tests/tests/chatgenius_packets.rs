@@ -15,6 +15,9 @@ const PATHS: [&str; 2] = ["/api/socket.io/", "/sechat/socket.io/"];
 async fn joined(gateway: &Gateway, path: &str) -> Result<Io> {
     let mut io = Io::open(gateway, path).await?;
     io.join(&json!({ "token": token("alice")? })).await?;
+    if path == PATHS[0] {
+        io.expect("connection:success").await?;
+    }
     alive(&mut io, 77).await.map(|()| io)
 }
 
