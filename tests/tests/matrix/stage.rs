@@ -17,7 +17,7 @@ pub const PLACE: &str = "map";
 /// Where the fence stands: same people, but its messages are no part of the first one's history.
 const FENCE: &str = "fence";
 /// How long something that must come may take.
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(6);
 
 /// The shipped mounts but without the delays of their presence policies, and with pings nobody has to answer
 /// while a test looks elsewhere.
