@@ -61,6 +61,30 @@ fn presences(map: &Map, device: &Device, heard: &[Told], user: &str) -> Result<u
     Ok(count)
 }
 
+/// Waits until everybody whose dialect has a word for it has heard that a user is there; of no more than one.
+async fn announced(map: &Map, stage: &mut Stage, user: &str) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    let mut counts = vec![0; stage.devices.len()];
+    let mut complete = false;
+    loop {
+        let heard = stage.fence().await?;
+        let last = complete;
+        complete = true;
+        for ((device, heard), count) in stage.devices.iter().zip(&heard).zip(&mut counts) {
+            let silent = ["chatgenius", "lingochat-room"].contains(&device.vocabulary())
+                || device.user == "lingochat-d";
+            *count += presences(map, device, heard, user)?;
+            ensure!(*count <= usize::from(!silent), "{} hears {user} {count} times", device.user);
+            complete &= silent || *count == 1;
+        }
+        // One fence more: nothing comes behind.
+        if last && complete {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "not everybody hears {user}: {counts:?}");
+    }
+}
+
 impl<'a> Pair<'a> {
     /// A new member connects with one device and then the other: the others are told once.
     async fn come(map: &'a Map, stage: &'a mut Stage, tongues: [&Tongue; 2]) -> Result<Self> {
@@ -76,13 +100,7 @@ impl<'a> Pair<'a> {
             devices.push(device);
         }
         until_devices(&stage.gateway, &user, 2).await?;
-        let heard = stage.fence().await?;
-        for (device, heard) in stage.devices.iter().zip(&heard) {
-            let silent = ["chatgenius", "lingochat-room"].contains(&device.vocabulary())
-                || device.user == "lingochat-d";
-            let count = presences(map, device, heard, &user)?;
-            ensure!(count == usize::from(!silent), "{} hears {user} {count} times: {heard:?}", device.user);
-        }
+        announced(map, stage, &user).await?;
         let devices = devices.try_into().ok().context("not two")?;
         let mut pair = Self { map, stage, user, devices };
         pair.heard().await?;
