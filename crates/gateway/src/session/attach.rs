@@ -10,7 +10,8 @@ use rustc_hash::FxHashSet;
 use super::link::Link;
 use super::recovery::Recovery;
 use super::replay::{Start, is_deaf, join, leave};
-use super::{restore, told};
+use super::restore;
+use super::told::{self, Told};
 use crate::commands::rooms;
 use crate::config::PresenceScope;
 use crate::node::Node;
@@ -84,7 +85,23 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> 
     };
     join(node, link, topics).await?;
     leave_lost(node, link).await?;
-    if link.dialect == Dialect::Sechat { told::catch_up(node, link).await } else { Ok(()) }
+    match link.dialect {
+        Dialect::Sechat => told::catch_up(node, link).await,
+        Dialect::Lingochat => tell_missed_receipts(node, link, told::versions(&memberships)).await,
+        _ => Ok(()),
+    }
+}
+
+/// Receipts are in no log that a session could go on in. `now`: the versions from before what is heard live.
+async fn tell_missed_receipts(node: &Arc<Node>, link: &Arc<Link>, now: Told) -> Result<(), Fault> {
+    let told = link.recovery().as_ref().filter(|r| r.goes_on()).map(|r| r.told.clone());
+    if let Some(told) = told {
+        told::catch_up_from(node, link, &told).await?;
+    }
+    if let Some(recovery) = link.recovery().as_mut() {
+        recovery.told = now;
+    }
+    Ok(())
 }
 
 /// From where on, and how, a conversation of the user is heard.

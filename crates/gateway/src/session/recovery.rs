@@ -14,6 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::link::Link;
+use super::told::Told;
 use crate::node::Node;
 
 /// Events remembered beyond what surely arrived. A client that names an older one is told the truth: not
@@ -52,6 +53,9 @@ pub(crate) struct Recovery {
     /// The accent the client settled on, by its place in the list of all: it does not say it again.
     #[serde(default)]
     accent: Option<u8>,
+    /// The cursor versions whose receipts were surely told (lingochat).
+    #[serde(default)]
+    pub(super) told: Told,
     /// How many of `sent` went out before the last ping.
     #[serde(skip)]
     pinged: usize,
@@ -98,6 +102,7 @@ impl Recovery {
             before: before.map(|o| (o.number, o.seq)),
             whole: false,
             accent: None,
+            told: Told::new(),
             pinged: 0,
             moved: true,
             goes_on: false,

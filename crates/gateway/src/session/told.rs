@@ -1,11 +1,11 @@
-//! Receipts that came while their author was away (sechat): on the author's return the newest messages'
-//! states are told again, once per conversation whose cursors moved meanwhile.
+//! Receipts that came while their author was away (sechat), or its connection was down (lingochat, when the
+//! session goes on): the newest messages' states are told again, once per conversation whose cursors moved.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_backplane::{Fault, Range};
+use parlance_backplane::{Fault, Membership, Range};
 use parlance_model::{ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic};
 
 use super::link::Link;
@@ -20,7 +20,7 @@ const MAX_CONVERSATIONS: usize = 1000;
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Conversation → the cursor version its author was told.
-type Told = BTreeMap<String, u64>;
+pub(super) type Told = BTreeMap<String, u64>;
 
 fn key(link: &Link) -> String {
     format!("told:{}:{}", link.mount.name, link.listener.user)
@@ -42,25 +42,40 @@ pub(super) async fn remember(node: &Node, link: &Link) -> Result<(), Fault> {
 /// Tells what moved since the user's last connection ended. Looks at the cursors after the rooms were joined:
 /// what moves from then on is heard live.
 pub(super) async fn catch_up(node: &Arc<Node>, link: &Link) -> Result<(), Fault> {
-    let ids = conversations(link);
-    let heads = node.backplane.conversations.heads(&ids).await?;
-    let moved: Vec<(&ConversationId, u64)> = ids
-        .iter()
-        .zip(heads)
-        .filter_map(|(id, head)| Some((id, head?.cursor_version)))
-        .filter(|(_, version)| *version > 0)
-        .collect();
+    let moved = moved(node, link).await?;
     if moved.is_empty() {
         return Ok(());
     }
     let stored = node.backplane.shared.load(&key(link)).await?;
     let told: Told = stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    tell(node, link, &moved, &told).await
+}
+
+/// Tells what moved since these versions.
+pub(super) async fn catch_up_from(node: &Arc<Node>, link: &Link, told: &Told) -> Result<(), Fault> {
+    tell(node, link, &moved(node, link).await?, told).await
+}
+
+/// The cursor versions of a user's conversations.
+pub(super) fn versions(memberships: &[Membership]) -> Told {
+    memberships.iter().map(|m| (m.conversation.to_string(), m.head.cursor_version)).collect()
+}
+
+async fn tell(node: &Node, link: &Link, moved: &[(ConversationId, u64)], told: &Told) -> Result<(), Fault> {
     for (id, version) in moved {
-        if told.get(id.as_str()).copied().unwrap_or(0) < version {
+        if told.get(id.as_str()).copied().unwrap_or(0) < *version {
             since(node, link, id, 0).await?;
         }
     }
     Ok(())
+}
+
+/// The conversations in which a cursor ever moved, and their versions.
+async fn moved(node: &Node, link: &Link) -> Result<Vec<(ConversationId, u64)>, Fault> {
+    let ids = conversations(link);
+    let heads = node.backplane.conversations.heads(&ids).await?;
+    let versions = ids.into_iter().zip(heads).filter_map(|(id, head)| Some((id, head?.cursor_version)));
+    Ok(versions.filter(|(_, version)| *version > 0).collect())
 }
 
 fn conversations(link: &Link) -> Vec<ConversationId> {
