@@ -59,6 +59,8 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Inner {
     queue: VecDeque<Waiting>,
+    /// So many at the front are answers that were put ahead of the rest.
+    ahead: usize,
     bytes: usize,
     overflow: bool,
 }
@@ -100,15 +102,22 @@ impl Outbox {
         Pushed::Queued
     }
 
-    /// Queues an answer ahead of everything that waits. Answers are few, one per request: none is refused but
-    /// by an outbox that overflowed already.
+    /// Queues an answer ahead of every event that waits, behind the answers before it. Answers may go beyond the
+    /// limits once over: they are no larger than what was asked.
     pub fn push_first(&self, piece: &Encoded) -> Pushed {
         let mut inner = self.inner.lock();
+        let full = inner.queue.len() >= 2 * self.limits.pieces || inner.bytes > 2 * self.limits.bytes;
+        inner.overflow |= full;
         if inner.overflow {
+            drop(inner);
+            self.ready.notify_one();
             return Pushed::Overflow;
         }
         inner.bytes += piece.bytes().len();
-        inner.queue.push_front(Waiting { bytes: piece.bytes().clone(), class: piece.class(), mark: None });
+        let at = inner.ahead.min(inner.queue.len());
+        let waiting = Waiting { bytes: piece.bytes().clone(), class: piece.class(), mark: None };
+        inner.queue.insert(at, waiting);
+        inner.ahead = at + 1;
         drop(inner);
         self.ready.notify_one();
         Pushed::Queued
@@ -129,6 +138,7 @@ impl Outbox {
             marks.extend(waiting.mark);
         }
         inner.bytes -= taken;
+        inner.ahead = inner.ahead.saturating_sub(count);
         if inner.queue.is_empty() && inner.queue.capacity() > 16 {
             inner.queue = VecDeque::new();
         }
@@ -232,6 +242,22 @@ mod tests {
         assert_eq!(outbox.push(&piece("0123456789", Class::Kept), None), Pushed::Overflow);
         assert_eq!(outbox.push(&piece("x", Class::Kept), None), Pushed::Overflow);
         assert!(drain(&outbox).1);
+    }
+
+    #[test]
+    fn answers_go_ahead_of_events_in_the_order_of_asking() {
+        let outbox = Outbox::new(Limits { bytes: 1000, pieces: 3 });
+        outbox.push(&piece("event", Class::Kept), None);
+        outbox.push_first(&piece("a1", Class::Kept));
+        outbox.push_first(&piece("a2", Class::Kept));
+        assert_eq!(drain(&outbox).0, ["a1", "a2", "event"]);
+        outbox.push(&piece("event", Class::Kept), None);
+        outbox.push_first(&piece("a3", Class::Kept));
+        assert_eq!(drain(&outbox).0, ["a3", "event"]);
+        for _ in 0..6 {
+            assert_eq!(outbox.push_first(&piece("a", Class::Kept)), Pushed::Queued);
+        }
+        assert_eq!(outbox.push_first(&piece("a", Class::Kept)), Pushed::Overflow);
     }
 
     #[test]

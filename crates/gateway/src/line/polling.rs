@@ -172,6 +172,8 @@ impl Polling {
         if self.queue.is_empty() && !self.hurries() {
             return;
         }
+        // Clients act on a close packet before what came with it: it travels alone.
+        let farewell = if self.closing && self.queue.len() > 1 { self.queue.pop_back() } else { None };
         let queue = &mut self.queue;
         let answered = self.desk.answer_with(|| {
             let mut payload = Payload::new();
@@ -183,7 +185,9 @@ impl Polling {
             }
             payload.into_string()
         });
-        if answered && self.closing {
+        if let Some(farewell) = farewell {
+            self.queue.push_back(farewell);
+        } else if answered && self.closing {
             self.end("1");
         }
     }

@@ -8,6 +8,7 @@ use parlance_model::{Command, ConversationId, Request, Send};
 use parlance_wire::{Peer, Settings, Style};
 
 use super::link::Link;
+use super::recovery::Begun;
 use super::work::{Doing, Done, Work};
 use crate::config::Mount;
 use crate::node::Node;
@@ -31,8 +32,8 @@ pub(super) struct Conn {
     pub orderly: bool,
     /// A Socket.IO client was told that it is connected.
     pub connected: bool,
-    /// A Socket.IO client that recovers is told so only after what it missed: its public and private id.
-    pub greeting: Option<(String, String)>,
+    /// What a Socket.IO client is told once it hears its conversations, and has what it missed.
+    pub greeting: Option<Begun>,
     /// Told to go while it recovers: it goes when it has been greeted. A stock client that is cut off before keeps
     /// what it got, is told it again the next time, and shows it twice.
     pub leaving: Option<(u16, String)>,

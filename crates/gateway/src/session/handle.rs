@@ -48,6 +48,12 @@ impl Session {
     }
 
     pub(super) fn heard(&mut self, heard: Heard) {
+        if self.closing {
+            if matches!(heard, Heard::Goodbye | Heard::Gone) {
+                self.abandon();
+            }
+            return;
+        }
         let now = self.node.clock.now();
         if matches!(heard, Heard::Text(_) | Heard::Binary(_) | Heard::Pong(_) | Heard::Control) {
             self.timers.frame(now);
@@ -124,7 +130,7 @@ impl Session {
             return;
         };
         if conn.peer.dialect().answers_first() && conn.greeting.is_none() && link.is_attached() {
-            for piece in pieces.iter().rev() {
+            for piece in &pieces {
                 link.listener.push_first(piece);
             }
         } else {
@@ -185,7 +191,7 @@ impl Session {
                     if let Some(recovery) = link.recovery().as_mut() {
                         recovery.left(&conversation);
                     }
-                    conn.todo.push_back(Work::Save { always: false });
+                    conn.todo.push_back(Work::Removed(conversation));
                 }
                 Notice::Close { code, reason } if code != 1008 && conn.greeting.is_some() => {
                     conn.leaving = Some((code, reason));
@@ -266,7 +272,7 @@ impl Session {
     }
 
     fn attached(&mut self, index: usize, conversations: Vec<ConversationId>) {
-        self.greet_recovered(index);
+        self.greet(index);
         if let Some(conn) = self.conns.get_mut(index)
             && let Some(link) = conn.link.clone()
         {

@@ -138,7 +138,8 @@ impl Session {
                 armed = at;
                 sleep.as_mut().reset(Instant::now() + at.since(now).min(Duration::from_secs(86_400)));
             }
-            let read = !self.closing && !self.is_busy() && self.timers.may_read(now);
+            // A Socket.IO client's own goodbye ends a closing session at once.
+            let read = if self.closing { !self.is_raw() } else { self.may_read(now) };
             let write = !self.closing;
             let alone = self.conns.iter().all(|c| c.link.is_none());
             let wake = tokio::select! {
@@ -162,9 +163,10 @@ impl Session {
         }
     }
 
-    /// So much is asked that nothing more is read.
-    fn is_busy(&self) -> bool {
-        self.conns.iter().map(|c| c.todo.len()).sum::<usize>() >= READ_AHEAD
+    /// Unless so much is asked, or so fast, that it must be done first.
+    fn may_read(&mut self, now: Time) -> bool {
+        let asked = self.conns.iter().map(|c| c.todo.len()).sum::<usize>();
+        asked < READ_AHEAD && self.timers.may_read(now)
     }
 
     fn start_work(&mut self) {

@@ -146,6 +146,11 @@ impl Session {
         self.correlate(index, "connect", &mut reject);
         let Some(conn) = self.conns.get_mut(index) else { return };
         self.node.metrics.refused(&conn.mount.name, crate::metrics::word(reject.code));
+        if reject.code == RejectCode::Unavailable {
+            // A client that is refused stays away until its user does something; one that is cut off tries again.
+            self.conns.remove(index);
+            return self.close(1013, "temporarily unavailable: reconnect");
+        }
         let closes = conn.peer.refuse(&fresh_id(), &reject);
         self.send_frames(index);
         self.conns.remove(index);
@@ -162,19 +167,25 @@ impl Session {
         conn.connected = true;
         conn.joins.push_back(Work::Attach);
         conn.todo.push_back(Work::Greet);
-        match begun {
-            Begun { sid, pid: Some(pid), recovered: true } => conn.greeting = Some((sid, pid)),
-            Begun { sid, pid, .. } => conn.peer.connected(&sid, pid.as_deref()),
+        // A sechat client that was away is connected before its backlog, which may be long; any other hears from
+        // the moment it is told so.
+        if begun.recovered || !conn.peer.dialect().registers_late() {
+            conn.greeting = Some(begun);
+            return;
         }
+        conn.peer.connected(&begun.sid, begun.pid.as_deref());
         self.send_frames(index);
     }
 
-    /// A recovered client has been sent what it missed: now it is told that it is connected.
-    pub(super) fn greet_recovered(&mut self, index: usize) {
+    /// A client hears its conversations now (a recovered one has been sent what it missed): it is told that it
+    /// is connected.
+    pub(super) fn greet(&mut self, index: usize) {
         let Some(conn) = self.conns.get_mut(index) else { return };
-        if let Some((sid, pid)) = conn.greeting.take() {
-            conn.peer.connected(&sid, Some(&pid));
-            self.node.metrics.recovered.inc();
+        if let Some(begun) = conn.greeting.take() {
+            conn.peer.connected(&begun.sid, begun.pid.as_deref());
+            if begun.recovered {
+                self.node.metrics.recovered.inc();
+            }
         }
     }
 
