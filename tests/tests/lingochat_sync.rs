@@ -3,7 +3,7 @@
 mod lingochat_support;
 
 use anyhow::{Context, Result, ensure};
-use lingochat_support::{World, refused, send};
+use lingochat_support::{World, claims, refused, send};
 use parlance_tests::{StockSocket, token};
 use serde_json::{Value, json};
 
@@ -146,5 +146,31 @@ async fn r2_7_1_a_sync_says_what_it_cannot_do() -> Result<()> {
         assert_eq!(answer.status, status, "{who} {since}: {}", answer.body);
     }
     assert_eq!(world.gateway.public("GET", path, None).await?.status, 401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn r2_7_1_the_history_knows_a_user_by_the_claims_of_the_dialect() -> Result<()> {
+    let world = World::start().await?;
+    let number = world.room("room", &["7", "bob"]).await?;
+    let bob = world.joined("bob", "room").await?;
+    let id = send(&bob, "room", "c-1", "hello").await?;
+    // Who calls a conversation by its number is of this dialect, also without saying so.
+    for path in [
+        format!("/api/v1/conversations/{number}/messages"),
+        "/api/v1/conversations/room/messages?dialect=lingochat".to_owned(),
+    ] {
+        for (given, status) in [
+            (json!({ "userId": 7, "sub": "a-stranger" }), 200),
+            (json!({ "openId": "7", "user_id": "a-stranger" }), 200),
+            (json!({ "userId": "a-stranger", "sub": "7" }), 403),
+        ] {
+            let answer = world.gateway.public("GET", &path, Some(&claims(given.clone())?)).await?;
+            assert_eq!(answer.status, status, "{path} {given}: {}", answer.body);
+        }
+    }
+    let path = format!("/api/v1/conversations/{number}/messages?dialect=lingochat");
+    let answer = world.gateway.public("GET", &path, Some(&claims(json!({ "userId": 7 }))?)).await?;
+    assert_eq!(answer.json()?["messages"][0]["id"], id);
     Ok(())
 }

@@ -129,7 +129,7 @@ pub fn claims(mut claims: Value) -> Result<String> {
 
 /// Joins a conversation and waits until it is done.
 pub async fn join(socket: &StockSocket, room: &Value) -> Result<()> {
-    accepted(socket, "conversation:join", &[room.clone()]).await
+    accepted(socket, "conversation:join", std::slice::from_ref(room)).await
 }
 
 /// A command that is acknowledged with success and nothing else.
