@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use parlance_tests::Transports;
 use recovery_support::raw::{come, fresh};
 use recovery_support::{App, Cut, World, away, bodies_until, enter, heard_until};
+use serde_json::json;
 
 async fn world() -> Result<World> {
     let world = World::start().await?;
@@ -148,6 +149,36 @@ async fn notifications_of_rooms_one_is_not_in_are_replayed_once() -> Result<()> 
         heard.sort();
         let expected = ["a", "b", "live"].map(|what| format!("message:notification {round} {what}"));
         assert_eq!(heard, expected);
+    }
+    Ok(())
+}
+
+/// However an entering and the removal meet: whoever is no member is not shown as present.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_removed_while_entering_is_not_present() -> Result<()> {
+    let world = world().await?;
+    let mut bob = fresh(&world, App::Lingochat, "bob").await?;
+    bob.raw.ask("conversation:join", json!("a")).await?;
+    for round in 0..15 {
+        let room = format!("race{round}");
+        world.room(&room, &["alice", "bob", "carol"]).await?;
+        let entering = bob.raw.ask("conversation:join", json!(room));
+        let (answer, removed) = tokio::join!(entering, world.change(&room, "removeMembers", "bob"));
+        (answer?, removed?);
+        // Whoever hears this has heard of the removal; what had to be done is done when it answers again.
+        world.say("a", &room).await?;
+        while bob.raw.said().await?.body != room {}
+        bob.raw.ask("conversation:join", json!("a")).await?;
+        let carol = world.socket(App::Lingochat, "carol", Transports::Websocket).await?;
+        enter(&carol, App::Lingochat, "conversation:join", &room).await?;
+        let alice = world.socket(App::Lingochat, "alice", Transports::Websocket).await?;
+        enter(&alice, App::Lingochat, "conversation:join", &room).await?;
+        assert_eq!(alice.expect("user:online").await?[0], "carol", "round {round}");
+        world.say(&room, "end").await?;
+        alice.expect("message:new").await?;
+        alice.assert_none("user:online").await?;
+        carol.disconnect()?;
+        alice.disconnect()?;
     }
     Ok(())
 }

@@ -118,7 +118,7 @@ async fn sigterm_and_a_restart_are_exact() -> Result<()> {
                 let in_room = |b: &&String| b[1..].parse::<usize>().is_ok_and(|n| n % ROOMS.len() == room);
                 all.iter().filter(in_room).cloned().collect()
             };
-            assert_eq!(of(&bodies), of(&expected), "room {room}");
+            assert_eq!(of(&bodies), of(&expected), "room {room} {}", ear.name);
         }
         bodies.sort();
         assert_eq!(bodies, expected);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use parlance_tests::stock::Report;
 use parlance_tests::token::expiry;
 use parlance_tests::{ConnectOptions, Gateway, Options, Stock, Transports, Ws};
 use remote::Remote;
@@ -208,7 +209,26 @@ async fn famly_takes_a_session_token() -> Result<()> {
 
     verifier.answer(200, r#"{"active":false}"#);
     assert_eq!(open("an-ended-session")?.expect_connect_error().await?, "Authentication failed");
-    verifier.answer(503, "");
-    open("a-session-in-bad-times")?.expect_connect_error().await?;
+    Ok(())
+}
+
+/// A stock client that is refused gives up; one whose connection closes tries again by itself.
+#[tokio::test]
+async fn a_client_that_comes_while_its_token_cannot_be_verified_is_let_in_later() -> Result<()> {
+    let verifier = Remote::start(503, "").await?;
+    let gateway = gateway("PARLANCE_SESSION_URL", &verifier.url("/introspect")).await?;
+    let stock = Stock::start()?;
+    for path in ["/socket.io/", "/api/socket.io/", "/lingochat/socket.io/"] {
+        verifier.answer(503, "");
+        let auth = json!({ "token": format!("a-session-for-{}", path.len()) });
+        let options = ConnectOptions::new(Transports::Websocket).path(path).auth(auth);
+        let socket = stock.connect(gateway.address(), options)?;
+        while !matches!(socket.next().await?, Report::ReconnectAttempt { attempt: 1 }) {}
+        verifier.answer(200, r#"{"active":true,"sub":"alice"}"#);
+        socket.expect_connect().await.context(path)?;
+        let refused = |report: &Report| matches!(report, Report::ConnectError(_));
+        ensure!(!socket.queued().await?.iter().any(refused), "{path}");
+        socket.assert_none("connection:error").await?;
+    }
     Ok(())
 }

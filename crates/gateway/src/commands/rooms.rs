@@ -31,6 +31,9 @@ pub(super) async fn join(
         session::change_role(node, link, &id, role);
     }
     enter(node, link, vec![id.clone()], true).await.map_err(faulty)?;
+    if gone(node, link, &id).await.map_err(faulty)? {
+        return Err(stranger());
+    }
     tell_present(node, link, &id).await.map_err(faulty)?;
     Ok(Answer::Channel(id.to_string()))
 }
@@ -38,7 +41,23 @@ pub(super) async fn join(
 async fn member_of(node: &Node, link: &Link, id: &ConversationId) -> Result<Conversation, Reject> {
     let found = node.backplane.conversations.get(id).await.map_err(|f| node.unavailable(&f))?;
     let mine = found.filter(|c| c.member(&link.listener.user).is_some());
-    mine.ok_or_else(|| Reject::new(RejectCode::Forbidden, "not a member of this conversation"))
+    mine.ok_or_else(stranger)
+}
+
+fn stranger() -> Reject {
+    Reject::new(RejectCode::Forbidden, "not a member of this conversation")
+}
+
+/// Whether the connection no longer hears a conversation, because its user is no member any more: an entering
+/// that was under way then may have come after the user was taken out of the room, and is undone.
+pub(crate) async fn gone(node: &Node, link: &Link, id: &ConversationId) -> Result<bool, Fault> {
+    if node.hub.is_in(&Topic::Conversation(id.clone()), link.listener.number) {
+        return Ok(false);
+    }
+    let (author, connection) = (link.author(), link.connection.clone());
+    let leaving = Leaving { conversations: vec![id.clone()], author, connection, explicit: false };
+    node.backplane.rooms.leave(leaving).await?;
+    Ok(true)
 }
 
 /// Leaves a room. Leaving twice, or what was never entered, is fine.

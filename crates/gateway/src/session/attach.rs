@@ -10,8 +10,8 @@ use rustc_hash::FxHashSet;
 use super::link::Link;
 use super::recovery::Recovery;
 use super::replay::{Start, is_deaf, join, leave};
-use super::restore;
 use super::told::{self, Told};
+use super::{recovery, restore};
 use crate::commands::rooms;
 use crate::config::PresenceScope;
 use crate::node::Node;
@@ -159,6 +159,16 @@ pub(crate) async fn invited(
     Ok(())
 }
 
+/// The user is no longer in a conversation, nor is the connection in its room.
+pub(super) async fn removed(node: &Node, link: &Link, conversation: ConversationId) -> Result<(), Fault> {
+    rooms::gone(node, link, &conversation).await?;
+    if link.is_restorable() {
+        restore::save(node, link).await
+    } else {
+        recovery::save(node, link, false).await
+    }
+}
+
 /// Leaves conversations the user was removed from between the look at the members and the subscription: the
 /// removal was published before this connection was in the room.
 async fn leave_lost(node: &Node, link: &Link) -> Result<(), Fault> {
@@ -174,6 +184,7 @@ async fn leave_lost(node: &Node, link: &Link) -> Result<(), Fault> {
         {
             leave(node, link, &topic);
             link.remove_channel(&Channel::Conversation(id.clone()));
+            rooms::gone(node, link, id).await?;
         }
     }
     Ok(())

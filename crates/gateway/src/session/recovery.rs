@@ -246,7 +246,9 @@ fn key(pid: &str) -> String {
     format!("recovery:{pid}")
 }
 
-/// A secret, or merely unique, id: 128 random bits in 22 URL-safe characters.
+const ID_CHARS: usize = 22;
+
+/// A secret, or merely unique, id: 128 random bits in URL-safe characters.
 pub(super) fn fresh_id() -> String {
     use base64::Engine;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>())
@@ -358,7 +360,7 @@ fn fresh(dialect: Dialect, mut session: Recovery, memberships: &[Membership]) ->
 /// Finds a session of this owner and takes it from the connection that has it, if one still does.
 async fn find(node: &Node, owner: &Owner<'_>, pid: &str) -> Result<Option<Recovery>, Fault> {
     let ended = || node.sessions.get(pid).is_some_and(|holder| holder.is_none());
-    if ended() {
+    if pid.len() != ID_CHARS || ended() {
         return Ok(None);
     }
     if let Some(live) = take_over(node, owner, pid) {

@@ -32,6 +32,8 @@ pub(super) enum Work {
     Refuse(Box<(Tag, Reject)>),
     /// Join a conversation the user was added to.
     Invited { conversation: ConversationId, since: u64 },
+    /// The user was removed from a conversation: leave its room, too.
+    Removed(ConversationId),
     /// Keep what can be restored or recovered; `always`: also when nothing changed.
     Save { always: bool },
 }
@@ -92,10 +94,13 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
         (Work::Invited { conversation, since }, Some(link)) => {
             Box::pin(async move { Done::Joined(attach::invited(&node, &link, conversation, since).await) })
         }
+        (Work::Removed(conversation), Some(link)) => {
+            Box::pin(async move { Done::Kept(attach::removed(&node, &link, conversation).await) })
+        }
         (Work::Save { always }, Some(link)) => {
             Box::pin(async move { Done::Kept(save(&node, &link, always).await) })
         }
-        (Work::Greet | Work::Attach | Work::Invited { .. } | Work::Save { .. }, None) => {
+        (Work::Greet | Work::Attach | Work::Invited { .. } | Work::Removed(_) | Work::Save { .. }, None) => {
             Box::pin(std::future::ready(Done::Kept(Ok(()))))
         }
     }
