@@ -124,7 +124,8 @@ pub struct CursorChanged {
 
 /// Delivered and read cursors.
 ///
-/// Guarantees: forward only under concurrency (see [`Marks::advance`]); each move bumps the conversation's
+/// Guarantees: a member's cursors begin at the head of the log when the member joined; forward only under
+/// concurrency (see [`Marks::advance`]); each move bumps the conversation's
 /// cursor version by one and is published once, in the same atomic step.
 #[async_trait]
 pub trait Cursors: Send + Sync {

@@ -3,8 +3,8 @@
 use parlance_model::{ReceiptKind, delivery::Moved};
 use tokio::task::JoinSet;
 
-use super::{Rig, conv, create, heard, say, silent, topic, user};
-use crate::{CursorChanged, Publication};
+use super::{Rig, change, conv, create, heard, say, silent, topic, user};
+use crate::{CursorChanged, MemberSet, Publication};
 
 pub async fn cursors_only_move_forward_with_a_dense_version(rig: &dyn Rig) {
     let nodes = rig.nodes(2).await;
@@ -71,4 +71,23 @@ pub async fn concurrent_receipts_agree(rig: &dyn Rig) {
         delivered = to;
     }
     assert_eq!(delivered, 21);
+}
+
+pub async fn a_members_cursors_begin_where_it_joined(rig: &dyn Rig) {
+    let nodes = rig.nodes(1).await;
+    create(&nodes[0], "c", &["a"]).await;
+    for _ in 0..4 {
+        say(&nodes[0], "c", "a", "x").await;
+    }
+    let add = MemberSet::Delta { add: vec![user("b")], remove: vec![] };
+    let changed = nodes[0].conversations.change(change("c", add)).await.unwrap().unwrap();
+    let joined = changed.conversation.member(&user("b")).unwrap().joined_seq;
+    let read = async |seq| {
+        let moved = nodes[0].cursors.advance(&conv("c"), &user("b"), ReceiptKind::Read, seq).await;
+        moved.unwrap().unwrap().moved
+    };
+    assert_eq!(read(2).await, Moved::default(), "said before it joined");
+    let last = say(&nodes[0], "c", "a", "y").await.seq;
+    let since = Some((joined, last));
+    assert_eq!(read(last).await, Moved { delivered: since, read: since });
 }

@@ -60,6 +60,7 @@ macro_rules! contract_tests {
             conversations::a_deleted_one_is_gone_and_may_come_back,
             cursors::cursors_only_move_forward_with_a_dense_version,
             cursors::concurrent_receipts_agree,
+            cursors::a_members_cursors_begin_where_it_joined,
             limits::windows_slide_exactly,
             limits::limits_hold_over_nodes_and_entries_can_be_given_back,
             limits::shared_values_have_a_lifetime,

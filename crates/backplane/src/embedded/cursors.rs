@@ -46,11 +46,10 @@ fn advance(
     let log = conversation_key(conversation);
     let key = (conversation.as_str(), user.as_str());
     let Some(mut state) = live_state(&step.read().logs, &log)? else { return Ok(None) };
-    if step.read().members.get(key)?.is_none() {
-        return Ok(None);
-    }
+    let Some(joined) = step.read().members.get(key)?.map(|member| member.value()) else { return Ok(None) };
     let kept = step.read().cursors.get(key)?.map(|cursor| cursor.value());
-    let (delivered, read, read_at) = kept.unwrap_or_default();
+    // What was said before a member joined is nobody's to hear delivered.
+    let (delivered, read, read_at) = kept.unwrap_or((joined, joined, 0));
     let mut marks = Marks { delivered, read };
     let moved = marks.advance(kind, seq, state.seq);
     let at = step.now();

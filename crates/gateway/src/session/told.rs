@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_backplane::{Fault, Membership, Range};
-use parlance_model::{ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic};
+use parlance_model::{
+    Conversation, ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic, UserId,
+};
 
 use super::link::Link;
 use crate::events;
@@ -95,25 +97,34 @@ pub(super) async fn since(node: &Node, link: &Link, id: &ConversationId, seq: u6
     let range = Range::Before { seq: u64::MAX, limit: LOOK_BACK };
     let page = node.backplane.log.range(&key, range).await?;
     let entries = page.entries.get(page.entries.partition_point(|e| e.seq <= seq)..).unwrap_or_default();
-    for event in receipts(link, id, entries, &cursors) {
+    let Some(conversation) = node.backplane.conversations.get(id).await? else { return Ok(()) };
+    for event in receipts(link, &conversation, entries, &cursors) {
         link.listener.outbox.half_empty().await;
         link.tell(&Event::Receipt(event));
     }
     Ok(())
 }
 
-/// The states of the user's own messages with each other member, in the order they come about.
-fn receipts(link: &Link, id: &ConversationId, entries: &[Entry], cursors: &[Cursor]) -> Vec<MessageReceipt> {
+/// The states of the user's own messages with each other member, in the order they come about. What was said
+/// before a member joined has no state with that member.
+fn receipts(
+    link: &Link,
+    conversation: &Conversation,
+    entries: &[Entry],
+    cursors: &[Cursor],
+) -> Vec<MessageReceipt> {
     let user = &link.listener.user;
+    let joined = |user: &UserId| conversation.member(user).map(|m| m.joined_seq);
+    let cursors: Vec<_> = cursors.iter().filter_map(|c| Some((c, joined(&c.user)?))).collect();
     let mut all = Vec::new();
     for entry in entries {
         let Some(message) = events::message_ref(entry).filter(|m| m.author == *user) else { continue };
-        for cursor in cursors.iter().filter(|c| c.user != *user) {
+        for (cursor, _) in cursors.iter().filter(|(c, joined)| c.user != *user && *joined < entry.seq) {
             let states = [(ReceiptKind::Delivered, cursor.delivered), (ReceiptKind::Read, cursor.read)];
             for (kind, up_to) in states {
                 if entry.seq <= up_to {
                     all.push(MessageReceipt {
-                        conversation: id.clone(),
+                        conversation: conversation.id.clone(),
                         message: message.clone(),
                         kind,
                         by: cursor.user.clone(),
