@@ -185,6 +185,19 @@ pub async fn fence(from: &StockSocket, room: &str, to: &[&StockSocket]) -> Resul
     Ok(())
 }
 
+/// Whether a stranger to a room has heard nothing: what alice says now, in a room of theirs, comes after it all.
+pub async fn heard_nothing(world: &World, alice: &StockSocket, stranger: (&str, &StockSocket)) -> Result<()> {
+    let (user, socket) = stranger;
+    world.room("apart", &["alice", user]).await?;
+    join(socket, &json!("apart")).await?;
+    let id = send(alice, "apart", &fresh_id(), "apart").await?;
+    ensure!(socket.expect("message:new").await?[0]["id"] == id, "{user} heard something else before");
+    for event in ["user:online", "user:offline", "typing:start", "typing:stop", "message:read"] {
+        socket.assert_none(event).await.context("a stranger")?;
+    }
+    Ok(())
+}
+
 /// Whether it is what a recovering server puts behind an event.
 pub fn is_offset(value: &Value) -> bool {
     value.as_str().and_then(|text| text.split_once('-')).is_some_and(|(number, seq)| {
