@@ -300,3 +300,28 @@ async fn a_room_joined_a_moment_before_the_take_over_is_joined() -> Result<()> {
     assert_eq!(stock.expect("user:online").await?[0], "bob", "present without joining again");
     Ok(())
 }
+
+/// Whatever the node was about to do for it: a client that is gone leaves neither a connection nor its session's
+/// place behind.
+#[tokio::test]
+async fn who_vanishes_while_being_let_in_leaves_nothing_and_can_come_back() -> Result<()> {
+    let world = world().await?;
+    let mut bob = fresh(&world, APP, "bob").await?;
+    let offset = hears(&world, &mut bob, "one").await?;
+    let Back { raw, session, .. } = bob;
+    drop(raw);
+    world.say("a", "two").await?;
+    let auth = json!({ "token": token("bob")?, "pid": session.pid, "offset": offset });
+    for _ in 0..60 {
+        let mut raw = Raw::open(&world, APP).await?;
+        raw.send(&format!("40{auth}")).await?;
+    }
+    world.until_gone("bob").await?;
+    let back = come(&world, APP, "bob", (&session.pid, Some(&offset))).await?;
+    ensure!(back.recovers(&session));
+    assert_eq!(back.bodies(), ["two"]);
+    drop(back);
+    world.until_gone("bob").await?;
+    assert_eq!(world.connections().await?, 0);
+    Ok(())
+}

@@ -123,6 +123,12 @@ impl World {
         Ok(messages.iter().filter_map(|m| m["body"].as_str()).map(str::to_owned).collect())
     }
 
+    /// Connections the node believes to have.
+    pub async fn connections(&self) -> Result<u64> {
+        let nodes = self.api("GET", "/api/v1/nodes", None).await?;
+        nodes["nodes"][0]["connections"].as_u64().with_context(|| format!("{nodes}"))
+    }
+
     /// Waits until the node has let go of all of a user's connections.
     pub async fn until_gone(&self, user: &str) -> Result<()> {
         let path = format!("/api/v1/users/{user}/presence");

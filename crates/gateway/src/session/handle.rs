@@ -193,7 +193,7 @@ impl Session {
                     }
                     conn.todo.push_back(Work::Removed(conversation));
                 }
-                Notice::Close { code, reason } if code != 1008 && conn.greeting.is_some() => {
+                Notice::Close { code, reason } if code == 1012 && conn.greeting.is_some() => {
                     conn.leaving = Some((code, reason));
                 }
                 Notice::Close { code, reason } => {
