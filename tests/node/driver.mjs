@@ -41,7 +41,8 @@ const operations = {
     if (how === "close") {
       engine.close();
     } else if (engine.transport.name === "websocket") {
-      engine.transport.ws.terminate();
+      // There is none any more when it broke off by itself.
+      engine.transport.ws?.terminate();
     } else {
       cutPolling(engine.transport, engine.opts.agent);
     }

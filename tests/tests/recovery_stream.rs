@@ -2,7 +2,7 @@
 
 mod recovery_support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -324,4 +324,44 @@ async fn several_clients_of_one_user_recover_independently() -> Result<()> {
         assert_eq!(recovery_support::bodies_until(socket, "missed").await?, ["missed"]);
     }
     Ok(())
+}
+
+/// Cuts come at any moment: during the handshake, between the missed events, before CONNECT is answered. A stock
+/// client then shows what it had got of a replay twice; after it has been deduplicated by id, as every documented
+/// client does, nothing lacks and nothing is out of order.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_cut_off_again_while_coming_back_loses_nothing() -> Result<()> {
+    const COUNT: usize = 120;
+    let world = world().await?;
+    let (socket, name) = listener(&world, App::Chatgenius, Transports::Websocket).await?;
+    let mut random = StdRng::seed_from_u64(17);
+    let listening = async {
+        let (mut heard, mut cuts, mut seen) = (Heard::default(), 0, BTreeSet::new());
+        while seen.len() < COUNT * ROOMS.len() {
+            let report =
+                socket.next().await.with_context(|| format!("after {} and {cuts} cuts", seen.len()))?;
+            let chance = match &report {
+                Report::Event(event) => {
+                    if said(&event.name, &event.args).is_some_and(|told| seen.insert(told.body)) {
+                        heard.note(&report, name);
+                    }
+                    0.05
+                }
+                Report::Connect(connected) => {
+                    ensure!(connected.recovered, "after {cuts} cuts");
+                    0.3
+                }
+                _ => 0.3,
+            };
+            if cuts < 60 && random.random_bool(chance) {
+                cuts += 1;
+                tokio::time::sleep(Duration::from_micros(random.random_range(0..60_000))).await;
+                socket.drop_transport()?;
+            }
+        }
+        ensure!(cuts > 15, "only {cuts} cuts: this shows nothing");
+        Ok(heard)
+    };
+    let (heard, ()) = tokio::try_join!(listening, stream(&world, COUNT, Duration::from_millis(15)))?;
+    heard.is_whole(COUNT, "seed 17")
 }
