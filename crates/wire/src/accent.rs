@@ -110,6 +110,11 @@ impl Dialect {
         matches!(self, Self::Famly)
     }
 
+    /// Whether a CONNECT names the user it comes from (`auth.userId`), to be compared with the token's.
+    pub const fn claims_user(self) -> bool {
+        matches!(self, Self::Chatgenius)
+    }
+
     /// Whether a client may present its token in its first event instead of at the handshake.
     pub const fn registers_late(self) -> bool {
         matches!(self, Self::Sechat)

@@ -76,7 +76,10 @@ impl Auth {
         let Some(data) = data else { return Self::default() };
         let object: crate::json::Object<'_> = serde_json::from_str(data.get()).unwrap_or_default();
         let text = |name: &str| object.get(name).and_then(|v| serde_json::from_str::<String>(v.get()).ok());
-        Self { token: text("token"), user_id: text("userId"), pid: text("pid"), offset: text("offset") }
+        let number = |name: &str| object.get(name).and_then(|v| serde_json::from_str::<u64>(v.get()).ok());
+        // A number is taken as its decimal string, as in tokens.
+        let user_id = text("userId").or_else(|| number("userId").map(|n| n.to_string()));
+        Self { token: text("token"), user_id, pid: text("pid"), offset: text("offset") }
     }
 }
 

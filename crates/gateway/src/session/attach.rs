@@ -18,9 +18,8 @@ use crate::node::Node;
 
 /// Joins the user's own feed, and what the dialect implies: every conversation of the user in the dialect's
 /// own role (sechat from the delivered cursor on, backlog before live; a recovered session from where it
-/// was), presence by the mount's scope; for socialhub what the client had subscribed before. Returns the
-/// conversations whose rooms it was put into.
-pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<Vec<ConversationId>, Fault> {
+/// was), presence by the mount's scope; for socialhub what the client had subscribed before.
+pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
     match link.dialect.implied_role() {
         Some(_) => attach_member(node, link).await?,
         None => {
@@ -35,9 +34,7 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<Vec<Con
             restore::save(node, link).await?;
         }
     }
-    let inside = rooms::inside(node, link);
-    rooms::enter(node, link, inside.clone(), false).await?;
-    Ok(inside)
+    rooms::enter(node, link, rooms::inside(node, link), false).await
 }
 
 /// Joins what a connection hears from now on, without reading: the user's feed, and presence where everybody

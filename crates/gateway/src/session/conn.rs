@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use parlance_model::{Command, ConversationId, Request, Send};
+use parlance_model::{Command, ConversationId, Send};
 use parlance_wire::{Peer, Settings, Style};
 
 use super::link::Link;
@@ -41,6 +41,8 @@ pub(super) struct Conn {
     sends: VecDeque<SendKey>,
     /// What is being done is a send.
     sending: bool,
+    /// What is being done is told to the connection itself too.
+    telling: bool,
 }
 
 impl Conn {
@@ -70,12 +72,13 @@ impl Conn {
             leaving: None,
             sends: VecDeque::new(),
             sending: false,
+            telling: false,
         }
     }
 
     /// Whether events must wait for the answer of what is being done.
     pub fn holds_events(&self) -> bool {
-        self.sending && self.peer.dialect().answers_first()
+        self.telling && self.peer.dialect().answers_first()
     }
 
     /// Notes a send that came. `false`: the same is on its way already.
@@ -105,8 +108,7 @@ impl Conn {
             && !self.must_wait()
             && let Some(next) = self.todo.pop_front()
         {
-            self.sending = matches!(&next, Work::Request(asked)
-                if matches!(asked.1, Request { command: Command::Send(_), .. }));
+            (self.sending, self.telling) = kinds(&next);
             self.doing = Some(start(self, next));
         }
         if self.joining.is_none()
@@ -132,6 +134,7 @@ impl Conn {
             && let Poll::Ready(done) = doing.as_mut().poll(cx)
         {
             self.doing = None;
+            self.telling = false;
             if std::mem::take(&mut self.sending) {
                 self.sends.pop_front();
             }
@@ -144,6 +147,16 @@ impl Conn {
             return Poll::Ready(done);
         }
         Poll::Pending
+    }
+}
+
+/// Whether a piece of work is a send, and whether it brings about an event for the connection itself.
+fn kinds(work: &Work) -> (bool, bool) {
+    let Work::Request(asked) = work else { return (false, false) };
+    match asked.1.command {
+        Command::Send(_) => (true, true),
+        Command::Join { .. } | Command::Leave { .. } | Command::React(_) => (false, true),
+        _ => (false, false),
     }
 }
 

@@ -253,7 +253,7 @@ impl Session {
             }
             Done::Registered(tag, Ok(link)) => self.registered(index, &tag, link),
             Done::Registered(tag, Err(reject)) => self.answer(index, &tag, Err(reject)),
-            Done::Attached(Ok(conversations)) => self.attached(index, conversations),
+            Done::Attached(Ok(())) => self.attached(index),
             Done::Joined(Ok(())) => {
                 if let Some(conn) = self.conns.get_mut(index) {
                     conn.save_moved();
@@ -271,18 +271,12 @@ impl Session {
         }
     }
 
-    fn attached(&mut self, index: usize, conversations: Vec<ConversationId>) {
-        self.greet(index);
+    fn attached(&mut self, index: usize) {
+        self.greet_recovered(index);
         if let Some(conn) = self.conns.get_mut(index)
             && let Some(link) = conn.link.clone()
         {
-            let user = link.listener.user.clone();
-            if !link.is_restorable() {
-                let welcome = Answer::Welcome { user, conversations };
-                conn.peer.answer(&Tag::default(), &Ok(welcome), self.node.clock.now());
-            }
             conn.save_moved();
-            self.send_frames(index);
             link.set_attached();
         }
         if let Some((code, reason)) = self.conns.get_mut(index).and_then(|c| c.leaving.take()) {

@@ -313,15 +313,19 @@ pub(super) struct Begun {
     pub pid: Option<String>,
     /// The session from before goes on.
     pub recovered: bool,
+    /// The conversations it is put into, where its dialect says so.
+    pub conversations: Vec<ConversationId>,
 }
 
 /// Goes on with the session the client names, or begins one. It is kept before the client hears of it.
 pub(super) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth) -> Result<Begun, Fault> {
-    if !link.mount.recovery {
-        return Ok(Begun { sid: fresh_id(), pid: None, recovered: false });
-    }
     // Everything after this reaches the client, also what is said before it is in its rooms.
     let memberships = node.backplane.conversations.of_user(&link.listener.user).await?;
+    let inside = link.dialect.implied_role().is_some_and(|role| role != Role::Member);
+    let conversations = memberships.iter().filter(|_| inside).map(|m| m.conversation.clone()).collect();
+    if !link.mount.recovery {
+        return Ok(Begun { sid: fresh_id(), pid: None, recovered: false, conversations });
+    }
     let owner = Owner { user: &link.listener.user, mount: &link.mount.name };
     let last = auth.offset.as_deref().map(Offset::parse);
     let found = match (auth.pid.as_deref(), last) {
@@ -339,7 +343,8 @@ pub(super) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth) -> Result<
             link.listener.set_accent(*accent);
         }
     }
-    let begun = Begun { sid: session.sid.clone(), pid: Some(session.pid.clone()), recovered };
+    let (sid, pid) = (session.sid.clone(), Some(session.pid.clone()));
+    let begun = Begun { sid, pid, recovered, conversations };
     node.sessions.insert(session.pid.clone(), Some(link.connection.number));
     *link.recovery() = Some(Box::new(session));
     save(node, link, true).await?;

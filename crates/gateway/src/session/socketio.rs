@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parlance_model::{Reject, RejectCode};
-use parlance_wire::{Auth, Class, Encoded, socketio};
+use parlance_model::{Answer, Reject, RejectCode};
+use parlance_wire::{Auth, Class, Encoded, Tag, socketio};
 use serde_json::value::RawValue;
 
 use super::conn::Conn;
@@ -167,25 +167,27 @@ impl Session {
         conn.connected = true;
         conn.joins.push_back(Work::Attach);
         conn.todo.push_back(Work::Greet);
-        // A sechat client that was away is connected before its backlog, which may be long; any other hears from
-        // the moment it is told so.
-        if begun.recovered || !conn.peer.dialect().registers_late() {
-            conn.greeting = Some(begun);
-            return;
-        }
+        // Before it is in any room: nothing may come to a client that is not connected yet. A recovered one is
+        // connected after what it missed.
+        if begun.recovered { conn.greeting = Some(begun) } else { self.greet(index, begun) }
+    }
+
+    /// Tells a client that it is connected, and what its dialect says first.
+    fn greet(&mut self, index: usize, begun: Begun) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        let Some(user) = conn.link.as_ref().map(|link| link.listener.user.clone()) else { return };
         conn.peer.connected(&begun.sid, begun.pid.as_deref());
+        let welcome = Answer::Welcome { user, conversations: begun.conversations };
+        conn.peer.answer(&Tag::default(), &Ok(welcome), self.node.clock.now());
         self.send_frames(index);
     }
 
-    /// A client hears its conversations now (a recovered one has been sent what it missed): it is told that it
-    /// is connected.
-    pub(super) fn greet(&mut self, index: usize) {
-        let Some(conn) = self.conns.get_mut(index) else { return };
-        if let Some(begun) = conn.greeting.take() {
-            conn.peer.connected(&begun.sid, begun.pid.as_deref());
-            if begun.recovered {
-                self.node.metrics.recovered.inc();
-            }
+    /// A recovered client has been sent what it missed.
+    pub(super) fn greet_recovered(&mut self, index: usize) {
+        let greeting = self.conns.get_mut(index).and_then(|conn| conn.greeting.take());
+        if let Some(begun) = greeting {
+            self.greet(index, begun);
+            self.node.metrics.recovered.inc();
         }
     }
 
@@ -197,7 +199,10 @@ impl Session {
             recovery::end(&self.node, link);
         }
         conn.peer.disconnected();
-        self.send_frames(index);
+        // Behind everything that waits: a client that has left hears nothing more.
+        while let Some(piece) = conn.peer.poll_frame() {
+            self.outbox.push(&piece, None);
+        }
     }
 
     /// No namespace was joined in time.

@@ -41,8 +41,7 @@ pub(super) enum Work {
 /// Something done.
 pub(super) enum Done {
     Connected(Result<Entrance, Reject>),
-    /// The conversations the connection was put into.
-    Attached(Result<Vec<ConversationId>, Fault>),
+    Attached(Result<(), Fault>),
     Joined(Result<(), Fault>),
     Answered(Tag, Result<Answer, Reject>),
     Registered(Tag, Result<Arc<Link>, Reject>),
@@ -123,7 +122,8 @@ async fn connect(seat: &Seat, auth: &Auth) -> Result<Entrance, Reject> {
         return Ok(Entrance::Unnamed);
     }
     let identity = credentials::verify(node, token.map(String::as_str), &mount.subjects).await?;
-    if auth.user_id.as_deref().is_some_and(|claimed| claimed != identity.user.as_str()) {
+    let claims = mount.spoken().claims_user();
+    if claims && auth.user_id.as_deref().is_some_and(|claimed| claimed != identity.user.as_str()) {
         return Err(Reject::new(RejectCode::Forbidden, "User ID mismatch"));
     }
     let link = admission::open(node, mount, identity, &seat.port).await?;
