@@ -14,7 +14,7 @@ use parlance_model::Status;
 use parlance_wire::{Dialect, Framing};
 
 use crate::io::{Heard, Session};
-use crate::outbox::{Draft, Outbox, Rules};
+use crate::outbox::{Draft, Outbox};
 use crate::places::Places;
 use crate::seen::Seen;
 use crate::speech::{Speaker, Utterance, conversation};
@@ -86,8 +86,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn new(options: Options) -> Self {
-        let rules =
-            Rules { ack_timeout: options.ack_timeout, attempts: options.attempts, backoff: options.backoff };
+        let rules = options.rules();
         let conversations = options.conversations.iter().map(|id| format!("conversation:{id}"));
         let is_io = options.framing == Framing::Socketio;
         let mut places = (options.dialect == Dialect::Lingochat).then(Places::default);

@@ -6,6 +6,7 @@ use parlance_wire::{Dialect, Framing};
 use serde_json::{Map, Value};
 
 use crate::backoff::Backoff;
+use crate::outbox::Rules;
 use crate::typing::Timings;
 
 /// How to connect and how to behave.
@@ -31,7 +32,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long the server may take to acknowledge a message.
     pub ack_timeout: Duration,
-    /// How often a message is tried on a working connection before it has failed.
+    /// How often a message is sent on a working connection, the first time included, before it has failed.
     pub attempts: u32,
     /// Messages that wait for an acknowledgement, sent or not; more are refused.
     pub queue: usize,
@@ -74,7 +75,8 @@ impl Options {
             },
             connect_timeout: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(if is_sechat { 10 } else { 5 }),
-            attempts: 3,
+            // SeChat counts attempts, LingoChat the retries after the first.
+            attempts: if dialect == Dialect::Lingochat { 4 } else { 3 },
             queue: 1024,
             updates: 1024,
             memory: 4096,
@@ -83,6 +85,16 @@ impl Options {
             auto_receipts: true,
             raw: false,
         }
+    }
+
+    /// How messages are sent again.
+    pub(crate) const fn rules(&self) -> Rules {
+        let mut backoff = self.backoff;
+        // LingoChat gives the waits themselves. Only coming back stays spread: there a herd would come at once.
+        if matches!(self.dialect, Dialect::Lingochat) {
+            backoff.jitter = 0.0;
+        }
+        Rules { ack_timeout: self.ack_timeout, attempts: self.attempts, backoff }
     }
 
     /// In another framing.

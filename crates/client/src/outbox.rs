@@ -169,8 +169,11 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use parlance_wire::Dialect;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::options::Options;
 
     fn outbox() -> Outbox {
         let backoff = Backoff { base: Duration::from_millis(100), max: Duration::from_secs(1), jitter: 0.0 };
@@ -210,6 +213,39 @@ mod tests {
             now = outbox.deadline().unwrap_or(now);
         }
         assert_eq!(ids(outbox.take_due(now)), ["2"]);
+    }
+
+    /// The waits before each further attempt of a message nobody acknowledges, as a dialect's rules have them.
+    fn waits(dialect: Dialect, chance: f64) -> Vec<Duration> {
+        let (mut outbox, mut now) =
+            (Outbox::new(Options::new("ws://h:1", dialect, "alice").rules()), Instant::now());
+        outbox.push(draft("1", "a"));
+        let mut waits = Vec::new();
+        loop {
+            assert_eq!(ids(outbox.take_due(now)), ["1"]);
+            let unanswered = outbox.deadline().unwrap();
+            if !outbox.expire(unanswered, chance).is_empty() {
+                return waits;
+            }
+            now = outbox.deadline().unwrap();
+            waits.push(now - unanswered);
+        }
+    }
+
+    #[test]
+    fn lingochat_retries_three_times_after_one_two_and_four_seconds() {
+        for chance in [0.0, 0.5, 0.99] {
+            assert_eq!(waits(Dialect::Lingochat, chance), [1, 2, 4].map(Duration::from_secs));
+        }
+    }
+
+    #[test]
+    fn sechat_tries_three_times_with_a_fifth_of_jitter() {
+        let millis =
+            |chance| waits(Dialect::Sechat, chance).iter().map(Duration::as_millis).collect::<Vec<_>>();
+        assert_eq!(millis(0.0), [400, 800]);
+        assert_eq!(millis(0.5), [500, 1000]);
+        assert_eq!(millis(1.0), [600, 1200]);
     }
 
     #[test]

@@ -385,3 +385,23 @@ async fn sechat_has_the_same_words_over_socket_io_and_leaves_with_one() {
         peer.closed().await;
     });
 }
+
+#[tokio::test]
+async fn lingochat_sends_once_and_three_times_more_before_a_message_has_failed() {
+    let (server, url) = Server::bind().await;
+    let mut options = options(&url, Dialect::Lingochat);
+    options.ack_timeout = Duration::from_millis(30);
+    let (client, mut updates) = Client::connect(options);
+    let (mut peer, _) = server.accept(None).await;
+    let id = client.send("c1", "hello", &[]).unwrap();
+    for attempt in 1..=4 {
+        let sent = peer.next("message:send").await;
+        assert_eq!(sent.args[1]["clientMessageId"], *id, "attempt {attempt}");
+    }
+    until(&mut updates, |update| match update {
+        Update::State { local_id, state: MessageState::Failed } if *local_id == id => Some(()),
+        _ => None,
+    })
+    .await;
+    client.close().await;
+}
