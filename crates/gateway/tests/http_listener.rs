@@ -184,7 +184,32 @@ async fn foreign_origins_are_refused_everywhere() {
     let reply = server.raw(asked).await;
     assert_eq!(reply.status, 204);
     assert_eq!(reply.header("access-control-allow-origin"), Some("https://app.example"));
-    assert_eq!(reply.header("vary"), Some("Origin"));
+    assert_eq!(reply.header("access-control-allow-headers"), Some("authorization, content-type"));
+    assert!(reply.head.to_ascii_lowercase().contains("vary: origin"), "{reply:?}");
+    let asked = asked.replace("\r\n\r\n", "\r\nAccess-Control-Request-Headers: content-type, x-app\r\n\r\n");
+    let reply = server.raw(&asked).await;
+    assert_eq!(reply.header("access-control-allow-headers"), Some("content-type, x-app"));
+    let foreign = server.raw(&asked.replace("app.example", "evil.example")).await;
+    assert_eq!((foreign.status, foreign.header("access-control-allow-headers")), (403, None));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_foreign_origin_is_refused_in_the_words_of_the_address() {
+    let server = Server::start(|_| {}).await;
+    let ours = r#"{"code":"ORIGIN_NOT_ALLOWED","error":"origin not allowed"}"#;
+    let engines = r#"{"code":4,"message":"Forbidden"}"#;
+    for (target, body) in [
+        ("/socket.io/", engines),
+        ("/socket.io?EIO=4&transport=polling", engines),
+        ("/sechat?EIO=4&transport=polling", ours),
+        ("/livez?EIO=4", ours),
+        ("/nothing", ours),
+    ] {
+        let asked = format!("GET {target} HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n");
+        let reply = server.raw(&asked).await;
+        assert_eq!((reply.status, reply.body.as_str()), (403, body), "{target}");
+    }
     server.stop().await;
 }
 

@@ -4,47 +4,42 @@
 //! Echoing an allowed origin together with credentials gives no page anybody's authority: nothing here
 //! reads cookies, tokens are presented by the page itself.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use parlance_wire::engineio::Problem;
 use url::Url;
 
+use super::router::Public;
 use super::{engine, reply};
-use crate::node::Node;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, OPTIONS");
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
+/// Bytes of the longest list of headers that a preflight is granted as asked.
+const MAX_ASKED: usize = 1024;
 /// Browsers cap it at two hours.
 const REMEMBER: HeaderValue = HeaderValue::from_static("7200");
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("retry-after, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset");
 
 /// Refuses foreign origins, answers preflights and marks the answers to allowed ones.
-pub async fn guard(State(node): State<Arc<Node>>, request: Request, next: Next) -> Response {
+pub async fn guard(State(public): State<Public>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     if let Some(origin) = &origin
-        && !allowed(&node.config.load().origins, origin, request.headers())
+        && !allowed(&public.node.config.load().origins, origin, request.headers())
     {
-        let mut response = match request.uri().query().is_some_and(|query| query.contains("EIO=")) {
-            true => engine::refuse(Problem::Forbidden),
-            false => reply::refusal(StatusCode::FORBIDDEN, "ORIGIN_NOT_ALLOWED", "origin not allowed"),
+        let mut response = if public.is_engine(&request) {
+            engine::refuse(Problem::Forbidden)
+        } else {
+            reply::refusal(StatusCode::FORBIDDEN, "ORIGIN_NOT_ALLOWED", "origin not allowed")
         };
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
         return response;
     }
     let mut response = if request.method() == Method::OPTIONS {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBER);
-        response
+        preflight(request.headers())
     } else {
         next.run(request).await
     };
@@ -56,6 +51,28 @@ pub async fn guard(State(node): State<Arc<Node>>, request: Request, next: Next) 
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
     response
+}
+
+/// Applications send headers of their own (`extraHeaders` of the stock client): an allowed origin may, they
+/// mean nothing here.
+fn preflight(asked: &HeaderMap) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, granted(asked).unwrap_or(HEADERS));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBER);
+    headers.append(header::VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+    response
+}
+
+/// The headers a preflight asks for, when each of them is a header's name. `*` is a name as well, but would
+/// grant what was not asked for.
+fn granted(asked: &HeaderMap) -> Option<HeaderValue> {
+    let asked = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS)?;
+    let text = asked.to_str().ok().filter(|text| text.len() <= MAX_ASKED)?;
+    let named = |name: &str| name != "*" && HeaderName::from_bytes(name.as_bytes()).is_ok();
+    text.split(',').all(|name| named(name.trim())).then(|| asked.clone())
 }
 
 fn allowed(list: &[String], origin: &HeaderValue, headers: &HeaderMap) -> bool {
@@ -97,6 +114,22 @@ mod tests {
         assert!(check(&[], "https://rt.example", "rt.example"));
         assert!(check(&[], "https://rt.example:443", "rt.example"));
         assert!(check(&[], "http://localhost:8082", "localhost:8082"));
+    }
+
+    #[test]
+    fn a_preflight_is_granted_names_of_headers_and_nothing_else() {
+        let grant = |asked: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCESS_CONTROL_REQUEST_HEADERS, HeaderValue::from_str(asked).unwrap());
+            granted(&headers).map(|value| value.to_str().unwrap().to_owned())
+        };
+        for good in ["x-app", "authorization,x-app", "Content-Type, X-My_App.2"] {
+            assert_eq!(grant(good).as_deref(), Some(good));
+        }
+        for bad in ["", "*", "x-app, *", "x-app,", "x app", "x:app", "\"x\"", &"x".repeat(MAX_ASKED + 1)] {
+            assert_eq!(grant(bad), None, "{bad}");
+        }
+        assert_eq!(granted(&HeaderMap::new()), None);
     }
 
     #[test]

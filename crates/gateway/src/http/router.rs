@@ -97,6 +97,12 @@ impl Public {
         let own = |p: &&Place| p.host.as_deref().is_some_and(|h| h.eq_ignore_ascii_case(host));
         here().find(own).or_else(|| here().find(|p| p.host.is_none()))
     }
+
+    /// Whether a request is to an address where Engine.IO is spoken.
+    pub(super) fn is_engine(&self, request: &Request) -> bool {
+        let place = self.place(&host(request), request.uri().path());
+        place.is_some_and(|place| matches!(place.door, Door::Engine(_)))
+    }
 }
 
 /// The public listener. Mounts are matched by hand: they depend on the host too, and a path from the
@@ -107,7 +113,7 @@ pub fn public(node: &Arc<Node>) -> Router {
         .route("/livez", get(health::live).fallback(wrong_method))
         .merge(history::router(node))
         .fallback(mounted)
-        .layer(middleware::from_fn_with_state(node.clone(), cors::guard))
+        .layer(middleware::from_fn_with_state(state.clone(), cors::guard))
         .with_state(state)
 }
 
