@@ -214,7 +214,8 @@ async fn sessions_are_counted_and_limited() -> Result<()> {
     let sid = server.open().await?;
     server.open().await?;
     let answer = server.get(&server.path("polling", None)).await?;
-    ensure!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
+    ensure!(answer.status == 503 && answer.header("retry-after") == Some("5"), "{answer:?}");
+    ensure!(answer.code()? == "UNAVAILABLE", "a full node is no policy: {answer:?}");
     server.post(&sid, "1").await?.ok()?;
     server.settle(1).await?;
     server.open().await?;

@@ -98,7 +98,11 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "limits.connections_per_ip",
         "Connections of one address; 0 = unlimited. Behind a balancer all come from its address.",
     ),
-    ("limits.connections", "Connections of this node; 0 = unlimited."),
+    (
+        "limits.connections",
+        "Connections of this node, and polling sessions of one of its paths; 0 = unlimited. Beyond it: 503 with \
+         `{error, code: \"UNAVAILABLE\"}` and Retry-After.",
+    ),
     ("limits.rates", "`false` switches every rate limit off (load tests only)."),
     ("timings.presence_ttl_ms", "A connection counts as there for so long after its last received byte."),
     ("timings.presence_refresh_ms", "How often leases are refreshed; about a third of `presence_ttl_ms`."),

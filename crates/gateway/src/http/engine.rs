@@ -168,8 +168,10 @@ impl Endpoint {
         let settings = self.door.settings();
         let (all, of_one) = (settings.max_sessions, settings.max_sessions_per_ip);
         let Ok(permit) = self.permits.take(caller.remote, all, of_one) else {
-            let body = Problem::Forbidden.body_saying("too many sessions");
-            let mut response = reply::json(StatusCode::SERVICE_UNAVAILABLE, body);
+            // No word of Engine.IO's: `Forbidden` is for policy, and a full node is none. As of any other
+            // connection beyond the limits.
+            let mut response =
+                reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "too many sessions");
             reply::retry_after(&mut response, 5);
             return response;
         };

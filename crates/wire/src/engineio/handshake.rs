@@ -110,13 +110,7 @@ impl Problem {
 
     /// The answer's JSON.
     pub fn body(self) -> String {
-        self.body_saying(self.message())
-    }
-
-    /// The answer's JSON with another message, as a policy's refusal may carry.
-    pub fn body_saying(self, message: &str) -> String {
-        let message = serde_json::to_string(message).unwrap_or_default();
-        format!("{{\"code\":{},\"message\":{message}}}", self.code())
+        format!("{{\"code\":{},\"message\":\"{}\"}}", self.code(), self.message())
     }
 }
 
@@ -130,10 +124,6 @@ pub struct Query<'a> {
     pub transport: Option<Cow<'a, str>>,
     /// `sid`; an empty one counts as absent.
     pub sid: Option<Cow<'a, str>>,
-    /// `token`; an empty one counts as absent.
-    pub token: Option<Cow<'a, str>>,
-    /// Whether `b64` has a value: the client takes binary only as base64, over WebSocket too.
-    pub b64: bool,
 }
 
 impl<'a> Query<'a> {
@@ -145,13 +135,10 @@ impl<'a> Query<'a> {
                 "EIO" => add(&mut this.eio, value),
                 "transport" => add(&mut this.transport, value),
                 "sid" => add(&mut this.sid, value),
-                "token" => add(&mut this.token, value),
-                "b64" => this.b64 |= !value.is_empty(),
                 _ => {}
             }
         }
         this.sid = this.sid.filter(|sid| !sid.is_empty());
-        this.token = this.token.filter(|token| !token.is_empty());
         this
     }
 
