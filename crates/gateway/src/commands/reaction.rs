@@ -24,8 +24,7 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, react: React) -> Res
     let log = &node.backplane.log;
     let found = log.find(Find::Id(react.message)).await.map_err(|f| node.unavailable(&f))?;
     let Some((LogKey::Conversation(conversation), target)) = found else { return Err(not_found()) };
-    let reacted =
-        log.react(&conversation, link.author(), target, react.kind.clone(), react.added).await;
+    let reacted = log.react(&conversation, link.author(), target, react.kind.clone(), react.added).await;
     let stored = match reacted.map_err(|f| node.unavailable(&f))? {
         Reacted::New(stored) => Some(stored),
         Reacted::Same(stored) => stored,

@@ -287,7 +287,9 @@ impl Mount {
             return refuse(format!("mounts ({name}): only Socket.IO has namespaces"));
         }
         if self.connect_timeout_ms == 0 || self.upgrade_timeout_ms == 0 {
-            return refuse(format!("mounts ({name}): connect_timeout_ms and upgrade_timeout_ms must not be 0"));
+            return refuse(format!(
+                "mounts ({name}): connect_timeout_ms and upgrade_timeout_ms must not be 0"
+            ));
         }
         if self.subjects.is_empty() {
             return refuse(format!("mounts ({name}): subjects must name at least one claim"));

@@ -4,12 +4,12 @@ use parlance_backplane::{PresenceChanged, TypingChanged};
 use parlance_hub::Announce;
 use parlance_model::{Event, PresenceEvent, Topic, TypingEvent};
 
-use crate::config::Mount;
 use super::{
     Feed,
     announce::Announcement,
     deliver::{Ready, To},
 };
+use crate::config::Mount;
 
 impl Feed {
     pub(super) fn heard_presence(&mut self, topic: &Topic, change: &PresenceChanged, ready: &mut Vec<Ready>) {
@@ -76,17 +76,17 @@ impl Feed {
     }
 
     fn tell_typing(&self, topic: Topic, change: TypingChanged) -> Ready {
-    // In a user's feed: typing in a conversation that does not exist yet. It goes to those who hear their
-    // conversations without subscribing.
-    let implied = matches!(topic, Topic::User(_));
-    let to = To::Among { users: change.to, author: change.author.id.clone(), implied };
-    let event = Event::Typing(TypingEvent {
-        conversation: change.conversation,
-        number: self.node.hub.number(&topic),
-        author: change.author,
-        on: change.on,
-        at: change.at,
-    });
-    Ready::Event { topic, event, to }
+        // In a user's feed: typing in a conversation that does not exist yet. It goes to those who hear their
+        // conversations without subscribing.
+        let implied = matches!(topic, Topic::User(_));
+        let to = To::Among { users: change.to, author: change.author.id.clone(), implied };
+        let event = Event::Typing(TypingEvent {
+            conversation: change.conversation,
+            number: self.node.hub.number(&topic),
+            author: change.author,
+            on: change.on,
+            at: change.at,
+        });
+        Ready::Event { topic, event, to }
     }
 }

@@ -44,7 +44,11 @@ impl Feed {
     /// A move was missed: reads all cursors and tells what changed.
     pub(super) async fn reread_cursors(&mut self, topic: &Topic, ready: &mut Vec<Ready>) {
         let Topic::Conversation(id) = topic else { return };
-        let (version, cursors) = match self.node.backplane.cursors.cursors(id).await {
+        let read = async {
+            let members = self.node.backplane.conversations.get(id).await?.map_or_else(Vec::new, |c| c.members);
+            self.node.backplane.cursors.cursors(id).await.map(|(version, cursors)| (members, version, cursors))
+        };
+        let (members, version, cursors) = match read.await {
             Ok(read) => read,
             Err(fault) => {
                 tracing::warn!(%fault, conversation = %id, "reading cursors");
@@ -57,10 +61,8 @@ impl Feed {
         for cursor in cursors {
             let now = Marks { delivered: cursor.delivered, read: cursor.read };
             let before = track.marks.insert(cursor.user.clone(), now).unwrap_or_default();
-            let moved = Moved {
-                delivered: (now.delivered > before.delivered).then_some((before.delivered, now.delivered)),
-                read: (now.read > before.read).then_some((before.read, now.read)),
-            };
+            let Some(member) = members.iter().find(|m| m.user == cursor.user) else { continue };
+            let moved = moved(before, now, member.joined_seq);
             if moved != Moved::default() {
                 let at = self.node.clock.now();
                 changes.push(CursorChanged {
@@ -111,7 +113,13 @@ impl Feed {
     }
 
     /// The messages of sequences `from+1..=to`: remembered, else from the log.
-    pub(super) async fn messages(&self, topic: &Topic, id: &ConversationId, from: u64, to: u64) -> Vec<MessageRef> {
+    pub(super) async fn messages(
+        &self,
+        topic: &Topic,
+        id: &ConversationId,
+        from: u64,
+        to: u64,
+    ) -> Vec<MessageRef> {
         let from = from.max(to.saturating_sub(NAMED));
         if let Some(messages) = self.open.get(topic).and_then(|t| t.remembered(from, to)) {
             return messages;
@@ -124,6 +132,38 @@ impl Feed {
                 tracing::warn!(%fault, conversation = %id, "reading what a receipt or a reaction is about");
                 Vec::new()
             }
+        }
+    }
+}
+
+/// How a member's cursors moved since they were seen last; nothing from before the join is the member's to tell.
+fn moved(before: Marks, now: Marks, joined: u64) -> Moved {
+    let beyond = |before: u64, now: u64| {
+        let from = before.max(joined);
+        (now > from).then_some((from, now))
+    };
+    Moved { delivered: beyond(before.delivered, now.delivered), read: beyond(before.read, now.read) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reread_tells_what_moved_since_the_join() {
+        let marks = |delivered, read| Marks { delivered, read };
+        let told = |delivered, read| Moved { delivered, read };
+        for (before, now, joined, expected) in [
+            (marks(4, 2), marks(7, 5), 0, told(Some((4, 7)), Some((2, 5)))),
+            (marks(4, 2), marks(4, 2), 0, told(None, None)),
+            // Never seen before: the cursors began at the join.
+            (marks(0, 0), marks(10, 10), 10, told(None, None)),
+            (marks(0, 0), marks(12, 10), 10, told(Some((10, 12)), None)),
+            // Only one of the two was seen; or both in an earlier membership.
+            (marks(12, 0), marks(12, 11), 10, told(None, Some((10, 11)))),
+            (marks(3, 1), marks(12, 11), 10, told(Some((10, 12)), Some((10, 11)))),
+        ] {
+            assert_eq!(moved(before, now, joined), expected, "{before:?} {now:?} {joined}");
         }
     }
 }

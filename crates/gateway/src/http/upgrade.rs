@@ -18,8 +18,8 @@ use parlance_wire::Dialect;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection::Origin;
-use super::{credentials, reply};
 use super::socket::{Io, Socket};
+use super::{credentials, reply};
 use crate::config::Mount;
 use crate::metrics::word;
 use crate::node::Node;
