@@ -1,27 +1,17 @@
-//! What a session does when it wakes: input, output, finished work, deadlines, closing.
+//! What a session does when it wakes: input, finished work, deadlines. Output and farewell are in `output`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use parlance_hub::Notice;
-use parlance_model::{
-    Answer, Channel, Command, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Time, Topic,
-};
+use parlance_model::{Answer, Command, Reject, RejectCode, Time};
 use parlance_wire::{Tag, websocket};
 
 use super::conn::Conn;
 use super::link::Link;
-use super::run::{READ_AHEAD, Session};
+use super::restore;
+use super::run::Session;
 use super::timers::{Due, View};
 use super::work::{Done, Work};
-use super::{admission, recovery, restore, told};
 use crate::line::Heard;
-use crate::node::Node;
-
-/// Pieces taken from the outbox at once.
-const TAKE: usize = 256;
-/// The closing handshake may take so long.
-const CLOSING: Duration = Duration::from_secs(2);
 
 impl Session {
     fn view(&self) -> View {
@@ -109,137 +99,6 @@ impl Session {
         for tag in repeats {
             let reject = Reject::new(RejectCode::InProgress, "Message already being processed");
             self.answer(index, &tag, Err(reject));
-        }
-    }
-
-    /// Moves what a peer has to say on its way; ahead of what waits, where the dialect wants its answers first.
-    pub(super) fn send_frames(&mut self, index: usize) {
-        let Some(conn) = self.conns.get_mut(index) else { return };
-        if self.closing {
-            // Nothing follows a close frame.
-            return;
-        }
-        let mut pieces = Vec::new();
-        while let Some(piece) = conn.peer.poll_frame() {
-            pieces.push(piece);
-        }
-        let Some(link) = &conn.link else {
-            for piece in pieces {
-                self.outbox.push(&piece.seal_offset(parlance_wire::Offset::NONE), None);
-            }
-            return;
-        };
-        if conn.peer.dialect().answers_first() && conn.greeting.is_none() && link.is_attached() {
-            for piece in &pieces {
-                link.listener.push_first(piece);
-            }
-        } else {
-            for piece in &pieces {
-                link.listener.push(piece);
-            }
-        }
-    }
-
-    pub(super) fn output(&mut self) {
-        let held = self.conns.iter().any(Conn::holds_events);
-        if self.line.is_idle() && !held && !self.outbox.is_empty() {
-            let mut marks = Vec::new();
-            self.outbox.take(self.line.queue(), &mut marks, TAKE);
-            self.unconfirmed = true;
-            if !marks.is_empty() {
-                self.timers.save_soon(self.node.clock.now());
-            }
-            for mark in marks {
-                self.note_sent(mark);
-            }
-        }
-        if self.outbox.is_overflown() {
-            self.node.metrics.slow_consumers.inc();
-            self.close(1008, "too slow: reconnect to catch up");
-            return;
-        }
-        for index in 0..self.conns.len() {
-            self.notices(index);
-        }
-    }
-
-    fn note_sent(&self, mark: parlance_hub::Mark) {
-        let of = |c: &&Conn| c.link.as_ref().is_some_and(|l| l.connection.number == mark.listener);
-        if let Some(link) = self.conns.iter().find(of).and_then(|c| c.link.as_ref())
-            && let Some(recovery) = link.recovery().as_mut()
-        {
-            recovery.sent(mark.offset);
-        }
-    }
-
-    fn notices(&mut self, index: usize) {
-        // Invitations beyond these stay with the listener, which bounds them.
-        while let Some(conn) = self.conns.get_mut(index)
-            && conn.joins.len() < READ_AHEAD
-            && let Some(link) = conn.link.clone()
-            && let Some(notice) = link.listener.next_notice()
-        {
-            match notice {
-                Notice::Invited { conversation, since } => {
-                    conn.joins.push_back(Work::Invited { conversation, since });
-                }
-                // Removed and taken in again before this was read.
-                Notice::Removed(conversation) if is_in(&self.node, &link, &conversation) => {}
-                Notice::Removed(conversation) => {
-                    link.remove_channel(&Channel::Conversation(conversation.clone()));
-                    link.left(&Topic::Conversation(conversation.clone()));
-                    if let Some(recovery) = link.recovery().as_mut() {
-                        recovery.left(&conversation);
-                    }
-                    conn.todo.push_back(Work::Removed(conversation));
-                }
-                Notice::Close { code, reason } if code == 1012 && conn.greeting.is_some() => {
-                    conn.leaving = Some((code, reason));
-                }
-                Notice::Close { code, reason } => {
-                    self.told_to_go(index, code, &reason);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// 1008 is for good; after any other code the client may come back by itself.
-    fn told_to_go(&mut self, index: usize, code: u16, reason: &str) {
-        if code == 1008 && !self.is_raw() {
-            self.kick(index);
-        }
-        self.go_away(code, reason);
-    }
-
-    /// Something that output or notices waited for is done: they are looked at again.
-    pub(super) fn unblocked(&self) {
-        self.outbox.wake();
-    }
-
-    /// Closes on the node's or the operator's behalf.
-    pub(super) fn go_away(&mut self, code: u16, reason: &str) {
-        if self.is_raw() {
-            self.conns.iter_mut().for_each(|c| c.orderly = true);
-        }
-        if self.node.shutdown.is_cancelled() {
-            self.say_going_away();
-        }
-        self.close(code, reason);
-    }
-
-    /// sechat has a word for a node that goes away.
-    fn say_going_away(&mut self) {
-        let event = Event::Maintenance(MaintenanceNotice {
-            enabled: true,
-            message: "this server is restarting; reconnect".into(),
-            retry_after: 1,
-            at: self.node.clock.now(),
-        });
-        for conn in &self.conns {
-            if let Some(piece) = parlance_wire::encode(conn.peer.accent(), conn.peer.style(), &event) {
-                self.line.push(piece.bytes().clone());
-            }
         }
     }
 
@@ -412,73 +271,7 @@ impl Session {
         let link = self.conns.first().and_then(|c| c.link.as_ref());
         let (Some(arrived), Some(link)) = (self.timers.ponged(number), link) else { return };
         if link.confirm(arrived) {
-            self.timers.save_soon(self.node.clock.now());
+            self.timers.save_soon(self.node.clock.now(), self.node.links.len());
         }
-    }
-
-    /// Sends what waits, then a close frame; then the connection ends.
-    pub(super) fn close(&mut self, code: u16, reason: &str) {
-        if self.closing {
-            return;
-        }
-        let mut marks = Vec::new();
-        self.outbox.take(self.line.queue(), &mut marks, usize::MAX);
-        for mark in marks {
-            self.note_sent(mark);
-        }
-        self.line.close(code, reason);
-        self.begin_close();
-    }
-
-    fn begin_close(&mut self) {
-        self.closing = true;
-        self.timers.close_by(self.node.clock.now() + CLOSING);
-    }
-
-    /// Ends without a word: the transport is gone.
-    fn abandon(&mut self) {
-        self.closing = true;
-        self.line.clear();
-    }
-
-    /// Gives everything back, then lets the client read the last bytes before the transport goes.
-    pub(super) async fn finish(&mut self) {
-        for conn in &mut self.conns {
-            conn.finish(&self.node).await;
-        }
-        self.line.finish(CLOSING).await;
-    }
-}
-
-fn is_in(node: &Node, link: &Link, conversation: &ConversationId) -> bool {
-    node.hub.is_in(&Topic::Conversation(conversation.clone()), link.listener.number)
-}
-
-impl Conn {
-    /// Gives everything back.
-    pub(super) async fn finish(&mut self, node: &Arc<Node>) {
-        self.doing = None;
-        self.joining = None;
-        let Some(link) = self.link.take() else { return };
-        // Nothing is handed over any more from here on: what is kept is what was.
-        link.topics().iter().for_each(|topic| node.hub.leave(topic, link.listener.number));
-        if let Err(fault) = keep(node, &link, self.orderly).await {
-            tracing::warn!(%fault, "keeping a connection's state");
-        }
-        admission::close(node, &link).await;
-    }
-}
-
-async fn keep(node: &Arc<Node>, link: &Link, orderly: bool) -> Result<(), parlance_backplane::Fault> {
-    let recoverable = link.recovery().is_some();
-    match recoverable {
-        true if orderly => recovery::forget(node, link).await,
-        true => recovery::save_last(node, link).await,
-        // Before it has joined everything, what it is subscribed to says nothing.
-        false if !link.is_attached() => Ok(()),
-        false if link.is_restorable() => restore::save_last(node, link).await,
-        // Whoever fell silent may not have heard the last receipts: telling again does no harm.
-        false if orderly && link.dialect.registers_late() => told::remember(node, link).await,
-        false => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ mod attach;
 mod conn;
 mod handle;
 mod link;
+mod output;
 mod recovery;
 mod replay;
 mod restore;

@@ -150,8 +150,11 @@ impl Timers {
     }
 
     /// The subscriptions are kept again before long: one save for what moves in the meantime.
-    pub(super) fn save_soon(&mut self, now: Time) {
-        self.next_save = self.next_save.min(now + SAVE_SOON);
+    /// Where there are many connections, each keeps less often.
+    pub(super) fn save_soon(&mut self, now: Time, connections: usize) {
+        let crowd = u32::try_from(connections / 1000).unwrap_or(u32::MAX);
+        let wait = SAVE_SOON.saturating_mul(crowd.saturating_add(1)).min(self.save_every);
+        self.next_save = self.next_save.min(now + wait);
     }
 
     /// The client is in no namespace since now.

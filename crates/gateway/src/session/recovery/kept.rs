@@ -1,0 +1,160 @@
+//! Where sessions are kept between two connections: in the old connection as long as it lives, and in the
+//! backplane.
+//!
+//! Owns: when what is kept, and who may take it up. Must not know: packets, what an offset means.
+
+use std::sync::Arc;
+
+use parlance_backplane::{Fault, Membership};
+use parlance_hub::Notice;
+use parlance_model::{ConversationId, Role};
+use parlance_wire::{Accent, Auth, Dialect, Offset};
+
+use super::super::link::Link;
+use super::{ID_CHARS, Owner, Recovery, fresh_id};
+use crate::node::Node;
+
+fn key(pid: &str) -> String {
+    format!("recovery:{pid}")
+}
+
+/// Keeps what the connection is inside of and how far it is, when the former changed or `always`; for twice the
+/// window, because it is kept again within the window as long as the connection lives.
+pub(in crate::session) async fn save(node: &Node, link: &Link, always: bool) -> Result<(), Fault> {
+    let (key, kept) = {
+        let mut guard = link.recovery();
+        let Some(recovery) = guard.as_mut().filter(|r| r.moved || always) else { return Ok(()) };
+        recovery.moved = false;
+        (key(&recovery.pid), bytes(&recovery.checkpoint())?)
+    };
+    let saved = node.backplane.shared.save(&key, kept, Some(node.config.load().timings.recovery() * 2)).await;
+    if saved.is_err()
+        && let Some(recovery) = link.recovery().as_mut()
+    {
+        recovery.moved = true;
+    }
+    saved
+}
+
+/// Keeps everything: the transport is gone, the client may come back. Until that is done it can be taken over
+/// from here.
+pub(in crate::session) async fn save_last(node: &Node, link: &Link) -> Result<(), Fault> {
+    let Some(mut whole) = link.recovery().clone() else { return Ok(()) };
+    whole.whole = true;
+    let window = node.config.load().timings.recovery();
+    let saved = node.backplane.shared.save(&key(&whole.pid), bytes(&whole)?, Some(window)).await;
+    if link.recovery().take().is_some() {
+        node.sessions.remove_if(&whole.pid, |_, holder| *holder == Some(link.connection.number));
+    }
+    saved
+}
+
+/// From now on the session cannot be recovered: the client said goodbye, or is not to come back.
+pub(in crate::session) fn end(node: &Node, link: &Link) {
+    if let Some(recovery) = link.recovery().as_ref() {
+        node.sessions.insert(recovery.pid.clone(), None);
+    }
+}
+
+/// Removes what was kept of a session that ended for good.
+pub(in crate::session) async fn forget(node: &Node, link: &Link) -> Result<(), Fault> {
+    end(node, link);
+    let Some(recovery) = link.recovery().take() else { return Ok(()) };
+    let removed = node.backplane.shared.remove(&key(&recovery.pid)).await;
+    node.sessions.remove_if(&recovery.pid, |_, holder| holder.is_none());
+    removed
+}
+
+fn bytes(recovery: &Recovery) -> Result<Vec<u8>, Fault> {
+    serde_json::to_vec(recovery).map_err(|e| Fault::Corrupt(e.to_string()))
+}
+
+/// What a client that was let in is told.
+pub(in crate::session) struct Begun {
+    /// The public id.
+    pub sid: String,
+    /// The private id, where sessions can be recovered.
+    pub pid: Option<String>,
+    /// The session from before goes on.
+    pub recovered: bool,
+    /// The conversations it is put into, where its dialect says so.
+    pub conversations: Vec<ConversationId>,
+}
+
+/// Goes on with the session the client names, or begins one. It is kept before the client hears of it.
+pub(in crate::session) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth) -> Result<Begun, Fault> {
+    // Everything after this reaches the client, also what is said before it is in its rooms.
+    let memberships = node.backplane.conversations.of_user(&link.listener.user).await?;
+    let inside = link.dialect.implied_role().is_some_and(|role| role != Role::Member);
+    let conversations = memberships.iter().filter(|_| inside).map(|m| m.conversation.clone()).collect();
+    if !link.mount.recovery {
+        return Ok(Begun { sid: fresh_id(), pid: None, recovered: false, conversations });
+    }
+    let owner = Owner { user: &link.listener.user, mount: &link.mount.name };
+    let last = auth.offset.as_deref().map(Offset::parse);
+    let found = match (auth.pid.as_deref(), last) {
+        // Some other string behind an event, or somebody's invention.
+        (None, _) | (_, Some(None)) => None,
+        (Some(pid), last) => find(node, &owner, pid).await?.and_then(|session| session.at(last.flatten())),
+    };
+    let last = last.flatten();
+    let found = found.filter(|session| session.is_within(&memberships));
+    let recovered = found.is_some();
+    let session = found.unwrap_or_else(|| fresh(link.dialect, Recovery::new(&owner, last), &memberships));
+    if recovered {
+        link.listener.set_last(last.unwrap_or(Offset::NONE));
+        if let Some(accent) = session.accent.and_then(|index| Accent::ALL.get(usize::from(index))) {
+            link.listener.set_accent(*accent);
+        }
+    }
+    let (sid, pid) = (session.sid.clone(), Some(session.pid.clone()));
+    let begun = Begun { sid, pid, recovered, conversations };
+    node.sessions.insert(session.pid.clone(), Some(link.connection.number));
+    *link.recovery() = Some(Box::new(session));
+    save(node, link, true).await?;
+    Ok(begun)
+}
+
+/// A session that begins now: sechat's with what waits for the user, others with what comes.
+fn fresh(dialect: Dialect, mut session: Recovery, memberships: &[Membership]) -> Recovery {
+    let role = dialect.implied_role().unwrap_or_default();
+    for m in memberships {
+        let waiting = m.marks.delivered.max(m.joined_seq);
+        let seq = if dialect == Dialect::Sechat { waiting } else { m.head.seq };
+        session.joined(m.number, &m.conversation, role, seq);
+    }
+    session
+}
+
+/// Finds a session of this owner and takes it from the connection that has it, if one still does.
+async fn find(node: &Node, owner: &Owner<'_>, pid: &str) -> Result<Option<Recovery>, Fault> {
+    let ended = || node.sessions.get(pid).is_some_and(|holder| holder.is_none());
+    if pid.len() != ID_CHARS || ended() {
+        return Ok(None);
+    }
+    if let Some(live) = take_over(node, owner, pid) {
+        return Ok(Some(live));
+    }
+    let kept = load(node, pid).await?.filter(|session| session.is_of(owner));
+    // Somebody may have been faster meanwhile.
+    Ok(take_over(node, owner, pid).or(kept).filter(|_| !ended()))
+}
+
+/// The old connection may not have noticed yet that its transport is dead.
+fn take_over(node: &Node, owner: &Owner<'_>, pid: &str) -> Option<Recovery> {
+    let holder = node.sessions.get(pid).and_then(|holder| *holder)?;
+    let link = node.links.get(&holder)?;
+    let mut guard = link.recovery();
+    let session = guard.take_if(|session| session.pid == pid && session.is_of(owner))?;
+    drop(guard);
+    node.sessions.remove(pid);
+    link.listener.notify(Notice::Close { code: 1000, reason: "the session goes on elsewhere".to_owned() });
+    Some(Recovery { whole: true, ..*session })
+}
+
+async fn load(node: &Node, pid: &str) -> Result<Option<Recovery>, Fault> {
+    let Some(bytes) = node.backplane.shared.load(&key(pid)).await? else { return Ok(None) };
+    let read = serde_json::from_slice::<Recovery>(&bytes);
+    // Unreadable is as good as absent.
+    Ok(read.inspect_err(|error| tracing::warn!(%error, "a kept session is unreadable")).ok())
+}
