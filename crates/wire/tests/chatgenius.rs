@@ -89,7 +89,11 @@ fn a_refused_connection_is_connected_told_why_and_disconnected() {
     }
     let mismatch = Reject::new(RejectCode::Forbidden, "User ID mismatch");
     assert_eq!(told(mismatch), error("User ID mismatch", "auth_error"));
-    for code in [RejectCode::Unavailable, RejectCode::TooManyConnections, RejectCode::Internal] {
+    for code in [RejectCode::Unavailable, RejectCode::Maintenance] {
+        let text = "Service temporarily unavailable";
+        assert_eq!(told(fixtures::reject(code)), error(text, "server_error"));
+    }
+    for code in [RejectCode::TooManyConnections, RejectCode::Internal] {
         assert_eq!(told(fixtures::reject(code)), error("No.", "server_error"));
     }
 }

@@ -14,6 +14,9 @@ use crate::{
     codec::{Emit, Say},
 };
 
+/// What a client is told while nothing can be sent, whatever the cause: what operators write is for people.
+const UNAVAILABLE: &str = "Service temporarily unavailable";
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Refused<'a> {
@@ -84,6 +87,7 @@ fn text(about: About, reject: &Reject) -> Cow<'_, str> {
         (RejectCode::Unauthenticated, _) => "User not authenticated",
         (RejectCode::InvalidToken, _) => "Invalid token",
         (RejectCode::TokenExpired, _) => "Token expired",
+        (RejectCode::Unavailable | RejectCode::Maintenance, _) => UNAVAILABLE,
         (RejectCode::InProgress, _) => "Message already being processed",
         (RejectCode::Forbidden | RejectCode::NotFound, About::Send | About::Channel) => {
             "Access denied to channel"
