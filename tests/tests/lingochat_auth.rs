@@ -201,7 +201,7 @@ async fn r2_1_2_a_token_that_ends_ends_the_connection() -> Result<()> {
     assert_eq!(bob.expect("user:online").await?[0], "alice");
     let reason = alice.expect_disconnect().await?;
     assert!(["transport close", "transport error"].contains(&reason.as_str()), "it may come back: {reason}");
-    assert_eq!(alice.expect("error").await?[0], "token expired");
+    assert_eq!(alice.expect("error").await?[0], EXPIRED);
     assert_eq!(alice.expect_connect_error().await?, EXPIRED, "with the same token it may not");
     assert_eq!(bob.expect("user:offline").await?[0], "alice");
     Ok(())

@@ -10,6 +10,8 @@ use crate::codec::{Emit, Refusal, Say};
 
 /// What a client is told while nothing can be sent, whatever the cause: it may try again.
 const UNAVAILABLE: &str = "Service temporarily unavailable";
+/// How a token that is over is told, at CONNECT and on a connection that lives.
+const EXPIRED: &str = "Token expired";
 /// The claim a token without a usable subject is refused for.
 const SUBJECT: &str = "sub";
 
@@ -36,7 +38,6 @@ pub(super) fn connect(reject: &Reject) -> Refusal {
             "Invalid token: missing user identification"
         }
         RejectCode::InvalidToken => "Invalid or expired token",
-        RejectCode::TokenExpired => "Token expired",
         _ => sentence(reject),
     };
     Refusal::Error(message.to_owned(), None)
@@ -45,6 +46,7 @@ pub(super) fn connect(reject: &Reject) -> Refusal {
 fn sentence(reject: &Reject) -> &str {
     match reject.code {
         RejectCode::Unavailable | RejectCode::Maintenance => UNAVAILABLE,
+        RejectCode::TokenExpired => EXPIRED,
         _ => &reject.message,
     }
 }
