@@ -33,7 +33,7 @@ pub(super) struct Conn {
     /// A Socket.IO client was told that it is connected.
     pub connected: bool,
     /// What a Socket.IO client is told once it hears its conversations, and has what it missed.
-    pub greeting: Option<Begun>,
+    pub greeting: Option<Box<Begun>>,
     /// Told to go while it recovers: it goes when it has been greeted. A stock client that is cut off before keeps
     /// what it got, is told it again the next time, and shows it twice.
     pub leaving: Option<(u16, String)>,

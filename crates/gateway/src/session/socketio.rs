@@ -169,7 +169,7 @@ impl Session {
         conn.todo.push_back(Work::Greet);
         // Before it is in any room: nothing may come to a client that is not connected yet. A recovered one is
         // connected after what it missed.
-        if begun.recovered { conn.greeting = Some(begun) } else { self.greet(index, begun) }
+        if begun.recovered { conn.greeting = Some(Box::new(begun)) } else { self.greet(index, begun) }
     }
 
     /// Tells a client that it is connected, and what its dialect says first.
@@ -186,7 +186,7 @@ impl Session {
     pub(super) fn greet_recovered(&mut self, index: usize) {
         let greeting = self.conns.get_mut(index).and_then(|conn| conn.greeting.take());
         if let Some(begun) = greeting {
-            self.greet(index, begun);
+            self.greet(index, *begun);
             self.node.metrics.recovered.inc();
         }
     }
