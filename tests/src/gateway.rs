@@ -321,7 +321,10 @@ fn ready_line(line: &str) -> Option<Addresses> {
 }
 
 /// The `parlance` binary beside the test's own; built when it is missing.
-fn built_binary() -> Result<PathBuf> {
+///
+/// # Errors
+/// When it cannot be built.
+pub fn built_binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = BUILT.get_or_init(|| find_or_build().map_err(|error| format!("{error:#}")));
     found.clone().map_err(anyhow::Error::msg)

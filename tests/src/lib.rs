@@ -6,7 +6,7 @@ pub mod gateway;
 pub mod http;
 pub mod io;
 pub mod reference;
-mod script;
+pub mod script;
 pub mod stock;
 pub mod token;
 pub mod tongue;

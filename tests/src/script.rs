@@ -85,14 +85,24 @@ impl Drop for Script {
 /// # Errors
 /// When its packages are not installed.
 pub fn node(script: &str) -> Result<Command> {
+    packages()?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("node");
-    ensure!(
-        folder.join("node_modules/socket.io-client").exists(),
-        "node packages are missing: run `cargo xtask test` once"
-    );
     let mut command = Command::new("node");
     command.arg(folder.join(script)).current_dir(folder);
     Ok(command)
+}
+
+/// The folder of the packages that scripts of `tests/node` import.
+///
+/// # Errors
+/// When they are not installed.
+pub fn packages() -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("node/node_modules");
+    ensure!(
+        folder.join("socket.io-client").exists(),
+        "node packages are missing: run `cargo xtask test` once"
+    );
+    Ok(folder)
 }
 
 /// The command for a script of `tests/python`; `None` when `cargo xtask test` found that Python is not to be had
