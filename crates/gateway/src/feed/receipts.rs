@@ -45,8 +45,14 @@ impl Feed {
     pub(super) async fn reread_cursors(&mut self, topic: &Topic, ready: &mut Vec<Ready>) {
         let Topic::Conversation(id) = topic else { return };
         let read = async {
-            let members = self.node.backplane.conversations.get(id).await?.map_or_else(Vec::new, |c| c.members);
-            self.node.backplane.cursors.cursors(id).await.map(|(version, cursors)| (members, version, cursors))
+            let members =
+                self.node.backplane.conversations.get(id).await?.map_or_else(Vec::new, |c| c.members);
+            self.node
+                .backplane
+                .cursors
+                .cursors(id)
+                .await
+                .map(|(version, cursors)| (members, version, cursors))
         };
         let (members, version, cursors) = match read.await {
             Ok(read) => read,
