@@ -83,6 +83,29 @@ async fn a_created_chat_is_told_to_its_connected_members_and_heard_at_once() -> 
 }
 
 #[tokio::test]
+async fn the_first_member_given_created_a_chat_of_nobody_for_good() -> Result<()> {
+    let world = World::shipped().await?;
+    let bob = world.user("bob").await?;
+    let body = json!({ "id": "new", "type": "group", "members": ["bob", "alice"] });
+    world.api("POST", "/api/v1/conversations", &body).await?;
+    assert_eq!(updated(&bob).await?["createdBy"], "bob", "the first one given, not the first by name");
+    for (change, title) in
+        [(json!({ "removeMembers": ["bob"] }), Value::Null), (json!({ "title": "New" }), json!("New"))]
+    {
+        world.api("PATCH", "/api/v1/conversations/new", &change).await?;
+        world.api("PATCH", "/api/v1/conversations/new", &json!({ "addMembers": ["bob"] })).await?;
+        let chat = loop {
+            let chat = updated(&bob).await?;
+            if chat["title"] == title && members(&chat) == ["alice", "bob"] {
+                break chat;
+            }
+        };
+        assert_eq!(chat["createdBy"], "bob");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn chat_member_added_is_told_to_all_and_the_new_member_hears_notifications() -> Result<()> {
     let world = World::shipped().await?;
     let (alice, bob) = (world.inside("alice").await?, world.user("bob").await?);

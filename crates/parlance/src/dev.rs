@@ -64,15 +64,17 @@ pub fn base() -> Config {
 async fn create_demo(backplane: &Backplane) -> Result<(), Failure> {
     let id = ConversationId::parse(DEMO).map_err(anyhow::Error::from)?;
     let add = USERS.iter().map(|(user, _)| UserId::parse(user)).collect::<Result<Vec<_>, _>>();
+    let add = add.map_err(anyhow::Error::from)?;
+    let by = add.first().cloned();
     let change = Change {
         id,
         create: true,
         only_create: false,
         kind: ConversationKind::Group,
         title: Some(Some("Demo".into())),
-        members: MemberSet::Delta { add: add.map_err(anyhow::Error::from)?, remove: Vec::new() },
+        members: MemberSet::Delta { add, remove: Vec::new() },
         number: None,
-        by: None,
+        by,
     };
     let changed = backplane.conversations.change(change).await.map_err(anyhow::Error::from)?;
     changed.map(drop).map_err(|refused| anyhow::anyhow!("cannot create `{DEMO}`: {refused:?}").into())

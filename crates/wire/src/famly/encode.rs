@@ -187,9 +187,8 @@ fn changed(change: &ConversationChanged) -> Vec<Emit> {
     last_at(emits, change.number, change.seq)
 }
 
-/// `createdBy` is never null in the document: a chat the backend created counts as its first member's.
+/// `createdBy` is never null in the document; nobody's chat has an empty one.
 fn chat(change: &ConversationChanged) -> Chat<'_> {
-    let creator = change.created_by.as_ref().or(change.members.first());
     Chat {
         id: change.conversation.as_str(),
         r#type: match change.kind {
@@ -198,7 +197,7 @@ fn chat(change: &ConversationChanged) -> Chat<'_> {
         },
         title: change.title.as_deref(),
         member_ids: change.members.iter().map(UserId::as_str).collect(),
-        created_by: creator.map(UserId::as_str).unwrap_or_default(),
+        created_by: change.created_by.as_ref().map(UserId::as_str).unwrap_or_default(),
         created_at: change.created_at.to_iso(),
         updated_at: change.at.to_iso(),
     }

@@ -52,6 +52,8 @@ fn given<'de, D: Deserializer<'de>>(field: D) -> Result<Title, D::Error> {
 
 /// Creates one, or sets the members and title of an existing one.
 pub async fn create(State(node): State<Arc<Node>>, Input(call): Input<Create>) -> Answer {
+    // Whoever it was stays it, also when that member goes: so it is said once, here.
+    let creator = call.created_by.as_ref().or(call.members.first());
     let id = call.id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let change = Change {
         id: input::conversation(&id)?,
@@ -62,7 +64,7 @@ pub async fn create(State(node): State<Arc<Node>>, Input(call): Input<Create>) -
         title: title(call.title)?,
         members: MemberSet::Exactly(input::users(&call.members)?),
         number: call.number.map(number).transpose()?,
-        by: call.created_by.as_deref().map(input::user).transpose()?,
+        by: creator.map(|user| input::user(user)).transpose()?,
     };
     if let Some(asked) = change.number
         && let Some(there) = node.backplane.conversations.get(&change.id).await?
