@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chatgenius_support::*;
-use parlance_tests::{ConnectOptions, Stock, Transports, token};
+use parlance_tests::{ConnectOptions, Gateway, Options, Stock, Transports, token};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -47,6 +47,25 @@ async fn join_and_leave_are_acknowledged_and_told_to_the_channel_on_every_transp
         alice.disconnect()?;
         bob.disconnect()?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn so_many_channels_may_be_joined_and_leaving_makes_room() -> Result<()> {
+    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory");
+    let gateway = Gateway::start(options.env("PARLANCE_LIMITS_SUBSCRIPTIONS", "1")).await?;
+    let stock = Stock::start()?;
+    for id in ["room", "other"] {
+        channel(&gateway, id, &["alice"]).await?;
+    }
+    // Being in all channels from connect on is not joining them.
+    let alice = connect(&stock, &gateway, "alice").await?;
+    let other = || json!({ "channelId": "other" });
+    done(&alice, "channel:join", room()).await?;
+    done(&alice, "channel:join", room()).await?;
+    refused(&alice, "channel:join", other(), "at most 1 rooms per connection").await?;
+    done(&alice, "channel:leave", room()).await?;
+    done(&alice, "channel:join", other()).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 mod famly_support;
 
 use anyhow::{Result, ensure};
-use famly_support::{CHAT, OTHER, World, caught_up, heard, join, left_over, message, ok, send};
+use famly_support::{CHAT, OTHER, World, brief, caught_up, heard, join, left_over, message, ok, send};
 use serde_json::{Value, json};
 
 fn chat(id: &str) -> Value {
@@ -39,6 +39,29 @@ async fn several_rooms_at_once_are_heard() -> Result<()> {
     send(&dave, &json!({ "chatId": OTHER, "body": "x", "clientId": "there" })).await?;
     assert_eq!(heard(&alice, "message:new").await?["chatId"], CHAT);
     assert_eq!(heard(&alice, "message:new").await?["chatId"], OTHER);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_socket_may_be_in_so_many_rooms_and_leaving_makes_room() -> Result<()> {
+    let world = World::start(brief().env("PARLANCE_LIMITS_SUBSCRIPTIONS", "2")).await?;
+    world.chat("third", &["alice", "bob"]).await?;
+    let alice = world.inside("alice").await?;
+    // Twice is once, and what was refused is nothing.
+    join(&alice, CHAT).await?;
+    world.refused(&alice, "room:join", &[chat("nowhere")], "FORBIDDEN").await?;
+    join(&alice, OTHER).await?;
+    let said = world.refused(&alice, "room:join", &[chat("third")], "RATE_LIMITED").await?;
+    assert_eq!(said, "at most 2 rooms per connection");
+    join(&alice, CHAT).await?;
+    join(&world.user("alice").await?, "third").await?;
+    ok(&alice, "room:leave", chat(OTHER)).await?;
+    join(&alice, "third").await?;
+    world.refused(&alice, "room:join", &[chat(OTHER)], "RATE_LIMITED").await?;
+    // Whoever is taken out of a chat is in one room less.
+    world.change(&json!({ "removeMembers": ["alice"] })).await?;
+    caught_up(&world, &alice, ("third", "bob")).await?;
+    join(&alice, OTHER).await?;
     Ok(())
 }
 

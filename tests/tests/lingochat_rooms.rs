@@ -3,7 +3,7 @@
 mod lingochat_support;
 
 use anyhow::{Context, Result};
-use lingochat_support::{World, accepted, bearer, claims, fence, is_offset, join, only, send};
+use lingochat_support::{World, accepted, bearer, claims, fence, is_offset, join, only, refused, send};
 use parlance_tests::stock::Report;
 use parlance_tests::{Options, StockSocket, Transports};
 use serde_json::{Value, json};
@@ -30,6 +30,24 @@ async fn heard(socket: &StockSocket) -> Result<Vec<(String, Value)>> {
         _ => None,
     });
     Ok(events.filter(|(name, _)| name != "message:new").collect())
+}
+
+#[tokio::test]
+async fn a_socket_may_be_in_so_many_rooms_and_leaving_makes_room() -> Result<()> {
+    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory");
+    let world = World::with(options.env("PARLANCE_LIMITS_SUBSCRIPTIONS", "2")).await?;
+    for room in ["a", "b", "c"] {
+        world.room(room, &["alice"]).await?;
+    }
+    let alice = world.joined("alice", "a").await?;
+    accepted(&alice, "room:join", &[json!("b")]).await?;
+    for event in ["conversation:join", "room:join"] {
+        refused(&alice, event, &[json!("c")], "at most 2 rooms per connection").await?;
+        // In another way, but in no further room.
+        accepted(&alice, event, &[json!("b")]).await?;
+    }
+    accepted(&alice, "room:leave", &[json!("a")]).await?;
+    join(&alice, &json!("c")).await
 }
 
 #[tokio::test]

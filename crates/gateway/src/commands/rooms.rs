@@ -10,15 +10,30 @@ use parlance_model::{
 use crate::node::Node;
 use crate::session::{self, Link, Start};
 
-/// Enters a room: from here on the connection hears it from inside.
+/// Enters a room: from here on the connection hears it from inside. Rooms a client enters itself count as its
+/// subscriptions.
 pub(super) async fn join(
     node: &Arc<Node>,
     link: &Arc<Link>,
     id: ConversationId,
     role: Role,
 ) -> Result<Answer, Reject> {
-    let faulty = |fault: Fault| node.unavailable(&fault);
     member_of(node, link, &id).await?;
+    let channel = Channel::Conversation(id.clone());
+    let again = link.channels().contains(&channel);
+    let max = node.config.load().limits.subscriptions;
+    if !link.add_channel(&channel, max) {
+        return Err(Reject::new(RejectCode::LimitReached, format!("at most {max} rooms per connection")));
+    }
+    let joined = go_in(node, link, id, role).await;
+    if joined.is_err() && !again {
+        link.remove_channel(&channel);
+    }
+    joined
+}
+
+async fn go_in(node: &Arc<Node>, link: &Arc<Link>, id: ConversationId, role: Role) -> Result<Answer, Reject> {
+    let faulty = |fault: Fault| node.unavailable(&fault);
     if !session::change_role(node, link, &id, role) {
         let topic = Topic::Conversation(id.clone());
         session::join(node, link, vec![(topic.clone(), Start::Now, role)]).await.map_err(faulty)?;
@@ -63,6 +78,7 @@ pub(crate) async fn gone(node: &Node, link: &Link, id: &ConversationId) -> Resul
 /// Leaves a room. Leaving twice, or what was never entered, is fine.
 pub(super) async fn leave(node: &Arc<Node>, link: &Arc<Link>, id: ConversationId) -> Result<Answer, Reject> {
     session::change_role(node, link, &id, Role::Member);
+    link.remove_channel(&Channel::Conversation(id.clone()));
     let leaving = Leaving {
         conversations: vec![id.clone()],
         author: link.author(),

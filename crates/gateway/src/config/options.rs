@@ -92,7 +92,7 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("limits.outbox_bytes", "Bytes waiting for one slow connection."),
     ("limits.outbox_frames", "Frames waiting for one slow connection."),
     ("limits.write_stall_ms", "A connection that takes nothing for so long is closed."),
-    ("limits.subscriptions", "Explicit subscriptions of one connection."),
+    ("limits.subscriptions", "Channels a connection subscribes, or rooms it enters, itself."),
     ("limits.frames_per_second", "Frames per second of one connection."),
     (
         "limits.connections_per_ip",
