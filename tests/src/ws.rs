@@ -96,7 +96,21 @@ impl Ws {
     /// # Errors
     /// When the socket is closed.
     pub async fn send_message(&mut self, message: Message) -> Result<()> {
-        timeout(PATIENCE, self.stream.send(message)).await.context("the server does not read")??;
+        self.send_all([message]).await
+    }
+
+    /// Sends messages in one go: none of them waits until the server has read the one before.
+    ///
+    /// # Errors
+    /// When the socket is closed.
+    pub async fn send_all(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<()> {
+        let sent = async {
+            for message in messages {
+                self.stream.feed(message).await?;
+            }
+            self.stream.flush().await
+        };
+        timeout(PATIENCE, sent).await.context("the server does not read")??;
         Ok(())
     }
 
@@ -109,22 +123,29 @@ impl Ws {
         text.with_context(|| format!("the socket ended, code {:?}", self.ended.flatten()))
     }
 
-    /// The next message as it is, such as an Engine.IO packet.
-    ///
-    /// # Errors
-    /// When none comes in time, or the socket ends.
-    pub async fn packet(&mut self) -> Result<String> {
-        let text = self.message(Instant::now() + PATIENCE).await?.context("nothing came in time")?;
-        text.with_context(|| format!("the socket ended, code {:?}", self.ended.flatten()))
-    }
-
     /// The next text message as it came, JSON or not.
     ///
     /// # Errors
     /// When none comes in time, or the socket ends.
     pub async fn line(&mut self) -> Result<String> {
-        let line = self.message(Instant::now() + PATIENCE).await?.context("nothing came in time")?;
+        let line = self.line_or_end().await?;
         line.with_context(|| format!("the socket ended, code {:?}", self.ended.flatten()))
+    }
+
+    /// As [`Self::line`].
+    ///
+    /// # Errors
+    /// As [`Self::line`].
+    pub async fn packet(&mut self) -> Result<String> {
+        self.line().await
+    }
+
+    /// As [`Self::line`]; `None` when the socket has ended.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub async fn line_or_end(&mut self) -> Result<Option<String>> {
+        self.message(Instant::now() + PATIENCE).await?.context("nothing came in time")
     }
 
     /// The next message whose `type` is `kind`; others are passed over.

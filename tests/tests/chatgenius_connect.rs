@@ -1,17 +1,16 @@
 //! ChatGenius: who is let in, where, what they are told first, and how everybody else is turned away.
 
 mod chatgenius_support;
-mod socketio_packets;
 
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chatgenius_support::*;
+use parlance_tests::io::{Came, Told, event};
 use parlance_tests::token::{expiry, sign};
-use parlance_tests::{ConnectOptions, Gateway, SECRET, Stock, Transports, token};
+use parlance_tests::{ConnectOptions, Gateway, IoClient, SECRET, Stock, Transports, token};
 use serde_json::{Value, json};
-use socketio_packets::{Came, Io, event};
 use tokio::time::Instant;
 
 fn error(text: &str) -> Value {
@@ -151,10 +150,11 @@ async fn a_user_id_that_is_not_the_tokens_subject_is_told_as_user_id_mismatch() 
 async fn a_refusal_is_40_then_connection_error_then_41_then_the_end_and_never_44() -> Result<()> {
     let gateway = gateway().await?;
     for auth in ["", "{}", r#"{"token":"Bearer x","userId":"alice"}"#, r#"{"token":7}"#] {
-        let mut io = Io::open(&gateway, PATH).await?;
+        let mut io = IoClient::open(&gateway.url(PATH)).await?;
         io.send(&[format!("40{auth}")]).await?;
         let (came, _) = io.rest().await?;
-        let [Came::Packet(connected), Came::Event(name, args), Came::Packet(gone)] = &came[..] else {
+        let [Came::Packet(connected), Came::Event(Told { name, args }), Came::Packet(gone)] = &came[..]
+        else {
             anyhow::bail!("{auth}: {came:?}")
         };
         ensure!(connected.starts_with(r#"40{"sid":""#) && gone == "41", "{auth}: {came:?}");
@@ -269,7 +269,7 @@ async fn an_auth_error_in_one_namespace_is_told_there() -> Result<()> {
 async fn the_open_packet_has_the_documented_ping_settings_on_both_addresses() -> Result<()> {
     let gateway = gateway().await?;
     for path in [PATH, "/socket.io/"] {
-        let open = Io::open(&gateway, path).await?.handshake;
+        let open = IoClient::open(&gateway.url(path)).await?.handshake;
         has_only(&open, &["sid", "upgrades", "pingInterval", "pingTimeout", "maxPayload"])?;
         assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(25_000), &json!(60_000)), "{path}");
         assert_eq!((&open["upgrades"], &open["maxPayload"]), (&json!([]), &json!(1_000_000)), "{path}");
@@ -302,16 +302,16 @@ async fn the_shipped_connect_timeout_is_ten_seconds() -> Result<()> {
 async fn whoever_joined_no_namespace_within_the_connect_timeout_is_closed_and_whoever_did_stays() -> Result<()>
 {
     let gateway = Gateway::start(mount("connect_timeout_ms = 600")).await?;
-    let mut member = Io::open(&gateway, PATH).await?;
+    let mut member = IoClient::open(&gateway.url(PATH)).await?;
     member.join(&json!({ "token": token("alice")? })).await?;
-    let mut guest = Io::open(&gateway, PATH).await?;
+    let mut guest = IoClient::open(&gateway.url(PATH)).await?;
     let opened = Instant::now();
     let (came, _) = guest.rest().await?;
     ensure!(came.is_empty(), "{came:?}");
     ensure!(opened.elapsed() < Duration::from_secs(5), "{:?}", opened.elapsed());
     // Opened before the guest, and so past its own time by now.
-    member.send(&[event(Some(0), "message:read", &json!({}))]).await?;
+    member.send(&[event(Some(0), "message:read", &[json!({})])]).await?;
     member.expect("connection:success").await?;
-    ensure!(matches!(member.next().await?, Came::Ack(0, _)));
+    ensure!(matches!(member.came().await?, Came::Ack(0, _)));
     Ok(())
 }

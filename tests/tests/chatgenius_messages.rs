@@ -1,17 +1,16 @@
 //! ChatGenius: sending, in which order it is told to whom, and what is the same message.
 
 mod chatgenius_support;
-mod socketio_packets;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chatgenius_support::*;
+use parlance_tests::io::{Came, Told, event};
 use parlance_tests::stock::Report;
-use parlance_tests::{Gateway, Options, Stock, Transports, token};
+use parlance_tests::{Gateway, IoClient, Options, Stock, Transports, token};
 use serde_json::{Value, json};
-use socketio_packets::{Came, Io, event};
 use tokio::time::Instant;
 
 const CREATED: [&str; 9] =
@@ -24,8 +23,8 @@ async fn unlimited(ack_level: &str) -> Result<Gateway> {
 }
 
 /// A session whose every packet is written and read by hand; it is in its channels.
-async fn by_hand(gateway: &Gateway, user: &str) -> Result<Io> {
-    let mut io = Io::open(gateway, PATH).await?;
+async fn by_hand(gateway: &Gateway, user: &str) -> Result<IoClient> {
+    let mut io = IoClient::open(&gateway.url(PATH)).await?;
     io.join(&json!({ "token": token(user)?, "userId": user })).await?;
     io.expect("connection:success").await?;
     Ok(io)
@@ -161,13 +160,14 @@ async fn delivered_comes_before_the_acknowledgement_and_before_created_on_the_wi
     let gateway = unlimited("file").await?;
     channel(&gateway, "room", &["alice"]).await?;
     let mut io = by_hand(&gateway, "alice").await?;
-    let sends: Vec<String> =
-        (0..200).map(|n| event(Some(n), "message:send", &message(&n.to_string(), &n.to_string()))).collect();
+    let sends: Vec<String> = (0..200)
+        .map(|n| event(Some(n), "message:send", &[message(&n.to_string(), &n.to_string())]))
+        .collect();
     io.send(&sends).await?;
     let mut stage = vec![0; 200];
     while stage.last() != Some(&3) {
-        let (n, is) = match io.next().await? {
-            Came::Event(name, args) => {
+        let (n, is) = match io.came().await? {
+            Came::Event(Told { name, args }) => {
                 let n: usize = text(&args[0]["tempId"])?.parse()?;
                 (n, if name == "message:delivered" { 1 } else { 3 })
             }
@@ -190,11 +190,14 @@ async fn the_same_send_in_flight_is_refused_as_already_being_processed() -> Resu
     let twins =
         [("temp", message("with temp", "temp")), ("", json!({ "content": "bare", "channelId": "room" }))];
     for (temp, send) in twins {
-        alice.send(&[event(Some(0), "message:send", &send), event(Some(1), "message:send", &send)]).await?;
+        let twins = [0, 1].map(|n| event(Some(n), "message:send", std::slice::from_ref(&send)));
+        alice.send(&twins).await?;
         let (mut failed, mut refused, mut accepted) = (None, None, None);
         while failed.is_none() || refused.is_none() || accepted.is_none() {
-            match alice.next().await? {
-                Came::Event(name, args) if name == "message:failed" => failed = args.first().cloned(),
+            match alice.came().await? {
+                Came::Event(Told { name, args }) if name == "message:failed" => {
+                    failed = args.first().cloned()
+                }
                 Came::Ack(1, args) => refused = args.first().cloned(),
                 Came::Ack(0, args) => accepted = args.first().cloned(),
                 Came::Event(..) => {}
@@ -211,9 +214,9 @@ async fn the_same_send_in_flight_is_refused_as_already_being_processed() -> Resu
         ensure!(accepted.is_some_and(|accepted| accepted["success"] == true), "the first is carried out");
         // Heard once: what comes next to the channel is the next message.
         let fence = format!("fence {temp}");
-        alice.send(&[event(None, "message:send", &message(&fence, &fence))]).await?;
-        assert_eq!(bob.expect("message:created").await?["message"]["content"], send["content"]);
-        assert_eq!(bob.expect("message:created").await?["message"]["content"], fence.as_str());
+        alice.send(&[event(None, "message:send", &[message(&fence, &fence)])]).await?;
+        assert_eq!(bob.expect("message:created").await?.args[0]["message"]["content"], send["content"]);
+        assert_eq!(bob.expect("message:created").await?.args[0]["message"]["content"], fence.as_str());
     }
     Ok(())
 }
@@ -232,11 +235,12 @@ async fn a_send_in_flight_does_not_stand_in_the_way_of_another() -> Result<()> {
         json!({ "content": "y", "channelId": "room" }),
         json!({ "content": "z", "channelId": "room" }),
     ];
-    let packets: Vec<String> = (0..).zip(&sends).map(|(n, m)| event(Some(n), "message:send", m)).collect();
+    let packets: Vec<String> =
+        (0..).zip(&sends).map(|(n, m)| event(Some(n), "message:send", std::slice::from_ref(m))).collect();
     alice.send(&packets).await?;
     let mut acked = 0;
     while acked < sends.len() {
-        if let Came::Ack(_, args) = alice.next().await? {
+        if let Came::Ack(_, args) = alice.came().await? {
             ensure!(args[0]["success"] == true, "{args:?}");
             acked += 1;
         }

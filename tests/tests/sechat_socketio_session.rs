@@ -1,17 +1,16 @@
 //! SeChat over Socket.IO: who a connection is, how it says so, and how long that holds.
 
 mod sechat_socketio_support;
-mod socketio_packets;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use parlance_tests::io::{Came, Told, event};
 use parlance_tests::stock::Report;
 use parlance_tests::token::{expiry, sign};
-use parlance_tests::{Gateway, SECRET, Stock, Transports, token};
+use parlance_tests::{Gateway, IoClient, SECRET, Stock, Transports, token};
 use sechat_socketio_support::*;
 use serde_json::{Value, json};
-use socketio_packets::{Came, Io, event};
 use tokio::time::Instant;
 
 /// Tokens that are no good.
@@ -130,14 +129,14 @@ async fn a_wrong_token_at_connect_is_refused_as_unauthorized_with_its_code() -> 
 #[tokio::test]
 async fn after_a_refused_connect_the_transport_stays_and_another_connect_may_follow() -> Result<()> {
     let gateway = gateway().await?;
-    let mut io = Io::open(&gateway, PATH).await?;
-    io.send(&[r#"40{"token":"nonsense"}"#.to_owned()]).await?;
-    let Came::Packet(refusal) = io.next().await? else { anyhow::bail!("not refused") };
+    let mut io = IoClient::open(&gateway.url(PATH)).await?;
+    io.send(&[r#"40{"token":"nonsense"}"#]).await?;
+    let Came::Packet(refusal) = io.came().await? else { anyhow::bail!("not refused") };
     ensure!(refusal.starts_with(r#"44{"message":"Unauthorized: "#), "{refusal}");
     io.join(&json!({ "token": token("alice")? })).await?;
-    io.send(&[event(Some(0), "message:send", &message("m-1", "c", &["bob"]))]).await?;
-    assert_eq!(io.expect("message:acked").await?["messageId"], "m-1");
-    ensure!(matches!(io.next().await?, Came::Ack(0, _)), "the acknowledgement follows the event");
+    io.send(&[event(Some(0), "message:send", &[message("m-1", "c", &["bob"])])]).await?;
+    assert_eq!(io.expect("message:acked").await?.args[0]["messageId"], "m-1");
+    ensure!(matches!(io.came().await?, Came::Ack(0, _)), "the acknowledgement follows the event");
     Ok(())
 }
 
@@ -181,24 +180,27 @@ async fn every_claim_to_be_another_is_forbidden() -> Result<()> {
 async fn whoever_is_not_registered_within_the_connect_timeout_is_told_unauthorized_and_closed() -> Result<()>
 {
     let gateway = Gateway::start(mount("connect_timeout_ms = 600")).await?;
-    let mut alice = Io::open(&gateway, PATH).await?;
+    let mut alice = IoClient::open(&gateway.url(PATH)).await?;
     alice.join(&json!({})).await?;
-    alice.send(&[event(None, "register_session", &registration("alice", Some(&token("alice")?)))]).await?;
+    let registration = registration("alice", Some(&token("alice")?));
+    alice.emit("register_session", &[registration]).await?;
     alice.expect("session_registered").await?;
-    let mut socket = Io::open(&gateway, PATH).await?;
+    let mut socket = IoClient::open(&gateway.url(PATH)).await?;
     let opened = Instant::now();
     socket.join(&json!({})).await?;
     // An event is no excuse.
-    socket.send(&[event(None, "presence:ping", &json!({}))]).await?;
+    socket.emit("presence:ping", &[json!({})]).await?;
     let (came, _) = socket.rest().await?;
     let took = opened.elapsed();
-    let [Came::Event(_, ping), Came::Event(name, last)] = &came[..] else { anyhow::bail!("{came:?}") };
+    let [Came::Event(Told { args: ping, .. }), Came::Event(Told { name, args: last })] = &came[..] else {
+        anyhow::bail!("{came:?}")
+    };
     ensure!(ping[0]["details"]["event"] == "presence:ping", "{came:?}");
     ensure!(name == "error" && last[0]["code"] == "UNAUTHORIZED", "never 41: {came:?}");
     ensure!(took >= Duration::from_millis(500) && took < Duration::from_secs(5), "{took:?}");
     // Whoever has registered stays, though her time is over as well.
-    alice.send(&[event(Some(0), "presence:ping", &json!({}))]).await?;
-    ensure!(matches!(alice.next().await?, Came::Ack(0, _)));
+    alice.send(&[event(Some(0), "presence:ping", &[json!({})])]).await?;
+    ensure!(matches!(alice.came().await?, Came::Ack(0, _)));
     Ok(())
 }
 
@@ -288,7 +290,7 @@ async fn more_connections_than_the_mount_allows_are_rate_limited_at_connect_and_
 #[tokio::test]
 async fn the_open_packet_has_the_shipped_ping_settings() -> Result<()> {
     let gateway = gateway().await?;
-    let open = Io::open(&gateway, PATH).await?.handshake;
+    let open = IoClient::open(&gateway.url(PATH)).await?.handshake;
     has_only(&open, &["sid", "upgrades", "pingInterval", "pingTimeout", "maxPayload"])?;
     assert_eq!((&open["pingInterval"], &open["pingTimeout"]), (&json!(25_000), &json!(20_000)));
     Ok(())

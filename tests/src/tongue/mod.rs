@@ -144,7 +144,7 @@ impl Device {
         self.act(Action::Nothing, place, None).await?;
         let mut told: Vec<Told> = self.seen.drain(..).collect();
         match &mut self.line {
-            Line::Io(io) => told.extend(io.seen()),
+            Line::Io(io) => told.extend(io.seen()?),
             Line::Stock(stock) => {
                 let is_event = |report: &&Report| matches!(report, Report::Event(_));
                 for _ in 0..stock.queued().await?.iter().filter(is_event).count() {

@@ -139,8 +139,15 @@ pub async fn expect(socket: &StockSocket, event: &str) -> Result<Payload> {
 
 /// The socket was connected, told why it may not stay, and then to go, in this order: never refused as a namespace is.
 pub async fn turned_away(socket: &StockSocket) -> Result<Payload> {
-    let came = [socket.next().await?, socket.next().await?, socket.next().await?];
-    let [Report::Connect(_), Report::Event(error), Report::Disconnect { reason }] = &came else {
+    let mut came = Vec::new();
+    while came.len() < 3 {
+        let report = socket.next().await.with_context(|| format!("came {came:?}"))?;
+        // When the transport is upgraded is another matter.
+        if !matches!(report, Report::Upgrade { .. }) {
+            came.push(report);
+        }
+    }
+    let [Report::Connect(_), Report::Event(error), Report::Disconnect { reason }] = &came[..] else {
         bail!("not turned away: {came:?}")
     };
     ensure!(error.name == "connection:error" && error.args.len() == 1, "{came:?}");

@@ -86,16 +86,6 @@ async fn spoken(stage: &Stage, map: &Map, known: &[Known]) -> Result<()> {
     Ok(())
 }
 
-/// The next event of that name.
-async fn expect(client: &mut IoClient, name: &str) -> Result<Told> {
-    loop {
-        let told = client.next().await.with_context(|| format!("waiting for {name}"))?;
-        if told.name == name {
-            return Ok(told);
-        }
-    }
-}
-
 /// A client that was away meanwhile is told the same id as those who were there.
 #[tokio::test]
 async fn a_recovered_session_is_told_of_a_message_by_the_same_id() -> Result<()> {
@@ -105,10 +95,10 @@ async fn a_recovered_session_is_told_of_a_message_by_the_same_id() -> Result<()>
     let doer = map.tongues.iter().position(|tongue| tongue.name == "chatgenius").context("no chatgenius")?;
     let (url, mut auth) = (stage.gateway.url(&tongue.mount), auth(tongue, "chatgenius-c")?);
     let mut client = IoClient::connect(&url, &auth).await?;
-    expect(&mut client, "connection:success").await?;
+    client.expect("connection:success").await?;
     stage.fence().await?;
     let message = stage.send(&map, 0, "a while ago").await?;
-    let created = expect(&mut client, "message:created").await?;
+    let created = client.expect("message:created").await?;
     ensure!(created.args[0]["message"]["id"] == *message.id("chatgenius-a")?, "{created:?}");
     auth["pid"] = client.joined["pid"].clone();
     auth["offset"] = created.args.last().cloned().unwrap_or_default();
@@ -120,7 +110,7 @@ async fn a_recovered_session_is_told_of_a_message_by_the_same_id() -> Result<()>
     stage.devices[doer].act(action, PLACE, Some("reaction:add")).await?;
     let mut client = IoClient::connect(&url, &auth).await?;
     ensure!(client.joined["pid"] == auth["pid"], "not recovered: {}", client.joined);
-    let missed = client.seen();
+    let missed = client.seen()?;
     let added =
         missed.iter().find(|told| told.name == "reaction:added").with_context(|| format!("{missed:?}"))?;
     ensure!(added.args[0]["messageId"] == created.args[0]["message"]["id"], "{added:?} of {created:?}");
