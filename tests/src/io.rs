@@ -101,7 +101,7 @@ impl IoClient {
     /// # Errors
     /// When the connection has ended.
     pub async fn send(&mut self, packets: &[impl AsRef<str>]) -> Result<()> {
-        self.ws.send_all(packets.iter().map(|packet| Message::text(packet.as_ref()))).await
+        self.ws.send_all(packets.iter().map(|packet| Message::text(packet.as_ref())).collect()).await
     }
 
     /// Sends a binary message.

@@ -96,14 +96,14 @@ impl Ws {
     /// # Errors
     /// When the socket is closed.
     pub async fn send_message(&mut self, message: Message) -> Result<()> {
-        self.send_all([message]).await
+        self.send_all(vec![message]).await
     }
 
     /// Sends messages in one go: none of them waits until the server has read the one before.
     ///
     /// # Errors
     /// When the socket is closed.
-    pub async fn send_all(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<()> {
+    pub async fn send_all(&mut self, messages: Vec<Message>) -> Result<()> {
         let sent = async {
             for message in messages {
                 self.stream.feed(message).await?;

@@ -5,7 +5,6 @@ mod famly_support;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use famly_support::raw::Raw;
 use famly_support::{CHAT, World, as_user, heard, message, send};
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{ConnectOptions, Options, SECRET, StockSocket, Transports, token};
@@ -138,14 +137,14 @@ async fn the_user_is_the_first_claim_that_is_there_and_a_number_its_digits() -> 
 #[tokio::test]
 async fn after_a_refusal_the_transport_stays_open_for_another_connect() -> Result<()> {
     let world = World::shipped().await?;
-    let mut raw = Raw::open(&world.gateway, "").await?;
-    raw.send("40").await?;
-    assert_eq!(raw.packet().await?, r#"44{"message":"Authentication token required"}"#);
-    raw.send(r#"40{"token":"a.b.c"}"#).await?;
-    assert_eq!(raw.packet().await?, r#"44{"message":"Authentication failed"}"#);
-    raw.send(&format!("40{}", json!({ "token": token("alice")? }))).await?;
-    ensure!(raw.packet().await?.starts_with(r#"40{"sid":""#), "the third is let in");
-    assert_eq!(raw.emit_ack("room:join", &json!({ "chatId": CHAT })).await?, json!({ "ok": true }));
+    let mut io = world.unconnected().await?;
+    io.send(&["40"]).await?;
+    assert_eq!(io.packet().await?, r#"44{"message":"Authentication token required"}"#);
+    io.send(&[r#"40{"token":"a.b.c"}"#]).await?;
+    assert_eq!(io.packet().await?, r#"44{"message":"Authentication failed"}"#);
+    io.send(&[format!("40{}", json!({ "token": token("alice")? }))]).await?;
+    ensure!(io.packet().await?.starts_with(r#"40{"sid":""#), "the third is let in");
+    assert_eq!(io.ask("room:join", &[json!({ "chatId": CHAT })]).await?, [json!({ "ok": true })]);
     Ok(())
 }
 
@@ -153,13 +152,13 @@ async fn after_a_refusal_the_transport_stays_open_for_another_connect() -> Resul
 async fn the_handshake_tells_the_documented_timings_and_payload() -> Result<()> {
     let world = World::shipped().await?;
     for (transport, upgrades) in [("polling", json!(["websocket"])), ("websocket", json!([]))] {
-        let open = if transport == "websocket" {
-            Raw::open(&world.gateway, "").await?.handshake
+        let mut open = if transport == "websocket" {
+            world.unconnected().await?.handshake
         } else {
             let path = "/socket.io/?EIO=4&transport=polling";
-            world.gateway.public("GET", path, None).await?.body
+            let open = world.gateway.public("GET", path, None).await?.body;
+            serde_json::from_str(open.strip_prefix('0').context("no open packet")?)?
         };
-        let mut open: Value = serde_json::from_str(open.strip_prefix('0').context("no open packet")?)?;
         let sid = open["sid"].take();
         ensure!(sid.as_str().is_some_and(|sid| sid.len() >= 20), "{sid}");
         let told = json!({
@@ -173,16 +172,16 @@ async fn the_handshake_tells_the_documented_timings_and_payload() -> Result<()> 
 #[tokio::test]
 async fn who_does_not_connect_to_the_namespace_in_time_is_closed() -> Result<()> {
     let world = World::mounted("connect_timeout_ms = 600").await?;
-    let mut in_time = Raw::connect(&world.gateway, "alice").await?;
+    let mut in_time = world.by_hand("alice").await?;
     for refused in [false, true] {
-        let mut raw = Raw::open(&world.gateway, "").await?;
+        let mut io = world.unconnected().await?;
         if refused {
-            raw.send("40").await?;
-            ensure!(raw.packet().await?.starts_with("44"), "refused");
+            io.send(&["40"]).await?;
+            ensure!(io.packet().await?.starts_with("44"), "refused");
         }
-        raw.closed().await?;
+        io.closed().await?;
     }
-    in_time.emit_ack("presence:ping", &json!({})).await.context("who did lives on")?;
+    in_time.ask("presence:ping", &[json!({})]).await.context("who did lives on")?;
     Ok(())
 }
 

@@ -5,7 +5,6 @@ mod famly_support;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use famly_support::raw::Raw;
 use famly_support::{
     CHAT, NO_MESSAGE, World, caught_up, done, heard, heard_until, join, keys, message, ok, send,
 };
@@ -107,14 +106,14 @@ async fn a_binary_event_is_refused_and_the_connection_lives() -> Result<()> {
 #[tokio::test]
 async fn a_payload_that_is_nested_too_deeply_is_a_validation_error() -> Result<()> {
     let world = World::shipped().await?;
-    let mut raw = Raw::connect(&world.gateway, "alice").await?;
+    let mut io = world.by_hand("alice").await?;
     let mut deep = json!(1);
     for _ in 0..40 {
         deep = json!([deep]);
     }
-    let ack = raw.emit_ack("room:join", &json!({ "chatId": CHAT, "x": deep })).await?;
-    world.is_refusal(&[ack], "room:join", "VALIDATION_ERROR").await?;
-    done(&[raw.emit_ack("room:join", &json!({ "chatId": CHAT })).await?])?;
+    let ack = io.ask("room:join", &[json!({ "chatId": CHAT, "x": deep })]).await?;
+    world.is_refusal(&ack, "room:join", "VALIDATION_ERROR").await?;
+    done(&io.ask("room:join", &[json!({ "chatId": CHAT })]).await?)?;
     Ok(())
 }
 
@@ -153,28 +152,28 @@ async fn a_malformed_packet_closes_the_connection_and_others_notice_nothing() ->
     let (alice, bob) = (world.inside("alice").await?, world.inside("bob").await?);
     let mut survivors = Vec::new();
     for packet in MALFORMED {
-        let mut raw = Raw::connect(&world.gateway, "carol").await?;
-        raw.send(packet).await?;
+        let mut io = world.by_hand("carol").await?;
+        io.send(&[packet]).await?;
         if packet.starts_with("451-") {
-            raw.send_binary(b"x").await?;
+            io.send_binary(b"x").await?;
         }
-        if raw.closed().await.is_err() {
+        if io.closed().await.is_err() {
             survivors.push(packet);
         }
     }
     ensure!(survivors.is_empty(), "these did not close the connection: {survivors:?}");
     // Unannounced binary; text while an attachment is due; an event before CONNECT.
-    let mut raw = Raw::connect(&world.gateway, "carol").await?;
-    raw.send_binary(b"x").await?;
-    raw.closed().await.context("unannounced binary")?;
-    let mut raw = Raw::connect(&world.gateway, "carol").await?;
-    raw.send("451-[\"x\",{\"_placeholder\":true,\"num\":0}]").await?;
-    raw.send("42[\"presence:ping\"]").await?;
-    raw.closed().await.context("text while an attachment is due")?;
+    let mut io = world.by_hand("carol").await?;
+    io.send_binary(b"x").await?;
+    io.closed().await.context("unannounced binary")?;
+    let mut io = world.by_hand("carol").await?;
+    io.send(&["451-[\"x\",{\"_placeholder\":true,\"num\":0}]"]).await?;
+    io.send(&["42[\"presence:ping\"]"]).await?;
+    io.closed().await.context("text while an attachment is due")?;
     for early in ["42[\"presence:ping\"]", "430[]", "41"] {
-        let mut raw = Raw::open(&world.gateway, "").await?;
-        raw.send(early).await?;
-        raw.closed().await.with_context(|| format!("{early} before CONNECT"))?;
+        let mut io = world.unconnected().await?;
+        io.send(&[early]).await?;
+        io.closed().await.with_context(|| format!("{early} before CONNECT"))?;
     }
     send(&alice, &message("m")).await?;
     assert_eq!(heard(&bob, "message:new").await?["clientId"], "m");
@@ -190,12 +189,12 @@ async fn a_malformed_packet_closes_the_connection_and_others_notice_nothing() ->
 #[tokio::test]
 async fn a_packet_that_means_nothing_here_is_passed_over() -> Result<()> {
     let world = World::shipped().await?;
-    let mut raw = Raw::connect(&world.gateway, "alice").await?;
+    let mut io = world.by_hand("alice").await?;
     // All of these are well-formed to the reference.
     for packet in ["42", "43", "42[1]", "42[1,{}]", "430[]", "4399[{\"ok\":true}]", "42[\"x\"]"] {
-        raw.send(packet).await?;
-        let ack = raw.emit_ack("presence:ping", &json!({})).await.with_context(|| packet.to_owned())?;
-        done(&[ack])?;
+        io.send(&[packet]).await?;
+        let ack = io.ask("presence:ping", &[json!({})]).await.with_context(|| packet.to_owned())?;
+        done(&ack)?;
     }
     Ok(())
 }
@@ -203,12 +202,12 @@ async fn a_packet_that_means_nothing_here_is_passed_over() -> Result<()> {
 #[tokio::test]
 async fn ack_id_0_and_large_ones_are_answered() -> Result<()> {
     let world = World::shipped().await?;
-    let mut raw = Raw::connect(&world.gateway, "alice").await?;
+    let mut io = world.by_hand("alice").await?;
     for id in [0, 7, 4_294_967_296, 9_007_199_254_740_991] {
-        raw.send(&format!("42{id}[\"presence:ping\",{{}}]")).await?;
-        ensure!(raw.ack(id).await?["data"]["serverTime"].is_string(), "{id}");
+        io.send(&[format!("42{id}[\"presence:ping\",{{}}]")]).await?;
+        ensure!(done(&io.ack(id).await?)?["serverTime"].is_string(), "{id}");
     }
-    done(&[raw.emit_ack("room:join", &json!({ "chatId": CHAT })).await?])?;
+    done(&io.ask("room:join", &[json!({ "chatId": CHAT })]).await?)?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lingochat_support::{PATH, World, bearer, claims, fresh_id, heard_nothing, join, options, refused, send};
+use parlance_tests::io::Told;
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{ConnectOptions, SECRET, StockSocket, Transports, token};
 use serde_json::{Value, json};
@@ -48,9 +49,9 @@ async fn r2_1_1_a_connection_without_a_token_is_refused() -> Result<()> {
         assert_eq!(refusal(&world, options).await?, REQUIRED, "{auth}");
     }
     // No packet of the dialect is carried out before CONNECT.
-    let mut raw = world.raw_unconnected().await?;
-    raw.send(r#"42["conversation:join","room"]"#).await?;
-    raw.ws.closed().await?;
+    let mut io = world.unconnected().await?;
+    io.send(&[r#"42["conversation:join","room"]"#]).await?;
+    io.closed().await?;
     Ok(())
 }
 
@@ -90,13 +91,13 @@ async fn r2_1_2_invalid_and_expired_tokens_are_refused() -> Result<()> {
 #[tokio::test]
 async fn r2_1_2_a_refused_client_may_try_again_over_the_same_connection() -> Result<()> {
     let world = World::start().await?;
-    let mut raw = world.raw_unconnected().await?;
-    raw.send(r#"40{"token":"nonsense"}"#).await?;
-    assert_eq!(raw.packet().await?, format!("44{}", json!({ "message": INVALID })));
-    raw.send("40").await?;
-    assert_eq!(raw.packet().await?, format!("44{}", json!({ "message": REQUIRED })));
-    raw.send(&format!("40{}", json!({ "token": token("alice")? }))).await?;
-    ensure!(raw.packet().await?.starts_with("40{"), "the good token is good");
+    let mut io = world.unconnected().await?;
+    io.send(&[r#"40{"token":"nonsense"}"#]).await?;
+    assert_eq!(io.packet().await?, format!("44{}", json!({ "message": INVALID })));
+    io.send(&["40"]).await?;
+    assert_eq!(io.packet().await?, format!("44{}", json!({ "message": REQUIRED })));
+    io.send(&[format!("40{}", json!({ "token": token("alice")? }))]).await?;
+    ensure!(io.packet().await?.starts_with("40{"), "the good token is good");
     Ok(())
 }
 
@@ -212,35 +213,33 @@ async fn r2_1_2_a_revoked_session_does_not_come_back_with_a_foreign_token() -> R
     let world = World::start().await?;
     let (alice, bob) = world.pair("room").await?;
     send(&alice, "room", "c-1", "one").await?;
-    let mut raw = world.raw_unconnected().await?;
-    raw.send(&format!("40{}", json!({ "token": token("alice")? }))).await?;
-    let connected = raw.packet().await?;
-    let connected: Value = serde_json::from_str(connected.strip_prefix("40").unwrap_or_default())?;
-    raw.send(r#"42["conversation:join","room"]"#).await?;
-    assert_eq!(raw.event().await?.0, "user:online");
+    let mut io = world.by_hand("alice").await?;
+    let connected = io.joined.clone();
+    io.emit("conversation:join", &[json!("room")]).await?;
+    assert_eq!(io.next().await?.name, "user:online");
     send(&bob, "room", "c-2", "for alice").await?;
-    let (name, args) = raw.event().await?;
+    let Told { name, args } = io.next().await?;
     assert_eq!((name.as_str(), &args[0]["text"]), ("message:new", &json!("for alice")));
-    drop(raw);
+    drop(io);
     send(&bob, "room", "c-3", "missed by alice").await?;
     // mallory knows alice's session, and is not even told that there was one.
     for who in ["mallory", "bob"] {
-        let mut thief = world.raw_unconnected().await?;
+        let mut thief = world.unconnected().await?;
         let auth = json!({ "token": token(who)?, "pid": connected["pid"], "offset": args[1] });
-        thief.send(&format!("40{auth}")).await?;
+        thief.send(&[format!("40{auth}")]).await?;
         let answer = thief.packet().await?;
         assert!(
             answer.starts_with("40{") && !answer.contains(connected["pid"].as_str().unwrap_or("-")),
             "{answer}"
         );
-        thief.send(r#"421["typing:stop","room"]"#).await?;
+        thief.send(&[r#"421["typing:stop","room"]"#]).await?;
         let next = thief.packet().await?;
         assert!(!next.contains("missed by alice"), "{next}");
     }
-    let mut own = world.raw_unconnected().await?;
+    let mut own = world.unconnected().await?;
     let auth = json!({ "token": token("alice")?, "pid": connected["pid"], "offset": args[1] });
-    own.send(&format!("40{auth}")).await?;
-    assert_eq!(own.event().await?.1[0]["text"], "missed by alice");
+    own.send(&[format!("40{auth}")]).await?;
+    assert_eq!(own.next().await?.args[0]["text"], "missed by alice");
     let again = own.packet().await?;
     assert_eq!(serde_json::from_str::<Value>(&again[2..])?["pid"], connected["pid"], "{again}");
     Ok(())

@@ -108,15 +108,14 @@ async fn r3_1_a_connection_and_a_message_are_quick() -> Result<()> {
 #[tokio::test]
 async fn r2_2_1_the_handshake_is_the_documented_one() -> Result<()> {
     let world = World::start().await?;
-    let mut raw = world.raw_unconnected().await?;
-    let open = raw.open.as_object().cloned().unwrap_or_default();
+    let mut io = world.unconnected().await?;
+    let open = io.handshake.as_object().cloned().unwrap_or_default();
     let mut names: Vec<&str> = open.keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["maxPayload", "pingInterval", "pingTimeout", "sid", "upgrades"]);
     assert_eq!((&open["upgrades"], &open["maxPayload"]), (&json!([]), &json!(1_000_000)));
-    raw.send(&format!("40{}", json!({ "token": token("alice")? }))).await?;
-    let connected = raw.packet().await?;
-    let connected: Value = serde_json::from_str(connected.strip_prefix("40").unwrap_or_default())?;
+    io.join(&json!({ "token": token("alice")? })).await?;
+    let connected = &io.joined;
     let sid = connected["sid"].as_str().unwrap_or_default();
     assert!(sid.len() >= 20 && connected["pid"].is_string(), "{connected}");
     assert_ne!(open["sid"], sid, "the transport's id is a secret");

@@ -156,9 +156,9 @@ async fn deep_and_large_arguments_are_refused_or_end_the_connection() -> Result<
     let large = json!({ "text": "x", "metadata": { "filler": "x".repeat(100_000) } });
     let answer = alice.emit_ack("message:send", &[json!("room"), large]).await?;
     assert!(answer[0]["error"].as_str().is_some_and(|e| e.contains("metadata")), "{answer:?}");
-    let mut raw = world.raw("alice").await?;
-    raw.send(&format!("42{}", json!(["message:send", "room", { "text": "x".repeat(1_000_001) }]))).await?;
-    assert_eq!(raw.ws.closed().await?, Some(1009));
+    let mut io = world.by_hand("alice").await?;
+    io.send(&[format!("42{}", json!(["message:send", "room", { "text": "x".repeat(1_000_001) }]))]).await?;
+    assert_eq!(io.closed().await?, Some(1009));
     send(&alice, "room", "c-1", "still here").await?;
     Ok(())
 }
@@ -167,14 +167,17 @@ async fn deep_and_large_arguments_are_refused_or_end_the_connection() -> Result<
 async fn r2_6_1_a_lost_connection_is_noticed_within_five_seconds_on_both_sides() -> Result<()> {
     let world = World::start().await?;
     let (alice, bob) = world.pair("room").await?;
-    let mut silent = world.raw("alice").await?;
-    assert_eq!((&silent.open["pingInterval"], &silent.open["pingTimeout"]), (&json!(3000), &json!(2000)));
+    let mut silent = world.by_hand("alice").await?;
+    assert_eq!(
+        (&silent.handshake["pingInterval"], &silent.handshake["pingTimeout"]),
+        (&json!(3000), &json!(2000))
+    );
     let began = Instant::now();
     bob.pause()?;
     // The server gives up a client that answers no ping; the client one that sends none.
-    assert_eq!(silent.ws.packet().await?, "2");
+    assert_eq!(silent.line().await?, "2");
     assert!(began.elapsed() >= Duration::from_millis(2500), "{:?}", began.elapsed());
-    silent.ws.closed().await?;
+    silent.closed().await?;
     let server = began.elapsed();
     assert_eq!(bob.expect_disconnect().await?, "ping timeout");
     assert_eq!(alice.expect("user:offline").await?[0], "bob");
@@ -232,14 +235,14 @@ async fn maintenance_is_temporary_unavailability() -> Result<()> {
 
 /// One of a crowd: joins, says so, and waits for a message.
 async fn attend(world: Arc<World>, arrived: Arc<Semaphore>) -> Result<u64> {
-    let mut raw = world.raw("bob").await?;
-    raw.send(r#"420["conversation:join","room"]"#).await?;
-    while raw.packet().await? != r#"430[{"success":true}]"# {}
+    let mut io = world.by_hand("bob").await?;
+    io.send(&[r#"420["conversation:join","room"]"#]).await?;
+    while io.packet().await? != r#"430[{"success":true}]"# {}
     arrived.add_permits(1);
     loop {
-        let (name, args) = raw.event().await?;
-        if name == "message:new" {
-            return args[0]["id"].as_u64().context("no id");
+        let told = io.next().await?;
+        if told.name == "message:new" {
+            return told.args[0]["id"].as_u64().context("no id");
         }
     }
 }

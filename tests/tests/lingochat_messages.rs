@@ -5,7 +5,7 @@ mod lingochat_support;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail, ensure};
-use lingochat_support::{Raw, World, claims, fence, is_offset, join, refused, send, texts};
+use lingochat_support::{World, claims, fence, is_offset, join, refused, send, texts};
 use parlance_tests::{StockSocket, Transports};
 use serde_json::{Value, json};
 
@@ -98,15 +98,15 @@ async fn r2_3_1_acknowledgements_come_in_the_order_of_the_sends() -> Result<()> 
 async fn r2_3_1_event_and_acknowledgement_of_one_send_precede_those_of_the_next() -> Result<()> {
     let world = World::unlimited().await?;
     world.room("room", &["alice"]).await?;
-    let mut raw: Raw = world.raw("alice").await?;
+    let mut io = world.by_hand("alice").await?;
     for n in 0..20 {
         let room = if n % 4 == 3 { "not-mine" } else { "room" };
         let message = json!(["message:send", room, { "text": "x", "clientMessageId": format!("c-{n}") }]);
-        raw.send(&format!("42{n}{message}")).await?;
+        io.send(&[format!("42{n}{message}")]).await?;
     }
     for n in 0..20 {
-        let event = raw.packet().await?;
-        let ack = raw.packet().await?;
+        let event = io.packet().await?;
+        let ack = io.packet().await?;
         let answer: Value = serde_json::from_str(
             ack.strip_prefix(&format!("43{n}")).with_context(|| format!("{n}: {ack}"))?,
         )?;

@@ -5,7 +5,7 @@ mod lingochat_support;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use lingochat_support::{Raw, World, accepted, fence, join, only, options, send, texts};
+use lingochat_support::{World, accepted, fence, join, only, options, send, texts};
 use parlance_tests::{Options, StockSocket, Transports, token};
 use serde_json::{Value, json};
 
@@ -281,31 +281,25 @@ async fn r2_3_3_the_stock_clients_own_retries_save_a_message_once() -> Result<()
 async fn an_invented_place_is_not_recovered_and_a_session_without_one_is() -> Result<()> {
     let world = World::start().await?;
     let (alice, bob) = world.pair("room").await?;
-    let connect = async |raw: &mut Raw, more: Value| -> Result<Value> {
+    let connect = async |more: Value| -> Result<Value> {
         let mut auth = more;
         auth["token"] = json!(token("alice")?);
-        raw.send(&format!("40{auth}")).await?;
-        loop {
-            let packet = raw.packet().await?;
-            if let Some(connected) = packet.strip_prefix("40") {
-                return Ok(serde_json::from_str(connected)?);
-            }
-        }
+        let mut io = world.unconnected().await?;
+        io.join(&auth).await?;
+        Ok(io.joined)
     };
-    let mut raw = world.raw_unconnected().await?;
-    let session = connect(&mut raw, json!({})).await?;
-    raw.send(r#"420["conversation:join","room"]"#).await?;
-    while !raw.packet().await?.starts_with("430") {}
+    let mut io = world.by_hand("alice").await?;
+    let session = io.joined.clone();
+    io.send(&[r#"420["conversation:join","room"]"#]).await?;
+    while !io.packet().await?.starts_with("430") {}
     send(&bob, "room", "c-1", "one").await?;
-    drop(raw);
+    drop(io);
     alice.expect("message:new").await?;
     for offset in ["nonsense", "99999-1", "0-0-0", "bob"] {
-        let mut raw = world.raw_unconnected().await?;
-        let answer = connect(&mut raw, json!({ "pid": session["pid"], "offset": offset })).await?;
+        let answer = connect(json!({ "pid": session["pid"], "offset": offset })).await?;
         assert!(answer["pid"] != session["pid"] && answer["sid"] != session["sid"], "{offset}: {answer}");
     }
-    let mut raw = world.raw_unconnected().await?;
-    let answer = connect(&mut raw, json!({ "pid": "an-invented-session" })).await?;
+    let answer = connect(json!({ "pid": "an-invented-session" })).await?;
     assert_ne!(answer["pid"], "an-invented-session");
     Ok(())
 }

@@ -3,13 +3,13 @@
 //! Must not know: the gateway's code.
 #![allow(dead_code, reason = "every test program uses its own part of this")]
 
-pub mod raw;
-
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parlance_tests::stock::Report;
-use parlance_tests::{ConnectOptions, Gateway, Options, PATIENCE, Stock, StockSocket, Transports, token};
+use parlance_tests::{
+    ConnectOptions, Gateway, IoClient, Options, PATIENCE, Stock, StockSocket, Transports, token,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -81,6 +81,16 @@ impl World {
         socket.expect_connect().await?;
         settled(&socket).await?;
         Ok(socket)
+    }
+
+    /// A session whose packets are written and read by hand; it has joined no namespace.
+    pub async fn unconnected(&self) -> Result<IoClient> {
+        IoClient::open(&self.gateway.url("/socket.io/")).await
+    }
+
+    /// The same in the namespace, as a user.
+    pub async fn by_hand(&self, user: &str) -> Result<IoClient> {
+        IoClient::connect(&self.gateway.url("/socket.io/"), &json!({ "token": token(user)? })).await
     }
 
     /// A connected socket of a user in the room of [`CHAT`].

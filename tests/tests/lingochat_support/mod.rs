@@ -9,11 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{
-    ConnectOptions, Gateway, Options, PATIENCE, SECRET, Stock, StockSocket, Transports, Ws, token,
+    ConnectOptions, Gateway, IoClient, Options, PATIENCE, SECRET, Stock, StockSocket, Transports, token,
 };
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 
 /// Where the dialect is mounted as shipped.
 pub const PATH: &str = "/lingochat/socket.io/";
@@ -92,22 +91,14 @@ impl World {
         answer.json()
     }
 
-    /// A WebSocket that is connected to the namespace, packets by hand.
-    pub async fn raw(&self, user: &str) -> Result<Raw> {
-        let mut raw = self.raw_unconnected().await?;
-        raw.send(&format!("40{}", json!({ "token": token(user)? }))).await?;
-        let connected = raw.packet().await?;
-        ensure!(connected.starts_with("40{"), "{connected}");
-        Ok(raw)
+    /// A session whose packets are written and read by hand; it has joined no namespace.
+    pub async fn unconnected(&self) -> Result<IoClient> {
+        IoClient::open(&self.gateway.url(PATH)).await
     }
 
-    /// The same before CONNECT; the open packet has been read.
-    pub async fn raw_unconnected(&self) -> Result<Raw> {
-        let url = self.gateway.url(&format!("{PATH}?EIO=4&transport=websocket"));
-        let mut raw = Raw { ws: Ws::connect(&url).await?, open: Value::Null };
-        let open = raw.packet().await?;
-        raw.open = serde_json::from_str(open.strip_prefix('0').context("no open packet")?)?;
-        Ok(raw)
+    /// The same in the namespace, as a user.
+    pub async fn by_hand(&self, user: &str) -> Result<IoClient> {
+        IoClient::connect(&self.gateway.url(PATH), &json!({ "token": token(user)? })).await
     }
 }
 
@@ -228,37 +219,4 @@ pub async fn until_gone(gateway: &Gateway, user: &str) -> Result<()> {
         }
     };
     timeout(PATIENCE, asked).await.with_context(|| format!("{user} does not go offline"))?
-}
-
-/// A WebSocket over which Engine.IO and Socket.IO are spoken by hand.
-pub struct Raw {
-    pub ws: Ws,
-    /// What the open packet said.
-    pub open: Value,
-}
-
-impl Raw {
-    pub async fn send(&mut self, packet: &str) -> Result<()> {
-        self.ws.send_message(Message::text(packet)).await
-    }
-
-    /// The next packet but a ping, which is answered.
-    pub async fn packet(&mut self) -> Result<String> {
-        loop {
-            let packet = self.ws.packet().await?;
-            if packet != "2" {
-                return Ok(packet);
-            }
-            self.send("3").await?;
-        }
-    }
-
-    /// The next event: its name and arguments.
-    pub async fn event(&mut self) -> Result<(String, Vec<Value>)> {
-        let packet = self.packet().await?;
-        let array = packet.strip_prefix("42").with_context(|| format!("no event: {packet}"))?;
-        let mut args: Vec<Value> = serde_json::from_str(array)?;
-        let name = args.remove(0).as_str().context("no name")?.to_owned();
-        Ok((name, args))
-    }
 }
