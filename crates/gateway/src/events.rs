@@ -48,7 +48,8 @@ fn in_conversation(id: &ConversationId, number: u32, entry: &Entry, queued: bool
             at: entry.at,
         })),
         Record::Lost { from, to } => {
-            Some(Event::Resync(Resync { conversation: id.clone(), from: *from, to: *to, at: entry.at }))
+            let (from, to) = (*from, *to);
+            Some(Event::Resync(Resync { conversation: id.clone(), number, from, to, at: entry.at }))
         }
         _ => None,
     }

@@ -270,6 +270,8 @@ pub struct MaintenanceNotice {
 pub struct Resync {
     /// Which conversation.
     pub conversation: ConversationId,
+    /// Its integer id.
+    pub number: u32,
     /// First sequence that cannot be replayed.
     pub from: u64,
     /// Last one.

@@ -104,14 +104,15 @@ impl Feed {
             };
             self.node.metrics.feed_repairs.inc();
             let lost_to = page.first.saturating_sub(1);
-            if (lost_to > after || page.epoch != epoch) && page.head > after {
-                self.tell_lost(topic, &key, (after + 1, lost_to.max(after + 1)), ready);
-            }
             let number = if page.epoch == epoch { None } else { self.number_of(&key).await };
             if let Some(track) = self.open.get_mut(topic) {
                 track.epoch = page.epoch;
                 track.number = number.unwrap_or(track.number);
                 self.node.hub.set_number(topic, track.number);
+            }
+            // With the number that it has from here on.
+            if (lost_to > after || page.epoch != epoch) && page.head > after {
+                self.tell_lost(topic, &key, (after + 1, lost_to.max(after + 1)), ready);
             }
             let more = page.more && !page.entries.is_empty();
             for entry in page.entries {
@@ -133,6 +134,7 @@ impl Feed {
         if let LogKey::Conversation(id) = key {
             let event = Event::Resync(Resync {
                 conversation: id.clone(),
+                number: self.node.hub.number(topic),
                 from: range.0,
                 to: range.1,
                 at: self.node.clock.now(),

@@ -222,11 +222,7 @@ impl Replay<'_> {
 
     fn tell_lost(&self, from: u64, to: u64) {
         let LogKey::Conversation(id) = self.key else { return };
-        let event = resync(id, (from, to), self.node);
-        self.link.tell(&event);
+        let (number, at) = (self.node.hub.number(self.topic), self.node.clock.now());
+        self.link.tell(&Event::Resync(Resync { conversation: id.clone(), number, from, to, at }));
     }
-}
-
-fn resync(id: &ConversationId, range: (u64, u64), node: &Node) -> Event {
-    Event::Resync(Resync { conversation: id.clone(), from: range.0, to: range.1, at: node.clock.now() })
 }

@@ -196,7 +196,7 @@ fn place(value: &RawValue) -> Result<Place, Reject> {
 }
 
 /// A conversation's number, of digits alone. `007` is no number: it would be another conversation's.
-pub(super) fn number(digits: &str) -> Option<u32> {
+fn number(digits: &str) -> Option<u32> {
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     digits.parse().ok().filter(|n| plain && *n < MAX_NUMBER)
 }

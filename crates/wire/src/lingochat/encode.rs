@@ -9,7 +9,7 @@ use parlance_model::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Extra, arg, args};
+use super::{Extra, arg};
 use crate::{Accent, codec::Emit, sanitise};
 
 /// Largest integer up to which JavaScript's numbers have no gaps.
@@ -217,8 +217,7 @@ struct Lost<'a> {
 
 /// `error` carries a sentence and nothing else, so this has a name of its own.
 fn lost(resync: &Resync) -> Emit {
-    let id = &resync.conversation;
-    let place = Place::of(args::number(id.as_str()).unwrap_or_default(), id);
+    let place = Place::of(resync.number, &resync.conversation);
     let lost = Lost { conversation_id: place, from: resync.from, to: resync.to };
     Emit::kept("messages:resync", vec![arg(&lost)])
 }
