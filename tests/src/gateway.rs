@@ -222,7 +222,7 @@ impl Gateway {
         let stdout = child.stdout.take().context("no standard output")?;
         let stderr = child.stderr.take().context("no standard error")?;
         let log = Arc::clone(&self.log);
-        std::thread::spawn(move || read_log(stderr, &log));
+        let reader = std::thread::spawn(move || read_log(stderr, &log));
         std::thread::spawn(move || read_stage(stdout, &told));
         let process = self.process.insert(Process { child, stage });
         let ready = timeout(START, process.stage.wait_for(|stage| *stage != Stage::Starting)).await;
@@ -234,6 +234,8 @@ impl Gateway {
             }
             stage => {
                 self.kill9()?;
+                // What it said last may still be on its way.
+                let _ = reader.join();
                 bail!("the node is not ready ({stage:?}); its log:\n{}", self.log())
             }
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use toml::Value;
 
 /// Where the table lies.
 pub const TABLE: &str = "tests/matrix.toml";
@@ -21,9 +22,11 @@ Clients of all dialects share conversations. `–`: the dialect has no word for 
 the real binary by `tests/tests/matrix`, over raw WebSockets and Socket.IO, and nothing else may be heard.
 
 *lingochat-room* is lingochat in a conversation that was entered by `room:join`. To hear what is said in a conversation, clients of
-lingochat, famly and socialhub enter it; those of sechat and chatgenius are in it from connect on. The acknowledgements that each dialect gives besides are on its own page.
+lingochat, famly and socialhub enter it; those of sechat and chatgenius are in it from connect on. *ack* is the acknowledgement of a packet (raw sechat has none); what each holds is on the dialect's own page.
 ";
 
+/// Stands for anything in a pattern.
+const ANY: &str = "…";
 /// No word, and nothing sent.
 const NOTHING: &str = "–";
 
@@ -37,6 +40,30 @@ type Seat = fn(&Row) -> &By<Vec<String>>;
 struct Table {
     tongue: Vec<Tongue>,
     row: Vec<Row>,
+    #[serde(default)]
+    answer: Vec<Answer>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    title: String,
+    #[serde(default)]
+    note: String,
+    says: By<Reply>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Reply {
+    does: Option<String>,
+    told: Vec<Word>,
+    ack: By<Value>,
+}
+
+#[derive(Deserialize)]
+struct Word {
+    event: String,
+    says: By<Value>,
 }
 
 #[derive(Deserialize)]
@@ -72,8 +99,14 @@ pub fn page(table: &str) -> Result<String> {
             columns.push(&tongue.vocabulary);
         }
     }
-    Ok([HEAD.to_owned(), done(&table.row, &columns), heard(&table.row, &columns), told(&table.row, &columns)]
-        .concat())
+    Ok([
+        HEAD.to_owned(),
+        done(&table.row, &columns),
+        heard(&table.row, &columns),
+        told(&table.row, &columns),
+        answered(&table.answer, &columns),
+    ]
+    .concat())
 }
 
 fn done(rows: &[Row], columns: &[&str]) -> String {
@@ -133,6 +166,43 @@ fn told(rows: &[Row], columns: &[&str]) -> String {
     text
 }
 
+fn answered(answers: &[Answer], columns: &[&str]) -> String {
+    if answers.is_empty() {
+        return String::new();
+    }
+    let mut text = head("What only the connection itself is told", columns);
+    for answer in answers {
+        let reply = |column: &&str| answer.says.get(*column).map_or(NOTHING.to_owned(), replied);
+        text.push_str(&line(&answer.title, columns.iter().map(reply)));
+    }
+    for answer in answers.iter().filter(|answer| !answer.note.is_empty()) {
+        text.push_str(&format!("\n- {}: {}.", answer.title, answer.note));
+    }
+    text.push('\n');
+    text
+}
+
+/// What is said, where that differs, and what comes of it: events, and the acknowledgement.
+fn replied(reply: &Reply) -> String {
+    let mut parts: Vec<String> =
+        reply.told.iter().map(|word| format!("`{}`{}", word.event, text(&word.says))).collect();
+    if !reply.ack.is_empty() {
+        parts.push(format!("ack{}", text(&reply.ack)));
+    }
+    let told = parts.join(", ");
+    match &reply.does {
+        Some(word) if told.is_empty() => said(word),
+        Some(word) => format!("{}: {told}", said(word)),
+        None => told,
+    }
+}
+
+/// The first text of a pattern: what a client can tell it by.
+fn text(says: &By<Value>) -> String {
+    let text = says.values().filter_map(Value::as_str).find(|text| *text != ANY);
+    text.map(|text| format!(" *{text}*")).unwrap_or_default()
+}
+
 fn head(title: &str, columns: &[&str]) -> String {
     let names = line("", columns.iter().map(|column| (*column).to_owned()));
     format!("\n## {title}\n\n{names}|---{}|\n", "|---".repeat(columns.len()))
@@ -184,6 +254,19 @@ mod tests {
         a = ["z"]
         [row.from.b]
         a = []
+        [[answer]]
+        title = "it is refused"
+        note = "so be it"
+        [answer.says.a]
+        told = [{ event = "error", says = { "/0" = 7, "/1" = "…", "/2" = "no", "/3" = "not shown" } }]
+        ack = { "/ok" = false, "/error" = "NO" }
+        [[answer]]
+        title = "it is there"
+        [answer.says.a]
+        does = "(engine ping)"
+        [answer.says.b]
+        does = "ping"
+        ack = { "/ok" = true }
     "#;
 
     #[test]
@@ -193,6 +276,8 @@ mod tests {
             "|  | a | b |\n|---|---|---|\n| it reached somebody | connects | – |\n",
             "| it reached somebody: the message's author | `z` | – |\n| it reached somebody: the rest | – | `x`, `y` |\n",
             "\n- it reached somebody, a b client: a –.\n- it reached somebody: so it is.\n",
+            "| it is refused | `error` *no*, ack *NO* | – |\n| it is there | engine ping | `ping`: ack |\n",
+            "\n- it is refused: so be it.\n",
         ] {
             assert!(page.contains(part), "{page}");
         }

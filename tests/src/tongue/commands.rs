@@ -19,6 +19,11 @@ pub enum Action<'a> {
         /// The client's own id.
         id: &'a str,
     },
+    /// Send a message that has no text, which no dialect allows.
+    Textless {
+        /// The client's own id.
+        id: &'a str,
+    },
     /// A receipt of a message of that author, under the id this client was told.
     Receipt {
         /// As told.
@@ -43,11 +48,18 @@ impl Device {
     /// # Errors
     /// When there is no answer, or it is a refusal.
     pub async fn act(&mut self, action: Action<'_>, place: &str, word: Option<&str>) -> Result<Value> {
-        let (harmless, args) = self.spell(action, place);
-        let word = word.or(harmless).context("no word for it")?;
-        let answer = self.say(word, &args).await?;
-        ensure!(!refused(&answer), "{} may not {word}: {answer}", self.user);
+        let answer = self.attempt(action, place, word).await?;
+        ensure!(!refused(&answer), "{} may not {action:?}: {answer}", self.user);
         Ok(answer)
+    }
+
+    /// Tries to do it, and returns the answer even if it is a refusal.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn attempt(&mut self, action: Action<'_>, place: &str, word: Option<&str>) -> Result<Value> {
+        let (harmless, args) = self.spell(action, place);
+        self.say(word.or(harmless).context("no word for it")?, &args).await
     }
 
     /// Enters a conversation's room, where the dialect has a word for that.
@@ -82,6 +94,9 @@ impl Device {
             Action::Send { body, id } => {
                 json!({ "messageId": id, "conversationId": place, "fromUserId": me, "body": body })
             }
+            Action::Textless { id } => {
+                json!({ "messageId": id, "conversationId": place, "fromUserId": me })
+            }
             Action::Receipt { message, author } => {
                 json!({ "messageId": message, "fromUserId": me, "toUserId": author })
             }
@@ -94,6 +109,7 @@ fn lingochat(action: Action<'_>, place: &str) -> Vec<Value> {
     match action {
         Action::Nothing | Action::Room | Action::Typing(_) => vec![json!(place)],
         Action::Send { body, .. } => vec![json!(place), json!({ "text": body })],
+        Action::Textless { .. } => vec![json!(place), json!({})],
         Action::Receipt { message, .. } | Action::React { message, .. } => vec![message.clone()],
     }
 }
@@ -103,6 +119,7 @@ fn famly(action: Action<'_>, place: &str) -> Value {
         Action::Nothing => json!({}),
         Action::Room | Action::Typing(_) => json!({ "chatId": place }),
         Action::Send { body, id } => json!({ "chatId": place, "body": body, "clientId": id }),
+        Action::Textless { id } => json!({ "chatId": place, "clientId": id }),
         Action::Receipt { message, .. } | Action::React { message, .. } => {
             json!({ "chatId": place, "messageId": message })
         }
@@ -113,6 +130,7 @@ fn chatgenius(action: Action<'_>, place: &str) -> Value {
     match action {
         Action::Nothing | Action::Room | Action::Typing(_) => json!({ "channelId": place }),
         Action::Send { body, .. } => json!({ "channelId": place, "content": body }),
+        Action::Textless { .. } => json!({ "channelId": place }),
         Action::Receipt { message, .. } => json!({ "messageId": message }),
         Action::React { message, kind } => json!({ "messageId": message, "type": kind }),
     }
@@ -125,6 +143,7 @@ fn socialhub(action: Action<'_>, place: &str) -> Value {
         Action::Room => json!({ "payload": { "channel": channel } }),
         Action::Typing(_) => json!({ "payload": { "conversation_id": place } }),
         Action::Send { body, .. } => json!({ "channel": channel, "payload": { "content": body } }),
+        Action::Textless { .. } => json!({ "channel": channel, "payload": {} }),
         Action::Receipt { message, .. } | Action::React { message, .. } => {
             json!({ "payload": { "conversation_id": place, "message_ids": [message] } })
         }

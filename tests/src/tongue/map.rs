@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::io::Told;
 
@@ -23,6 +23,9 @@ pub struct Map {
     /// Events.
     #[serde(rename = "row")]
     pub rows: Vec<Row>,
+    /// What only the connection itself is told.
+    #[serde(rename = "answer")]
+    pub answers: Vec<Answer>,
     refusal: By<Vec<String>>,
     words: By<BTreeMap<String, Fields>>,
 }
@@ -61,6 +64,40 @@ pub struct Row {
     aside: By<Vec<String>>,
     from: By<By<Vec<String>>>,
     state: By<Value>,
+}
+
+/// What a connection is told, by its dialect.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// What it is called.
+    pub name: String,
+    /// For the page.
+    pub title: String,
+    /// For the page.
+    #[serde(default)]
+    pub note: String,
+    says: By<Reply>,
+}
+
+/// What a client of one dialect is told.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reply {
+    /// Of which word of its own, where that is not the same for all dialects.
+    pub does: Option<String>,
+    /// The events it hears.
+    pub told: Vec<Word>,
+    ack: BTreeMap<String, Value>,
+}
+
+/// An event, and what it says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Word {
+    /// Its name.
+    pub event: String,
+    says: BTreeMap<String, Value>,
 }
 
 /// What an event's fields say, or where they are.
@@ -125,6 +162,15 @@ impl Map {
         self.tongues.iter().find(|tongue| tongue.name == name).with_context(|| format!("no tongue {name}"))
     }
 
+    /// What a connection is told, by the answer's name; nothing where the dialect has no word for it.
+    ///
+    /// # Errors
+    /// When there is no such answer.
+    pub fn reply(&self, name: &str, vocabulary: &str) -> Result<Option<&Reply>> {
+        let answer = self.answers.iter().find(|answer| answer.name == name);
+        Ok(answer.with_context(|| format!("no answer {name}"))?.says.get(vocabulary))
+    }
+
     /// What a client is told of an event its vocabulary does not have.
     pub fn refusal(&self, vocabulary: &str) -> &[String] {
         self.refusal.get(vocabulary).map_or(&[], Vec::as_slice)
@@ -182,6 +228,42 @@ impl Row {
     }
 }
 
+impl Reply {
+    /// Nothing is told.
+    pub const SILENCE: Self = Self { does: None, told: Vec::new(), ack: BTreeMap::new() };
+
+    /// Compares the acknowledgement of a packet.
+    ///
+    /// # Errors
+    /// When it does not say what the table says.
+    pub fn acked(&self, answer: &Value) -> Result<()> {
+        compare(&self.ack, answer)
+    }
+
+    /// Compares the events that were heard.
+    ///
+    /// # Errors
+    /// When others were heard, or one does not say what the table says.
+    pub fn heard(&self, heard: &[Told]) -> Result<()> {
+        let names: Vec<&str> = heard.iter().map(|told| told.name.as_str()).collect();
+        let expected: Vec<&str> = self.told.iter().map(|word| word.event.as_str()).collect();
+        ensure!(names == expected, "to be heard: {expected:?}, heard: {heard:?}");
+        self.told.iter().zip(heard).try_for_each(|(word, told)| compare(&word.says, &json!(told.args)))
+    }
+}
+
+/// Anything that is there.
+const ANY: &str = "…";
+
+fn compare(says: &BTreeMap<String, Value>, value: &Value) -> Result<()> {
+    for (pointer, expected) in says {
+        let there = value.pointer(pointer).filter(|there| !there.is_null());
+        let same = there.is_some_and(|there| expected == ANY || there == expected);
+        ensure!(same, "{pointer} is {there:?}, not {expected}, in {value}");
+    }
+    Ok(())
+}
+
 impl<T> Fields<T> {
     fn each<U>(&self, mut of: impl FnMut(&T) -> Result<U>) -> Result<Fields<U>> {
         let mut of = |field: &Option<T>| field.as_ref().map(&mut of).transpose();
@@ -202,7 +284,7 @@ impl<T> Fields<T> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use anyhow::{Result, ensure};
+    use anyhow::{Context, Result, ensure};
     use serde_json::json;
 
     use super::{Map, Seat};
@@ -230,6 +312,29 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn answers_are_of_known_dialects_and_what_they_say_is_compared() -> Result<()> {
+        let map = Map::load()?;
+        let columns: BTreeSet<&str> = map.tongues.iter().map(|tongue| tongue.vocabulary.as_str()).collect();
+        for answer in &map.answers {
+            let strange = answer.says.keys().find(|vocabulary| !columns.contains(vocabulary.as_str()));
+            ensure!(strange.is_none(), "{}: {strange:?}", answer.name);
+        }
+        let reply = map.reply("invalid", "famly")?.context("famly has no words")?;
+        let right = json!({ "ok": false, "error": "VALIDATION_ERROR", "message": "m", "correlationId": "c" });
+        reply.acked(&right)?;
+        for (field, wrong) in [("error", json!("INTERNAL")), ("message", json!(null)), ("ok", json!(true))] {
+            let mut answer = right.clone();
+            answer[field] = wrong;
+            assert!(reply.acked(&answer).is_err(), "{answer}");
+        }
+        let told = |args| [Told { name: "message:failed".to_owned(), args: vec![args] }];
+        let reply = map.reply("invalid", "chatgenius")?.context("chatgenius has no words")?;
+        assert!(reply.heard(&[]).is_err());
+        assert!(reply.heard(&told(json!({ "error": "another", "status": "FAILED" }))).is_err());
+        reply.heard(&told(json!({ "error": "content is required", "status": "FAILED" })))
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 pub use commands::Action;
 pub use ids::CoreId;
-pub use map::{Fields, Map, Row, Seat, Tongue};
+pub use map::{Answer, Fields, Map, Reply, Row, Seat, Tongue, Word};
 
 use crate::io::Told;
 use crate::stock::Report;

@@ -7,10 +7,11 @@ use parlance_tests::tongue::{Action, Fields, Row, Seat};
 use parlance_tests::{Device, Map};
 use serde_json::{Value, json};
 
-use super::stage::{Deed, Known, PLACE, Stage};
+use super::stage::{Deed, FEED, Known, PLACE, Stage};
 
 /// Rows a client cannot bring about.
-const BACKEND: [&str; 3] = ["member-added", "member-removed", "changed"];
+const BACKEND: [&str; 6] =
+    ["member-added", "member-removed", "changed", "notification", "feed-update", "count-update"];
 
 #[tokio::test]
 async fn everybody_hears_what_the_map_says_and_nothing_else() -> Result<()> {
@@ -31,6 +32,7 @@ async fn everybody_hears_what_the_map_says_and_nothing_else() -> Result<()> {
         }
     }
     backend(&mut stage, &map).await?;
+    publishes(&mut stage, &map).await?;
     for missing in all_cells(&map).difference(&stage.cells) {
         stage.wrong.push(format!("not played: {missing:?}"));
     }
@@ -189,6 +191,28 @@ async fn backend(stage: &mut Stage, map: &Map) -> Result<()> {
         let says = Fields { title: Some(title), ..Fields::default() };
         let deed = Deed { rows: vec![map.row(row)?], by: "newcomer".to_owned(), says, ..Deed::default() };
         stage.compare(map, &deed).await?;
+    }
+    Ok(())
+}
+
+/// What the application says: a notification for everybody, and events of a feed.
+async fn publishes(stage: &mut Stage, map: &Map) -> Result<()> {
+    let users: Vec<String> = stage.devices.iter().map(|device| device.user.clone()).collect();
+    let to_all = users.iter().map(|user| json!({ "channel": "notifications", "user_id": user }));
+    let to_feed = || vec![json!({ "channel": FEED })];
+    for (row, kind, calls) in [
+        ("notification", "notification", to_all.collect()),
+        ("feed-update", "feed_update", to_feed()),
+        ("count-update", "count_update", to_feed()),
+    ] {
+        for mut call in calls {
+            call["type"] = json!(kind);
+            call["payload"] = json!({ "text": row });
+            let (status, answer) = stage.gateway.api("POST", "/api/v1/publish", Some(&call)).await?;
+            ensure!(status == 201, "{call}: {status} {answer}");
+        }
+        let says = Fields { body: Some(json!(row)), ..Fields::default() };
+        stage.compare(map, &Deed { rows: vec![map.row(row)?], says, ..Deed::default() }).await?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Every dialect's clients in one conversation, event by event: the cross-dialect map, played.
 
+mod answers;
 mod cells;
 mod devices;
 mod ids;

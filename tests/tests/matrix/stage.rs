@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 /// The conversation everything happens in.
 pub const PLACE: &str = "map";
+/// A channel of the application's own.
+pub const FEED: &str = "feed:updates";
 /// Where the fence stands: same people, but its messages are no part of the first one's history.
 const FENCE: &str = "fence";
 /// How long something that must come may take.
@@ -171,7 +173,9 @@ impl Stage {
             device.enter(FENCE).await?;
         }
         if tongue.vocabulary == "socialhub" {
-            device.say("subscribe", &[json!({ "payload": { "channel": "presence" } })]).await?;
+            for channel in ["presence", FEED] {
+                device.say("subscribe", &[json!({ "payload": { "channel": channel } })]).await?;
+            }
         }
         self.devices.push(device);
         Ok(())
