@@ -3,12 +3,8 @@
 use crate::{
     Class, Encoded, Offset, Style,
     codec::{Emit, Say},
+    engineio, socketio,
 };
-
-/// The Engine.IO message packet with a Socket.IO EVENT in it.
-const EVENT: &str = "42";
-/// The same with a Socket.IO ACK.
-const ACK: &str = "43";
 
 /// Several events as one piece; `None` for none.
 pub(crate) fn together(emits: &[Emit], style: &Style) -> Option<Encoded> {
@@ -36,36 +32,25 @@ fn alone(emit: &Emit, style: &Style) -> Encoded {
 pub(crate) fn answers(says: &[Say], packet: Option<u64>, style: &Style) -> Vec<Encoded> {
     let framed = |say: &Say| match say {
         Say::Emit(emit) => Some(alone(emit, style)),
-        Say::Ack(args) => {
-            let id = packet?;
-            let text = format!("{ACK}{}{id}[{}]", namespace(style), args.join(","));
-            Some(Encoded::framed(&[text], Class::Kept))
-        }
+        Say::Ack(args) => Some(packet_of(&socketio::ack(namespace(style), packet?, args))),
     };
     says.iter().filter_map(framed).collect()
 }
 
-/// `/admin,` or nothing for the main namespace.
-pub(crate) fn namespace(style: &Style) -> String {
-    style.namespace.as_ref().map(|n| format!("{n},")).unwrap_or_default()
+/// A Socket.IO packet that must arrive, framed.
+pub(crate) fn packet_of(text: &str) -> Encoded {
+    Encoded::framed(&[engineio::message(text)], Class::Kept)
+}
+
+/// The namespace packets are for.
+pub(crate) fn namespace(style: &Style) -> &str {
+    style.namespace.as_deref().unwrap_or(socketio::MAIN)
 }
 
 fn text(emit: &Emit, style: &Style, offset: Option<Offset>) -> String {
-    let size: usize = emit.args.iter().map(|a| a.len() + 1).sum();
-    let mut text = String::with_capacity(size + emit.name.len() + 64);
-    text.push_str(EVENT);
-    text.push_str(&namespace(style));
-    text.push('[');
-    text.push_str(&serde_json::to_string(&emit.name).unwrap_or_default());
-    for arg in &emit.args {
-        text.push(',');
-        text.push_str(arg);
-    }
-    if let Some(offset) = offset {
-        text.push_str(&format!(",\"{offset}\""));
-    }
-    text.push(']');
-    text
+    let offset = offset.map(|offset| offset.to_string());
+    let packet = socketio::event_text(namespace(style), None, &emit.name, &emit.args, offset.as_deref());
+    engineio::message(&packet)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::{
     Accent, Class, Dialect, Encoded, Framing, Style,
     codec::{self, Call, Context, Decoded, Refusal},
-    emit, sanitise,
+    emit, sanitise, socketio,
 };
 
 /// How a request is to be answered: given out with the request, handed back with its result.
@@ -202,17 +202,17 @@ impl Peer {
 
     /// Tells a Socket.IO client that it is connected.
     pub fn connected(&mut self, sid: &str, pid: Option<&str>) {
-        let pid = pid.map(|p| format!(",\"pid\":\"{p}\"")).unwrap_or_default();
-        self.packet("40", &format!("{{\"sid\":\"{sid}\"{pid}}}"));
+        let packet = socketio::connect(emit::namespace(&self.style), sid, pid);
+        self.frames.push_back(emit::packet_of(&packet));
     }
 
     /// Turns a Socket.IO CONNECT down in the dialect's words. `true`: the transport is to be closed after it.
     pub fn refuse(&mut self, sid: &str, reject: &Reject) -> bool {
         match codec::refuse(self.dialect, reject) {
             Refusal::Error(message, data) => {
-                let message = serde_json::to_string(&message).unwrap_or_default();
-                let data: Cow<'_, str> = data.map_or("".into(), |d| format!(",\"data\":{d}").into());
-                self.packet("44", &format!("{{\"message\":{message}{data}}}"));
+                let namespace = emit::namespace(&self.style);
+                let packet = socketio::connect_error(namespace, &message, data.as_deref());
+                self.frames.push_back(emit::packet_of(&packet));
                 false
             }
             Refusal::Told(emits) => {
@@ -227,12 +227,7 @@ impl Peer {
 
     /// Tells a Socket.IO client that the server ends its use of the namespace: it will not come back by itself.
     pub fn disconnected(&mut self) {
-        self.packet("41", "");
-    }
-
-    fn packet(&mut self, prefix: &str, data: &str) {
-        let text = format!("{prefix}{}{data}", emit::namespace(&self.style));
-        self.frames.push_back(Encoded::framed(&[text], Class::Kept));
+        self.frames.push_back(emit::packet_of(&socketio::disconnect(emit::namespace(&self.style))));
     }
 
     /// The next output.
