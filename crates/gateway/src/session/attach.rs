@@ -34,7 +34,14 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fau
             restore::save(node, link).await?;
         }
     }
-    rooms::enter(node, link, rooms::inside(node, link), false).await
+    let inside = rooms::inside(node, link);
+    if link.dialect.implied_role() == Some(Role::Member) {
+        // A recovered session's: the client entered them itself, and they count as when it did.
+        for id in &inside {
+            link.add_channel(&Channel::Conversation(id.clone()), usize::MAX);
+        }
+    }
+    rooms::enter(node, link, inside, false).await
 }
 
 /// Joins what a connection hears from now on, without reading: the user's feed, and presence where everybody
