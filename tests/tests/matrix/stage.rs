@@ -133,6 +133,11 @@ impl Stage {
     /// that have a word for entering is connected and has not entered. Those who speak Socket.IO do so with a
     /// stock client, if there is one.
     pub async fn open(map: &Map, stock: Option<&Stock>) -> Result<Self> {
+        Self::with(map, stock, &[]).await
+    }
+
+    /// Opens it with further members, who are all away.
+    pub async fn with(map: &Map, stock: Option<&Stock>, members: &[String]) -> Result<Self> {
         let gateway = gateway().await?;
         let named = |letter: &str| -> Vec<String> {
             map.tongues.iter().map(|tongue| format!("{}-{letter}", tongue.name)).collect()
@@ -141,7 +146,7 @@ impl Stage {
             ["lingochat", "famly", "socialhub"].iter().map(|name| map.tongue(name)).collect::<Result<_>>()?;
         let aside: Vec<String> = outside.iter().map(|tongue| format!("{}{ASIDE}", tongue.name)).collect();
         let cast = [named("a"), named("b"), aside].concat();
-        let number = conversation(&gateway, PLACE, &[cast.clone(), named("c")].concat()).await?;
+        let number = conversation(&gateway, PLACE, &[&cast, &*named("c"), members].concat()).await?;
         conversation(&gateway, FENCE, &[cast.clone(), vec!["fencer".to_owned()]].concat()).await?;
         let mut stage = Self {
             gateway,
