@@ -132,14 +132,6 @@ impl Ws {
         line.with_context(|| format!("the socket ended, code {:?}", self.ended.flatten()))
     }
 
-    /// As [`Self::line`].
-    ///
-    /// # Errors
-    /// As [`Self::line`].
-    pub async fn packet(&mut self) -> Result<String> {
-        self.line().await
-    }
-
     /// As [`Self::line`]; `None` when the socket has ended.
     ///
     /// # Errors

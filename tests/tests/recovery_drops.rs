@@ -4,6 +4,7 @@ mod recovery_support;
 
 use anyhow::{Result, ensure};
 use parlance_tests::{ConnectOptions, Options, Transports, token};
+use recovery_support::session::{Back, open};
 use recovery_support::{App, Cut, World, away, back, bodies_until, enter, heard_until, options, waiting};
 use serde_json::json;
 
@@ -175,8 +176,8 @@ async fn without_recovery_there_is_neither_private_id_nor_offset() -> Result<()>
     let world = World::with(Options::default().env("PARLANCE_ACK_LEVEL", "memory").config(mount)).await?;
     world.room("a", &["alice", "bob"]).await?;
     let auth = json!({ "token": token("bob")?, "pid": "x", "offset": "1-1" });
-    let raw = recovery_support::raw::Raw::open(&world, App::Chatgenius).await?.connect(&auth).await?;
-    assert_eq!(raw.session.pid, "");
+    let back = Back::join(open(&world, App::Chatgenius).await?, &auth).await?;
+    assert_eq!(back.session.pid, "");
     let socket = world.socket(App::Chatgenius, "bob", Transports::Upgrade).await?;
     socket.expect("connection:success").await?;
     world.say("a", "m").await?;

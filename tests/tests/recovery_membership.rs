@@ -4,7 +4,7 @@ mod recovery_support;
 
 use anyhow::{Result, ensure};
 use parlance_tests::Transports;
-use recovery_support::raw::{come, fresh};
+use recovery_support::session::{come, fresh};
 use recovery_support::{App, Cut, World, away, bodies_until, enter, heard_until};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ async fn of_a_conversation_the_user_was_removed_from_nothing_is_replayed() -> Re
     let world = world().await?;
     let mut bob = fresh(&world, App::Chatgenius, "bob").await?;
     world.say("b", "before").await?;
-    let offset = bob.raw.said().await?.offset;
+    let offset = bob.said().await?.offset;
     let session = bob.session.clone();
     drop(bob);
     world.until_gone("bob").await?;
@@ -35,7 +35,7 @@ async fn of_a_conversation_the_user_was_removed_from_nothing_is_replayed() -> Re
     assert_eq!(back.bodies(), ["missed"]);
     world.say("b", "SECRET three").await?;
     world.say("a", "live").await?;
-    assert_eq!(back.raw.said().await?.body, "live");
+    assert_eq!(back.said().await?.body, "live");
     Ok(())
 }
 
@@ -44,7 +44,7 @@ async fn removed_while_the_server_still_held_the_dead_connection() -> Result<()>
     let world = world().await?;
     let mut bob = fresh(&world, App::Famly, "bob").await?;
     world.say("b", "before").await?;
-    let offset = bob.raw.said().await?.offset;
+    let offset = bob.said().await?.offset;
     world.change("b", "removeMembers", "bob").await?;
     world.say("b", "SECRET").await?;
     world.say("a", "missed").await?;
@@ -158,18 +158,19 @@ async fn notifications_of_rooms_one_is_not_in_are_replayed_once() -> Result<()> 
 async fn who_is_removed_while_entering_is_not_present() -> Result<()> {
     let world = world().await?;
     let mut bob = fresh(&world, App::Lingochat, "bob").await?;
-    bob.raw.ask("conversation:join", json!("a")).await?;
+    bob.io.ask("conversation:join", &[json!("a")]).await?;
     for round in 0..15 {
         let room = format!("race{round}");
         world.room(&room, &["alice", "bob", "carol"]).await?;
-        let entering = bob.raw.ask("conversation:join", json!(room));
+        let named = [json!(room)];
+        let entering = bob.io.ask("conversation:join", &named);
         let (answer, removed) = tokio::join!(entering, world.change(&room, "removeMembers", "bob"));
         answer?;
         removed?;
         // Whoever hears this has heard of the removal; what had to be done is done when it answers again.
         world.say("a", &room).await?;
-        while bob.raw.said().await?.body != room {}
-        bob.raw.ask("conversation:join", json!("a")).await?;
+        while bob.said().await?.body != room {}
+        bob.io.ask("conversation:join", &[json!("a")]).await?;
         let carol = world.socket(App::Lingochat, "carol", Transports::Websocket).await?;
         enter(&carol, App::Lingochat, "conversation:join", &room).await?;
         let alice = world.socket(App::Lingochat, "alice", Transports::Websocket).await?;

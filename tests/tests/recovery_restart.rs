@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use parlance_tests::stock::Report;
 use parlance_tests::{Options, StockSocket, Transports};
-use recovery_support::raw::{come, fresh};
+use recovery_support::session::{come, fresh};
 use recovery_support::{App, World, enter, said};
 use serde_json::json;
 
@@ -171,7 +171,7 @@ async fn after_kill_nine_only_other_conversations_since_the_checkpoint_are_repea
     say_all(&world, numbered("m", 9)).await?;
     let mut offsets = Vec::new();
     for _ in 0..9 {
-        offsets.push(bob.raw.said().await?.offset);
+        offsets.push(bob.said().await?.offset);
     }
     // The last one heard is of r2; a client that has got all of it.
     world.gateway.kill9()?;
@@ -192,7 +192,7 @@ async fn a_checkpoint_two_seconds_old_makes_kill_nine_exact() -> Result<()> {
     say_all(&world, numbered("m", 9)).await?;
     let mut offset = String::new();
     for _ in 0..9 {
-        offset = bob.raw.said().await?.offset;
+        offset = bob.said().await?.offset;
     }
     // What a checkpoint is about: it comes by itself, without a ping or anything else of the client.
     tokio::time::sleep(std::time::Duration::from_millis(2600)).await;
@@ -209,8 +209,8 @@ async fn a_checkpoint_two_seconds_old_makes_kill_nine_exact() -> Result<()> {
 async fn a_room_joined_a_moment_before_kill_nine_is_joined() -> Result<()> {
     let mut world = world().await?;
     let mut bob = fresh(&world, App::Lingochat, "bob").await?;
-    let answer = bob.raw.ask("conversation:join", json!("r1")).await?;
-    ensure!(answer[0]["success"] == true, "{answer}");
+    let answer = bob.io.ask("conversation:join", &[json!("r1")]).await?;
+    ensure!(answer[0]["success"] == true, "{answer:?}");
     world.gateway.kill9()?;
     world.gateway.restart().await?;
     say_all(&world, numbered("m", 3)).await?;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parlance_tests::stock::Report;
-use parlance_tests::{StockSocket, Transports, Ws, token};
+use parlance_tests::{IoClient, StockSocket, Transports, Ws, token};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use recovery_support::raw::Raw;
+use recovery_support::session::{Back, next_said, open};
 use recovery_support::{App, Cut, World, enter, options, said};
 use serde_json::json;
 
@@ -18,7 +18,7 @@ const ROOMS: [&str; 5] = ["r0", "r1", "r2", "r3", "r4"];
 
 /// Who speaks in a room, each in a dialect of its own.
 enum Sender {
-    Io(Box<Raw>, App),
+    Io(Box<IoClient>, App),
     Sechat(Box<Ws>),
     Api,
 }
@@ -27,8 +27,8 @@ impl Sender {
     async fn of(world: &World, index: usize) -> Result<Self> {
         let auth = json!({ "token": token("alice")? });
         let io = async |app: App| {
-            let back = Raw::open(world, app).await?.connect(&auth).await?;
-            anyhow::Ok(Self::Io(Box::new(back.raw), app))
+            let client = IoClient::connect(&world.gateway.url(app.path()), &auth).await?;
+            anyhow::Ok(Self::Io(Box::new(client), app))
         };
         match index {
             0 => io(App::Famly).await,
@@ -56,18 +56,18 @@ impl Sender {
         let answer = match app {
             App::Famly => {
                 let message = json!({ "chatId": room, "body": body, "clientId": body });
-                client.ask("message:send", message).await?
+                client.ask("message:send", &[message]).await?
             }
             App::Chatgenius => {
                 let message = json!({ "channelId": room, "content": body, "tempId": body });
-                client.ask("message:send", message).await?
+                client.ask("message:send", &[message]).await?
             }
             App::Lingochat => {
                 let message = json!({ "conversationId": room, "text": body, "clientMessageId": body });
-                client.ask("message:send", message).await?
+                client.ask("message:send", &[message]).await?
             }
         };
-        ensure!(answer[0]["ok"] == true || answer[0]["success"] == true, "{answer}");
+        ensure!(answer[0]["ok"] == true || answer[0]["success"] == true, "{answer:?}");
         Ok(())
     }
 }
@@ -276,8 +276,8 @@ async fn thirty_random_drops_around_the_upgrade() -> Result<()> {
 async fn a_replay_that_was_cut_begins_again() -> Result<()> {
     let world = world().await?;
     let auth = json!({ "token": token("bob")? });
-    let first = Raw::open(&world, App::Chatgenius).await?.connect(&auth).await?;
-    drop(first.raw);
+    let first = Back::join(open(&world, App::Chatgenius).await?, &auth).await?;
+    drop(first.io);
     world.until_gone("bob").await?;
     for n in 0..400 {
         world.say(ROOMS[n % 5], &format!("m{n:04}")).await?;
@@ -285,13 +285,13 @@ async fn a_replay_that_was_cut_begins_again() -> Result<()> {
     let mut random = StdRng::seed_from_u64(3);
     let named = json!({ "token": token("bob")?, "pid": first.session.pid });
     for _ in 0..8 {
-        let mut raw = Raw::open(&world, App::Chatgenius).await?;
-        raw.send(&format!("40{named}")).await?;
+        let mut io = open(&world, App::Chatgenius).await?;
+        io.send(&[format!("40{named}")]).await?;
         for _ in 0..random.random_range(0..300) {
-            raw.said().await?;
+            next_said(&mut io).await?;
         }
     }
-    let back = Raw::open(&world, App::Chatgenius).await?.connect(&named).await?;
+    let back = Back::join(open(&world, App::Chatgenius).await?, &named).await?;
     ensure!(back.recovers(&first.session));
     let mut bodies = back.bodies();
     assert_eq!(bodies.len(), 400);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{Options, SECRET, Transports, token};
-use recovery_support::raw::{Back, Raw, come, fresh};
+use recovery_support::session::{Back, come, fresh, open};
 use recovery_support::{App, World, bodies_until, enter};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ async fn world() -> Result<World> {
 /// Says it and reads it; the offset.
 async fn hears(world: &World, back: &mut Back, body: &str) -> Result<String> {
     world.say("a", body).await?;
-    let said = back.raw.said().await?;
+    let said = back.said().await?;
     ensure!(said.body == body, "{said:?} instead of {body}");
     Ok(said.offset)
 }
@@ -32,7 +32,7 @@ async fn hears(world: &World, back: &mut Back, body: &str) -> Result<String> {
 async fn is_fresh(world: &World, mut back: Back, what: &str) -> Result<()> {
     ensure!(back.missed.is_empty(), "{what}: {:?}", back.missed);
     world.say("a", what).await?;
-    let said = back.raw.said().await.with_context(|| what.to_owned())?;
+    let said = back.said().await.with_context(|| what.to_owned())?;
     ensure!(said.body == what, "{what}: {said:?}");
     Ok(())
 }
@@ -52,13 +52,13 @@ async fn a_live_session_is_taken_over_again_and_again() -> Result<()> {
         let mut second = come(&world, APP, "bob", (&session.pid, offset.as_deref())).await?;
         ensure!(second.recovers(&session), "{:?}", second.session);
         assert_eq!(second.bodies(), ["two"], "before CONNECT was answered");
-        first.raw.closed().await?;
+        first.io.closed().await?;
         let last = hears(&world, &mut second, "three").await?;
         world.say("a", "four").await?;
         let mut third = come(&world, APP, "bob", (&session.pid, Some(&last))).await?;
         ensure!(third.recovers(&session), "{:?}", third.session);
         assert_eq!(third.bodies(), ["four"]);
-        second.raw.closed().await?;
+        second.io.closed().await?;
         let last = hears(&world, &mut third, "five").await?;
         // A client that did not get everything the last time, and names what it has.
         let fourth = come(&world, APP, "bob", (&session.pid, Some(&last))).await?;
@@ -98,17 +98,14 @@ async fn nobody_recovers_what_belongs_to_another() -> Result<()> {
         ensure!(carol.session.pid != bob.session.pid && carol.session.sid != bob.session.sid);
         ensure!(carol.missed.is_empty(), "{:?}", carol.missed);
         world.say("b", "for carol").await?;
-        assert_eq!(carol.raw.said().await?.body, "for carol");
+        assert_eq!(carol.said().await?.body, "for carol");
         // Neither from a live connection nor from what is kept of it.
         drop(carol);
-        ensure!(
-            bob.raw.said().await.is_ok_and(|said| said.body == "missed"),
-            "the session goes on undisturbed"
-        );
+        ensure!(bob.said().await.is_ok_and(|said| said.body == "missed"), "the session goes on undisturbed");
         world.say("a", "missed").await?;
     }
-    let Back { raw, session, .. } = bob;
-    drop(raw);
+    let Back { io, session, .. } = bob;
+    drop(io);
     world.until_gone("bob").await?;
     let carol = come(&world, APP, "carol", (&session.pid, Some(&offset))).await?;
     ensure!(carol.missed.is_empty() && !carol.recovers(&session), "{:?}", carol.missed);
@@ -127,15 +124,15 @@ async fn the_token_is_looked_at_before_the_session() -> Result<()> {
         let mut bob = fresh(&world, app, "bob").await?;
         if app == App::Famly {
             world.say("a", "one").await?;
-            bob.raw.said().await?;
+            bob.said().await?;
         }
         world.say("a", "missed").await?;
         let expired = sign(&json!({ "sub": "bob", "exp": expiry(Duration::ZERO) - 3600 }), SECRET)?;
         let forged = sign(&json!({ "sub": "bob", "exp": expiry(Duration::from_secs(60)) }), &"x".repeat(40))?;
         for token in [json!(expired), json!(forged), json!(""), Value::Null] {
-            let mut raw = Raw::open(&world, app).await?;
-            raw.send(&format!("40{}", json!({ "token": token, "pid": bob.session.pid }))).await?;
-            let answer = raw.packet().await?;
+            let mut io = open(&world, app).await?;
+            io.send(&[format!("40{}", json!({ "token": token, "pid": bob.session.pid }))]).await?;
+            let answer = io.packet().await?;
             ensure!(answer.starts_with("44{"), "{app:?} {token}: {answer}");
         }
         let back = come(&world, app, "bob", (&bob.session.pid, None)).await?;
@@ -154,9 +151,9 @@ async fn who_was_sent_away_for_good_recovers_nothing() -> Result<()> {
         .api("POST", "/api/v1/users/bob/disconnect", Some(&json!({ "reconnect": false })))
         .await?;
     ensure!((200..300).contains(&revoked.0), "{revoked:?}");
-    let Back { mut raw, session, .. } = bob;
-    while !raw.packet().await?.starts_with("41") {}
-    raw.closed().await?;
+    let Back { mut io, session, .. } = bob;
+    while !io.packet().await?.starts_with("41") {}
+    io.closed().await?;
     let back = come(&world, App::Famly, "bob", (&session.pid, None)).await?;
     ensure!(!back.recovers(&session) && back.missed.is_empty(), "sent away for good: {:?}", back.missed);
     Ok(())
@@ -168,7 +165,7 @@ async fn what_cannot_be_recovered_is_refused_honestly_and_live_goes_on() -> Resu
     let foreign = {
         let mut carol = fresh(&world, APP, "carol").await?;
         world.say("b", "for carol").await?;
-        carol.raw.said().await?.offset
+        carol.said().await?.offset
     };
     let invented = [("AAAAAAAAAAAAAAAAAAAAAA", Some("1-1")), ("", None), ("../recovery", None)];
     for (pid, offset) in invented {
@@ -192,8 +189,8 @@ async fn what_cannot_be_recovered_is_refused_honestly_and_live_goes_on() -> Resu
         for dead in [false, true] {
             let mut bob = fresh(&world, APP, "bob").await?;
             hears(&world, &mut bob, "one").await?;
-            let Back { raw, session, .. } = bob;
-            let keep = (!dead).then_some(raw);
+            let Back { io, session, .. } = bob;
+            let keep = (!dead).then_some(io);
             if dead {
                 world.until_gone("bob").await?;
             }
@@ -227,8 +224,8 @@ async fn of_two_that_name_one_session_at_once_only_one_goes_on_with_it() -> Resu
     for round in 0..10 {
         let mut bob = fresh(&world, APP, "bob").await?;
         let offset = hears(&world, &mut bob, &format!("r{round}")).await?;
-        let Back { raw, session, .. } = bob;
-        drop(raw);
+        let Back { io, session, .. } = bob;
+        drop(io);
         world.until_gone("bob").await?;
         world.say("a", "missed").await?;
         let named = (session.pid.as_str(), Some(offset.as_str()));
@@ -261,8 +258,8 @@ async fn the_window_begins_with_the_cut() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
         offset = hears(&world, &mut bob, &format!("m{count}")).await?;
     }
-    let Back { raw, session, .. } = bob;
-    drop(raw);
+    let Back { io, session, .. } = bob;
+    drop(io);
     let back = come(&world, APP, "bob", (&session.pid, Some(&offset))).await?;
     ensure!(back.recovers(&session), "{:?}", back.session);
     let back = come(&world, App::Famly, "bob", (&stays.session.pid, None)).await?;
@@ -276,10 +273,10 @@ async fn a_goodbye_is_final_however_fast_the_client_returns() -> Result<()> {
     let world = world().await?;
     for _ in 0..10 {
         let bob = fresh(&world, APP, "bob").await?;
-        let Back { mut raw, session, .. } = bob;
-        raw.send("41").await?;
+        let Back { mut io, session, .. } = bob;
+        io.send(&["41"]).await?;
         let auth = json!({ "token": token("bob")?, "pid": session.pid });
-        let back = raw.connect(&auth).await?;
+        let back = Back::join(io, &auth).await?;
         ensure!(!back.recovers(&session) && back.missed.is_empty());
         let other = come(&world, APP, "bob", (&session.pid, None)).await?;
         ensure!(!other.recovers(&session));
@@ -291,7 +288,7 @@ async fn a_goodbye_is_final_however_fast_the_client_returns() -> Result<()> {
 async fn a_room_joined_a_moment_before_the_take_over_is_joined() -> Result<()> {
     let world = world().await?;
     let mut bob = fresh(&world, App::Lingochat, "bob").await?;
-    bob.raw.ask("conversation:join", json!("a")).await?;
+    bob.io.ask("conversation:join", &[json!("a")]).await?;
     let mut back = come(&world, App::Lingochat, "bob", (&bob.session.pid, None)).await?;
     ensure!(back.recovers(&bob.session));
     hears(&world, &mut back, "heard").await?;
@@ -308,13 +305,13 @@ async fn who_vanishes_while_being_let_in_leaves_nothing_and_can_come_back() -> R
     let world = world().await?;
     let mut bob = fresh(&world, APP, "bob").await?;
     let offset = hears(&world, &mut bob, "one").await?;
-    let Back { raw, session, .. } = bob;
-    drop(raw);
+    let Back { io, session, .. } = bob;
+    drop(io);
     world.say("a", "two").await?;
     let auth = json!({ "token": token("bob")?, "pid": session.pid, "offset": offset });
     for _ in 0..60 {
-        let mut raw = Raw::open(&world, APP).await?;
-        raw.send(&format!("40{auth}")).await?;
+        let mut io = open(&world, APP).await?;
+        io.send(&[format!("40{auth}")]).await?;
     }
     world.until_gone("bob").await?;
     let back = come(&world, APP, "bob", (&session.pid, Some(&offset))).await?;

@@ -1,9 +1,9 @@
-//! What the tests of state recovery share: a node, stock sockets in three dialects, packets by hand, what was said.
+//! What the tests of state recovery share: a node, stock sockets in three dialects, sessions by hand, what was said.
 //!
 //! Must not know: the gateway's code.
 #![allow(dead_code, reason = "every test program uses its own part of this")]
 
-pub mod raw;
+pub mod session;
 
 use std::time::Duration;
 
