@@ -5,7 +5,7 @@ mod lingochat_support;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use lingochat_support::{World, accepted, fence, join, only, options, send, texts};
+use lingochat_support::{World, accepted, fence, join, only, options, refused, send, texts};
 use parlance_tests::{Options, StockSocket, Transports, token};
 use serde_json::{Value, json};
 
@@ -57,6 +57,23 @@ async fn r2_6_strings_behind_events_do_not_confuse_the_recovery() -> Result<()> 
         assert_eq!(texts(&alice, 1).await?, [event]);
     }
     alice.assert_none("message:new").await
+}
+
+#[tokio::test]
+async fn rooms_of_a_recovered_session_count_as_entered() -> Result<()> {
+    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory");
+    let world = World::with(options.env("PARLANCE_LIMITS_SUBSCRIPTIONS", "2")).await?;
+    for room in ["a", "b", "c"] {
+        world.room(room, &["alice"]).await?;
+    }
+    let alice = world.joined("alice", "a").await?;
+    join(&alice, &json!("b")).await?;
+    alice.drop_transport()?;
+    alice.expect_disconnect().await?;
+    ensure!(alice.expect_connect().await?.recovered);
+    refused(&alice, "conversation:join", &[json!("c")], "at most 2 rooms per connection").await?;
+    accepted(&alice, "conversation:leave", &[json!("a")]).await?;
+    join(&alice, &json!("c")).await
 }
 
 #[tokio::test]
