@@ -170,7 +170,7 @@ async fn twenty_messages_a_second_and_the_next_is_rate_limited() -> Result<()> {
 async fn leaves(gateway: &Gateway, bob: StockSocket) -> Result<()> {
     bob.disconnect()?;
     bob.expect_disconnect().await?;
-    sechat_support::until_gone(gateway, "bob").await
+    gateway.until_gone("bob").await
 }
 
 #[tokio::test]
@@ -233,12 +233,35 @@ async fn receipts_that_came_while_the_author_was_away_are_told_on_return() -> Re
     let (gateway, stock) = (gateway().await?, Stock::start()?);
     let (alice, bob) = pair(&stock, &gateway).await?;
     alice.disconnect()?;
-    sechat_support::until_gone(&gateway, "alice").await?;
+    gateway.until_gone("alice").await?;
     bob.emit_ack("receipt:read", &[receipt("first", "bob", "alice")]).await?;
     let alice = connect(&stock, &gateway, "alice").await?;
     let tick = expect(&alice, "message:read").await?;
     assert_eq!((&tick["messageId"], &tick["byUserId"]), (&json!("first"), &json!("bob")));
     expect(&alice, "receipt:read").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn receipts_are_told_once_to_an_author_who_leaves_in_good_order() -> Result<()> {
+    let (gateway, stock) = (gateway().await?, Stock::start()?);
+    let (alice, bob) = pair(&stock, &gateway).await?;
+    alice.disconnect()?;
+    gateway.until_gone("alice").await?;
+    bob.emit_ack("receipt:read", &[receipt("first", "bob", "alice")]).await?;
+    // With the token in CONNECT, so that there is a session to recover, which the goodbye ends.
+    let auth = json!({ "token": parlance_tests::token("alice")? });
+    let named = || options(Transports::Websocket).auth(auth.clone());
+    let alice = stock.connect(gateway.address(), named())?;
+    alice.expect_connect().await?;
+    expect(&alice, "receipt:read").await?;
+    alice.disconnect()?;
+    gateway.until_gone("alice").await?;
+    let alice = stock.connect(gateway.address(), named())?;
+    alice.expect_connect().await?;
+    send(&bob, &message("marker", "c", &[])).await?;
+    let heard = until_heard(&alice, "marker").await?;
+    assert_eq!(payload(&heard, "message:read"), None, "{heard:?}");
     Ok(())
 }
 

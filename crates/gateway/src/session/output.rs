@@ -204,15 +204,19 @@ impl Conn {
 }
 
 async fn keep(node: &Arc<Node>, link: &Link, orderly: bool) -> Result<(), parlance_backplane::Fault> {
+    // Before it has joined everything, what it is subscribed to says nothing.
+    let attached = link.is_attached();
+    if attached && link.is_restorable() {
+        return restore::save_last(node, link).await;
+    }
+    if attached && orderly && link.dialect.registers_late() {
+        // Whoever fell silent may not have heard the last receipts: telling again does no harm.
+        told::remember(node, link).await?;
+    }
     let recoverable = link.recovery().is_some();
     match recoverable {
         true if orderly => recovery::forget(node, link).await,
         true => recovery::save_last(node, link).await,
-        // Before it has joined everything, what it is subscribed to says nothing.
-        false if !link.is_attached() => Ok(()),
-        false if link.is_restorable() => restore::save_last(node, link).await,
-        // Whoever fell silent may not have heard the last receipts: telling again does no harm.
-        false if orderly && link.dialect.registers_late() => told::remember(node, link).await,
         false => Ok(()),
     }
 }
