@@ -26,6 +26,8 @@ const SMALLEST_BUFFER: usize = 8 * 1024;
 /// How long what a refused client still sends is read, so that it gets to read its answer.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 256 * 1024;
+/// A stopping node goes on reading for so long.
+const UNREAD: Duration = Duration::from_millis(100);
 /// How long answers under way when the node halts may take: the last words to those who poll.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
@@ -82,12 +84,18 @@ pub async fn serve(visit: Visit) {
     let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
     // A connection made while the node stops gets its one answer: it was told not to keep alive.
     let stopping = visit.node.shutdown.is_cancelled();
+    let node = &visit.node;
+    let leave = async {
+        node.shutdown.cancelled().await;
+        // What has arrived by now is answered: it may be in the socket and not be read yet.
+        tokio::time::sleep(UNREAD).await;
+    };
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = visit.node.shutdown.cancelled(), if !stopping => {
+        () = leave, if !stopping => {
             connection.as_mut().graceful_shutdown();
             let last = async {
-                visit.node.halt.cancelled().await;
+                node.halt.cancelled().await;
                 tokio::time::sleep(LAST_ANSWERS).await;
             };
             tokio::select! {
@@ -95,7 +103,7 @@ pub async fn serve(visit: Visit) {
                 () = last => return,
             }
         }
-        () = visit.node.halt.cancelled() => return,
+        () = node.halt.cancelled(), if stopping => return,
     };
     if let Err(error) = result {
         tracing::debug!(%error, "http connection");
