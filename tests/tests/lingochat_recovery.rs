@@ -179,6 +179,20 @@ async fn r2_6_4_what_was_sent_while_offline_arrives_in_order() -> Result<()> {
     Ok(())
 }
 
+/// Waits until so many are acknowledged. What a dead node acknowledged at last is acknowledged again, perhaps
+/// only a round later.
+async fn acknowledged(alice: &StockSocket, acked: &mut Vec<(u64, String)>, count: usize) -> Result<()> {
+    while acked.len() < count {
+        let ack = alice.expect("message:ack").await?;
+        let id = ack[0].as_u64().context("no id")?;
+        let text = ack[1]["clientMessageId"].as_str().context("no client id")?.to_owned();
+        if !acked.contains(&(id, text.clone())) {
+            acked.push((id, text));
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn r3_3_4_a_dead_node_loses_nothing_it_acknowledged() -> Result<()> {
     let mut world = World::with(Options::default().env("PARLANCE_NO_LIMITS", "true")).await?;
@@ -192,11 +206,7 @@ async fn r3_3_4_a_dead_node_loses_nothing_it_acknowledged() -> Result<()> {
             say(&alice, "room", text)?;
         }
         // The node dies when about half of them are acknowledged.
-        for _ in 0..15 {
-            let ack = alice.expect("message:ack").await?;
-            let id = ack[0].as_u64().context("no id")?;
-            acked.push((id, ack[1]["clientMessageId"].as_str().context("no client id")?.to_owned()));
-        }
+        acknowledged(&alice, &mut acked, round * 30 + 15).await?;
         world.gateway.kill9()?;
         for socket in [&alice, &bob] {
             socket.expect_disconnect().await?;
@@ -208,15 +218,7 @@ async fn r3_3_4_a_dead_node_loses_nothing_it_acknowledged() -> Result<()> {
         for text in &part[15..] {
             say(&alice, "room", text)?;
         }
-        while acked.len() < (round + 1) * 30 {
-            let ack = alice.expect("message:ack").await?;
-            let id = ack[0].as_u64().context("no id")?;
-            let text = ack[1]["clientMessageId"].as_str().context("no client id")?.to_owned();
-            // Some were acknowledged by the dead node after all, and are again.
-            if !acked.contains(&(id, text.clone())) {
-                acked.push((id, text));
-            }
-        }
+        acknowledged(&alice, &mut acked, (round + 1) * 30).await?;
     }
     let saved = world.history("bob", "room", "&limit=200").await?;
     let saved = saved["messages"].as_array().context("no messages")?;
