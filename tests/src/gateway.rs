@@ -30,6 +30,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// A node that keeps nothing over a restart: quicker, for tests that do not restart.
+    #[must_use]
+    pub fn brief() -> Self {
+        Self::default().env("PARLANCE_ACK_LEVEL", "memory")
+    }
+
     /// Sets an environment variable of the node (`PARLANCE_…`).
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {

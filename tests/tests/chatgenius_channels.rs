@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chatgenius_support::*;
+use parlance_tests::exact::{has_only, is_time};
 use parlance_tests::{ConnectOptions, Gateway, Options, Stock, Transports, token};
 use serde_json::{Value, json};
 use tokio::time::Instant;

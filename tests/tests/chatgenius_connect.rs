@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chatgenius_support::*;
+use parlance_tests::exact::has_only;
 use parlance_tests::io::{Came, Told, event};
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{ConnectOptions, Gateway, IoClient, SECRET, Stock, Transports, token};

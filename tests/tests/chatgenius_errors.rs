@@ -4,6 +4,7 @@ mod chatgenius_support;
 
 use anyhow::{Context, Result, ensure};
 use chatgenius_support::*;
+use parlance_tests::exact::{has_only, is_time};
 use parlance_tests::{Gateway, PATIENCE, Stock, StockSocket, Transports, binary};
 use serde_json::{Value, json};
 use tokio::time::timeout;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chatgenius_support::*;
+use parlance_tests::exact::{has_only, is_time};
 use parlance_tests::io::{Came, Told, event};
 use parlance_tests::stock::Report;
 use parlance_tests::{Gateway, IoClient, Options, Stock, Transports, token};

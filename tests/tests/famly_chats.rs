@@ -3,10 +3,9 @@
 mod famly_support;
 
 use anyhow::{Context, Result, ensure};
-use famly_support::{
-    CHAT, OTHER, World, caught_up, heard, heard_until, is_iso, join, keys, left_over, message, ok, send,
-};
+use famly_support::{CHAT, OTHER, World, caught_up, heard, heard_until, join, left_over, message, ok, send};
 use parlance_tests::StockSocket;
+use parlance_tests::exact::{is_time, keys};
 use serde_json::{Value, json};
 
 /// The chat of the next `chat:update`, of the documented shape.
@@ -15,7 +14,7 @@ async fn updated(socket: &StockSocket) -> Result<Value> {
     ensure!(keys(&update) == ["chat"], "{update}");
     let chat = &update["chat"];
     let shape = ["_id", "createdAt", "createdBy", "memberIds", "title", "type", "updatedAt"];
-    ensure!(keys(chat) == shape && is_iso(&chat["createdAt"]) && is_iso(&chat["updatedAt"]), "{chat}");
+    ensure!(keys(chat) == shape && is_time(&chat["createdAt"]) && is_time(&chat["updatedAt"]), "{chat}");
     ensure!(chat["createdAt"].as_str() <= chat["updatedAt"].as_str(), "{chat}");
     Ok(chat.clone())
 }
@@ -30,7 +29,7 @@ fn members(chat: &Value) -> Vec<&str> {
 /// Whom the next `chat:member-added` or `-removed` is about.
 async fn member(socket: &StockSocket, event: &str) -> Result<String> {
     let change = heard(socket, event).await?;
-    ensure!(keys(&change) == ["chatId", "timestamp", "userId"] && is_iso(&change["timestamp"]), "{change}");
+    ensure!(keys(&change) == ["chatId", "timestamp", "userId"] && is_time(&change["timestamp"]), "{change}");
     ensure!(change["chatId"] == CHAT, "{change}");
     Ok(change["userId"].as_str().context("no user")?.to_owned())
 }
@@ -66,7 +65,7 @@ async fn a_created_chat_is_told_to_its_connected_members_and_heard_at_once() -> 
     let (alice, bob, carol) =
         (world.user("alice").await?, world.user("bob").await?, world.user("carol").await?);
     let body = json!({ "id": "new", "type": "dm", "members": ["alice", "bob"], "createdBy": "bob" });
-    world.api("POST", "/api/v1/conversations", &body).await?;
+    world.gateway.call("POST", "/api/v1/conversations", Some(&body)).await?;
     for socket in [&alice, &bob] {
         let chat = updated(socket).await?;
         assert_eq!(
@@ -87,13 +86,16 @@ async fn the_first_member_given_created_a_chat_of_nobody_for_good() -> Result<()
     let world = World::shipped().await?;
     let bob = world.user("bob").await?;
     let body = json!({ "id": "new", "type": "group", "members": ["bob", "alice"] });
-    world.api("POST", "/api/v1/conversations", &body).await?;
+    world.gateway.call("POST", "/api/v1/conversations", Some(&body)).await?;
     assert_eq!(updated(&bob).await?["createdBy"], "bob", "the first one given, not the first by name");
     for (change, title) in
         [(json!({ "removeMembers": ["bob"] }), Value::Null), (json!({ "title": "New" }), json!("New"))]
     {
-        world.api("PATCH", "/api/v1/conversations/new", &change).await?;
-        world.api("PATCH", "/api/v1/conversations/new", &json!({ "addMembers": ["bob"] })).await?;
+        world.gateway.call("PATCH", "/api/v1/conversations/new", Some(&change)).await?;
+        world
+            .gateway
+            .call("PATCH", "/api/v1/conversations/new", Some(&json!({ "addMembers": ["bob"] })))
+            .await?;
         let chat = loop {
             let chat = updated(&bob).await?;
             if chat["title"] == title && members(&chat) == ["alice", "bob"] {

@@ -212,7 +212,7 @@ async fn two_of_alice(world: &World, transports: Transports) -> Result<[StockSoc
             socket.expect_upgrade().await?;
         }
     }
-    world.devices("alice", 2).await?;
+    world.gateway.until_presence("alice", "devices", 2).await?;
     Ok(sockets)
 }
 
@@ -220,11 +220,14 @@ async fn disconnected_for_good(transports: Transports) -> Result<()> {
     let world = World::shipped().await?;
     let bob = world.user("bob").await?;
     let sockets = two_of_alice(&world, transports).await?;
-    world.api("POST", "/api/v1/users/alice/disconnect", &json!({ "reconnect": false })).await?;
+    world
+        .gateway
+        .call("POST", "/api/v1/users/alice/disconnect", Some(&json!({ "reconnect": false })))
+        .await?;
     for socket in &sockets {
         assert_eq!(socket.expect_disconnect().await?, ENDED, "{transports:?}");
     }
-    world.devices("alice", 0).await?;
+    world.gateway.until_presence("alice", "devices", 0).await?;
     for socket in &sockets {
         assert_eq!(socket.queued().await?, [], "it does not come back by itself");
     }
@@ -252,7 +255,7 @@ async fn a_disconnect_by_the_backend_that_allows_it_is_followed_by_a_reconnect()
     for transports in Transports::ALL {
         let sockets = two_of_alice(&world, transports).await?;
         let why = json!({ "reconnect": true, "reason": "moved" });
-        world.api("POST", "/api/v1/users/alice/disconnect", &why).await?;
+        world.gateway.call("POST", "/api/v1/users/alice/disconnect", Some(&why)).await?;
         for socket in &sockets {
             assert_eq!(socket.expect_disconnect().await?, CLOSED, "{transports:?}");
             socket.expect_connect().await?;
@@ -260,7 +263,7 @@ async fn a_disconnect_by_the_backend_that_allows_it_is_followed_by_a_reconnect()
         for socket in &sockets {
             socket.disconnect()?;
         }
-        world.devices("alice", 0).await?;
+        world.gateway.until_presence("alice", "devices", 0).await?;
     }
     Ok(())
 }

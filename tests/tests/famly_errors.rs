@@ -5,9 +5,8 @@ mod famly_support;
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use famly_support::{
-    CHAT, NO_MESSAGE, World, caught_up, done, heard, heard_until, join, keys, message, ok, send,
-};
+use famly_support::{CHAT, NO_MESSAGE, World, caught_up, done, heard, heard_until, join, message, ok, send};
+use parlance_tests::exact::keys;
 use parlance_tests::{PATIENCE, StockSocket, binary};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -246,7 +245,7 @@ async fn maintenance_is_internal_service_temporarily_unavailable() -> Result<()>
     let id = send(&alice, &message("before")).await?;
     heard(&bob, "message:new").await?;
     let switch = |on: bool| json!({ "enabled": on, "message": "back at noon", "retryAfter": 30 });
-    world.api("PUT", "/api/v1/maintenance", &switch(true)).await?;
+    world.gateway.call("PUT", "/api/v1/maintenance", Some(&switch(true))).await?;
     let refused = until_refused(&world, &alice).await?;
     // What is in the log already is acknowledged, and everything else goes on.
     assert_eq!(send(&alice, &message("before")).await?, id);
@@ -256,7 +255,7 @@ async fn maintenance_is_internal_service_temporarily_unavailable() -> Result<()>
     let late = world.inside("carol").await?;
     let said = world.refused(&late, "message:send", &[message("late")], "INTERNAL").await?;
     assert_eq!(said, UNAVAILABLE);
-    world.api("PUT", "/api/v1/maintenance", &switch(false)).await?;
+    world.gateway.call("PUT", "/api/v1/maintenance", Some(&switch(false))).await?;
     until_accepted(&world, &alice, &refused).await?;
     caught_up(&world, &bob, (CHAT, "alice")).await?;
     // The marker has no client id.

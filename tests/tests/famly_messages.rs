@@ -4,9 +4,9 @@ mod famly_support;
 
 use anyhow::{Context, Result, ensure};
 use famly_support::{
-    CHAT, OTHER, World, caught_up, done, heard, is_iso, is_message_id, join, keys, left_over, message, ok,
-    send, server_id,
+    CHAT, OTHER, World, caught_up, done, heard, is_message_id, join, left_over, message, ok, send, server_id,
 };
+use parlance_tests::exact::{is_time, keys};
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{ConnectOptions, Options, SECRET, Transports};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ async fn message_send_is_acked_with_its_id_and_heard_by_the_whole_room() -> Resu
             ["_id", "body", "chatId", "clientId", "createdAt", "message", "senderId"],
             "{new}"
         );
-        ensure!(is_iso(&new["createdAt"]), "{new}");
+        ensure!(is_time(&new["createdAt"]), "{new}");
         let nested = json!({
             "_id": id, "chatId": CHAT, "senderId": "alice", "body": sent["body"], "clientId": client_id,
             "createdAt": new["createdAt"], "editedAt": null, "deleted": false,

@@ -5,8 +5,9 @@ mod famly_support;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use famly_support::{CHAT, World, as_user, heard, is_iso, keys, left_over, ok, settled};
-use parlance_tests::{StockSocket, Transports};
+use famly_support::{CHAT, World, as_user, heard, left_over, ok, settled};
+use parlance_tests::exact::{is_time, keys};
+use parlance_tests::{Options, StockSocket, Transports};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -15,7 +16,7 @@ const BRIEF: &str = "presence_throttle_ms = 50";
 /// The next word of somebody's presence: whose and what.
 async fn told(socket: &StockSocket) -> Result<(String, String)> {
     let update = heard(socket, "presence:update").await?;
-    ensure!(keys(&update) == ["status", "timestamp", "userId"] && is_iso(&update["timestamp"]), "{update}");
+    ensure!(keys(&update) == ["status", "timestamp", "userId"] && is_time(&update["timestamp"]), "{update}");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     Ok((text(&update["userId"]), text(&update["status"])))
 }
@@ -70,7 +71,7 @@ async fn a_user_is_online_while_any_device_is_connected() -> Result<()> {
     settled(&tablet).await?;
     assert_eq!(told(&bob).await?, is("alice", "online"));
     phone.disconnect()?;
-    world.devices("alice", 1).await?;
+    world.gateway.until_presence("alice", "devices", 1).await?;
     // Later than what would have been said of alice by now.
     let carol = world.user("carol").await?;
     assert_eq!(
@@ -79,7 +80,7 @@ async fn a_user_is_online_while_any_device_is_connected() -> Result<()> {
         "the second device and the end of the first are no news"
     );
     tablet.disconnect()?;
-    world.devices("alice", 0).await?;
+    world.gateway.until_presence("alice", "devices", 0).await?;
     assert_eq!(told(&bob).await?, is("alice", "offline"));
     drop(carol);
     Ok(())
@@ -113,7 +114,7 @@ async fn rapid_connects_and_disconnects_are_one_word_and_the_last_state() -> Res
             assert_eq!(told(&bob).await?, is("alice", "online"));
         }
         alice.disconnect()?;
-        world.devices("alice", 0).await?;
+        world.gateway.until_presence("alice", "devices", 0).await?;
     }
     bob.assert_none("presence:update").await?;
     assert_eq!(told(&bob).await?, is("alice", "offline"));
@@ -121,7 +122,7 @@ async fn rapid_connects_and_disconnects_are_one_word_and_the_last_state() -> Res
     let alice = world.user("alice").await?;
     assert_eq!(told(&bob).await?, is("alice", "online"));
     alice.disconnect()?;
-    world.devices("alice", 0).await?;
+    world.gateway.until_presence("alice", "devices", 0).await?;
     let alice = world.user("alice").await?;
     let begun = Instant::now();
     let carol = world.user("carol").await?;
@@ -145,7 +146,7 @@ async fn presence_ping_is_acked_with_the_servers_time() -> Result<()> {
     for args in [&[json!({})] as &[Value], &[], &[json!({ "x": 1 })]] {
         let acks = alice.emit_ack("presence:ping", args).await?;
         let data = famly_support::done(&acks)?;
-        ensure!(keys(&data) == ["serverTime"] && is_iso(&data["serverTime"]), "{data}");
+        ensure!(keys(&data) == ["serverTime"] && is_time(&data["serverTime"]), "{data}");
     }
     let first = ok(&alice, "presence:ping", json!({})).await?;
     // The times are compared to the millisecond.
@@ -166,7 +167,7 @@ async fn presence_ping_is_acked_with_the_servers_time() -> Result<()> {
 async fn a_silent_connection_goes_offline_and_presence_ping_brings_it_back() -> Result<()> {
     let timings = "[timings]\npresence_ttl_ms = 1000\npresence_refresh_ms = 300\nsweep_ms = 100\n";
     let config = format!("{}{timings}", famly_support::mount(&format!("{BRIEF}\nping_interval_ms = 300")));
-    let world = World::start(famly_support::brief().config(&config)).await?;
+    let world = World::start(Options::brief().config(&config)).await?;
     let (bob, alice) = (world.user("bob").await?, world.inside("alice").await?);
     assert_eq!(told(&bob).await?, is("alice", "online"));
     // It answers no heartbeat any more, and has far longer than its presence lasts before that closes it.

@@ -3,10 +3,9 @@
 mod famly_support;
 
 use anyhow::{Context, Result, ensure};
-use famly_support::{
-    CHAT, NO_MESSAGE, OTHER, World, caught_up, done, heard, heard_until, is_iso, keys, message, ok, send,
-};
+use famly_support::{CHAT, NO_MESSAGE, OTHER, World, caught_up, done, heard, heard_until, message, ok, send};
 use parlance_tests::StockSocket;
+use parlance_tests::exact::{is_time, keys};
 use serde_json::{Value, json};
 
 fn read(message_id: &str) -> Value {
@@ -37,7 +36,7 @@ async fn receipt_read_is_acked_with_its_time_and_receipt_update_told_to_the_room
     let (phone, tablet) = (world.inside("bob").await?, world.inside("bob").await?);
     let ids = sent(&alice, 1).await?;
     let data = ok(&phone, "receipt:read", read(&ids[0])).await?;
-    ensure!(keys(&data) == ["readAt"] && is_iso(&data["readAt"]), "{data}");
+    ensure!(keys(&data) == ["readAt"] && is_time(&data["readAt"]), "{data}");
     let update = json!({ "chatId": CHAT, "messageId": ids[0], "userId": "bob", "readAt": data["readAt"] });
     // The reader's other device hears of it, the reading one knows.
     for socket in [&alice, &tablet] {
@@ -114,7 +113,7 @@ async fn an_older_message_is_acked_and_moves_nothing() -> Result<()> {
     ok(&bob, "receipt:read", read(&ids[2])).await?;
     for older in [0, 1, 2] {
         let data = ok(&bob, "receipt:read", read(&ids[older])).await?;
-        ensure!(is_iso(&data["readAt"]), "{data}");
+        ensure!(is_time(&data["readAt"]), "{data}");
     }
     assert_eq!(cursor(&world, "bob").await?["messageId"], ids[2]);
     ok(&bob, "receipt:read", read(&ids[3])).await?;
@@ -156,7 +155,7 @@ async fn cursors_persist_across_reconnects_and_are_each_users_own() -> Result<()
     ok(&bob, "receipt:read", read(&ids[1])).await?;
     ok(&alice, "receipt:read", read(&ids[2])).await?;
     bob.disconnect()?;
-    world.devices("bob", 0).await?;
+    world.gateway.until_presence("bob", "devices", 0).await?;
     let bob = world.inside("bob").await?;
     assert_eq!(cursor(&world, "bob").await?["messageId"], ids[1]);
     assert_eq!(cursor(&world, "alice").await?["messageId"], ids[2]);

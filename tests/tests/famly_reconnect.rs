@@ -4,8 +4,9 @@ mod famly_support;
 
 use anyhow::{Context, Result, bail, ensure};
 use famly_support::{
-    CHAT, OTHER, World, as_user, caught_up, heard, heard_until, join, keys, left_over, message, ok, send,
+    CHAT, OTHER, World, as_user, caught_up, heard, heard_until, join, left_over, message, ok, send,
 };
+use parlance_tests::exact::keys;
 use parlance_tests::{Stock, StockSocket, Transports};
 use serde_json::{Value, json};
 
@@ -82,7 +83,7 @@ async fn core_scenario(world: &World, stock: &Stock) -> Result<()> {
             ensure!(reason.ends_with("client disconnect"), "{transports:?}: {reason}");
         }
         for user in ["alice", "bob"] {
-            world.devices(user, 0).await?;
+            world.gateway.until_presence(user, "devices", 0).await?;
         }
     }
     Ok(())
@@ -222,7 +223,7 @@ async fn who_was_added_while_away_recovers_what_was_said_since() -> Result<()> {
     let alice = cut_off(&world, "alice").await?;
     world.say("c3", "bob", "before").await?;
     let add = json!({ "addMembers": ["alice"] });
-    world.api("PATCH", "/api/v1/conversations/c3", &add).await?;
+    world.gateway.call("PATCH", "/api/v1/conversations/c3", Some(&add)).await?;
     world.say("c3", "bob", "since").await?;
     alice.reconnect()?;
     ensure!(alice.expect_connect().await?.recovered, "not recovered");

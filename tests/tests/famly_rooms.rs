@@ -3,7 +3,8 @@
 mod famly_support;
 
 use anyhow::{Result, ensure};
-use famly_support::{CHAT, OTHER, World, brief, caught_up, heard, join, left_over, message, ok, send};
+use famly_support::{CHAT, OTHER, World, caught_up, heard, join, left_over, message, ok, send};
+use parlance_tests::Options;
 use serde_json::{Value, json};
 
 fn chat(id: &str) -> Value {
@@ -44,7 +45,7 @@ async fn several_rooms_at_once_are_heard() -> Result<()> {
 
 #[tokio::test]
 async fn a_socket_may_be_in_so_many_rooms_and_leaving_makes_room() -> Result<()> {
-    let world = World::start(brief().env("PARLANCE_LIMITS_SUBSCRIPTIONS", "2")).await?;
+    let world = World::start(Options::brief().env("PARLANCE_LIMITS_SUBSCRIPTIONS", "2")).await?;
     world.chat("third", &["alice", "bob"]).await?;
     let alice = world.inside("alice").await?;
     // Twice is once, and what was refused is nothing.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use famly_support::{CHAT, World, caught_up, heard, heard_until, message, send};
+use parlance_tests::Options;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -75,7 +76,7 @@ async fn typing_of_a_non_member_is_silently_ignored() -> Result<()> {
 #[tokio::test]
 async fn typing_stops_by_itself_after_the_ttl() -> Result<()> {
     const TTL: Duration = Duration::from_millis(700);
-    let world = World::start(famly_support::brief().config("[timings]\ntyping_ttl_ms = 700\n")).await?;
+    let world = World::start(Options::brief().config("[timings]\ntyping_ttl_ms = 700\n")).await?;
     let (alice, bob) = (world.inside("alice").await?, world.inside("bob").await?);
     let begun = Instant::now();
     alice.emit("typing:start", &chat())?;
@@ -93,7 +94,7 @@ async fn typing_stops_by_itself_after_the_ttl() -> Result<()> {
 
 #[tokio::test]
 async fn typing_of_somebody_whose_connection_breaks_stops_by_itself() -> Result<()> {
-    let world = World::start(famly_support::brief().config("[timings]\ntyping_ttl_ms = 700\n")).await?;
+    let world = World::start(Options::brief().config("[timings]\ntyping_ttl_ms = 700\n")).await?;
     let (alice, bob) = (world.inside("alice").await?, world.inside("bob").await?);
     alice.emit("typing:start", &chat())?;
     assert_eq!(heard(&bob, "typing:update").await?, update("alice", "start"));

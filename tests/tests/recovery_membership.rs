@@ -24,7 +24,7 @@ async fn of_a_conversation_the_user_was_removed_from_nothing_is_replayed() -> Re
     let offset = bob.said().await?.offset;
     let session = bob.session.clone();
     drop(bob);
-    world.until_gone("bob").await?;
+    world.gateway.until_gone("bob").await?;
     world.say("b", "SECRET one").await?;
     world.change("b", "removeMembers", "bob").await?;
     world.say("b", "SECRET two").await?;

@@ -278,7 +278,7 @@ async fn a_replay_that_was_cut_begins_again() -> Result<()> {
     let auth = json!({ "token": token("bob")? });
     let first = Back::join(open(&world, App::Chatgenius).await?, &auth).await?;
     drop(first.io);
-    world.until_gone("bob").await?;
+    world.gateway.until_gone("bob").await?;
     for n in 0..400 {
         world.say(ROOMS[n % 5], &format!("m{n:04}")).await?;
     }

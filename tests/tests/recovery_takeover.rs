@@ -106,7 +106,7 @@ async fn nobody_recovers_what_belongs_to_another() -> Result<()> {
     }
     let Back { io, session, .. } = bob;
     drop(io);
-    world.until_gone("bob").await?;
+    world.gateway.until_gone("bob").await?;
     let carol = come(&world, APP, "carol", (&session.pid, Some(&offset))).await?;
     ensure!(carol.missed.is_empty() && !carol.recovers(&session), "{:?}", carol.missed);
     let bob = come(&world, APP, "bob", (&session.pid, Some(&offset))).await?;
@@ -192,13 +192,13 @@ async fn what_cannot_be_recovered_is_refused_honestly_and_live_goes_on() -> Resu
             let Back { io, session, .. } = bob;
             let keep = (!dead).then_some(io);
             if dead {
-                world.until_gone("bob").await?;
+                world.gateway.until_gone("bob").await?;
             }
             let back = come(&world, APP, "bob", (&session.pid, Some(offset))).await?;
             ensure!(!back.recovers(&session), "{offset} {dead}");
             is_fresh(&world, back, &format!("garbage {} {dead}", &offset[..offset.len().min(30)])).await?;
             drop(keep);
-            world.until_gone("bob").await?;
+            world.gateway.until_gone("bob").await?;
         }
     }
     Ok(())
@@ -226,7 +226,7 @@ async fn of_two_that_name_one_session_at_once_only_one_goes_on_with_it() -> Resu
         let offset = hears(&world, &mut bob, &format!("r{round}")).await?;
         let Back { io, session, .. } = bob;
         drop(io);
-        world.until_gone("bob").await?;
+        world.gateway.until_gone("bob").await?;
         world.say("a", "missed").await?;
         let named = (session.pid.as_str(), Some(offset.as_str()));
         let (one, two) = tokio::join!(come(&world, APP, "bob", named), come(&world, APP, "bob", named));
@@ -236,7 +236,7 @@ async fn of_two_that_name_one_session_at_once_only_one_goes_on_with_it() -> Resu
         ensure!(!alive.is_empty(), "round {round}: nobody recovered");
         ensure!(alive.iter().any(|back| back.bodies() == ["missed"]));
         drop(both);
-        world.until_gone("bob").await?;
+        world.gateway.until_gone("bob").await?;
     }
     Ok(())
 }
@@ -313,12 +313,12 @@ async fn who_vanishes_while_being_let_in_leaves_nothing_and_can_come_back() -> R
         let mut io = open(&world, APP).await?;
         io.send(&[format!("40{auth}")]).await?;
     }
-    world.until_gone("bob").await?;
+    world.gateway.until_gone("bob").await?;
     let back = come(&world, APP, "bob", (&session.pid, Some(&offset))).await?;
     ensure!(back.recovers(&session));
     assert_eq!(back.bodies(), ["two"]);
     drop(back);
-    world.until_gone("bob").await?;
+    world.gateway.until_gone("bob").await?;
     assert_eq!(world.connections().await?, 0);
     Ok(())
 }

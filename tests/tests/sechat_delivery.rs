@@ -5,7 +5,7 @@ mod sechat_support;
 use anyhow::{Result, ensure};
 use parlance_tests::{Gateway, Options, Ws};
 use sechat_support::{
-    arrive, connect, gateway, ids, is_message, message, pair, receipt, refused, send, until, until_gone,
+    arrive, connect, gateway, ids, is_message, message, pair, receipt, refused, send, until,
 };
 use serde_json::{Value, json};
 
@@ -152,7 +152,7 @@ async fn receipts_that_came_while_the_author_was_away_are_told_on_return_and_onl
     let gateway = gateway().await?;
     let (alice, mut bob) = pair(&gateway).await?;
     alice.close(1000).await?;
-    until_gone(&gateway, "alice").await?;
+    gateway.until_gone("alice").await?;
     bob.send(&receipt("receipt:delivered", "first", "alice")).await?;
     bob.send(&receipt("receipt:read", "first", "alice")).await?;
     send(&mut bob, &message("b-1", "c", &[])).await?;
@@ -169,7 +169,7 @@ async fn receipts_that_came_while_the_author_was_away_are_told_on_return_and_onl
     alice.send(&receipt("receipt:delivered", "b-1", "bob")).await?;
     until(&mut bob, |f| f["type"] == "receipt:delivered").await?;
     alice.close(1000).await?;
-    until_gone(&gateway, "alice").await?;
+    gateway.until_gone("alice").await?;
     let mut alice = arrive(&gateway, "alice").await?;
     sechat_support::settled(&mut alice, "alice").await?;
     send(&mut bob, &message("b-2", "c", &[])).await?;
@@ -183,7 +183,7 @@ async fn what_waited_comes_in_order_and_marked_before_anything_live() -> Result<
     let gateway = Gateway::start(Options::default().env("PARLANCE_NO_LIMITS", "true")).await?;
     let (mut alice, bob) = pair(&gateway).await?;
     bob.close(1000).await?;
-    until_gone(&gateway, "bob").await?;
+    gateway.until_gone("bob").await?;
     for n in 0..150 {
         let conversation = if n % 2 == 0 { "c" } else { "d" };
         send(&mut alice, &message(&format!("q-{n}"), conversation, &["bob"])).await?;

@@ -5,6 +5,7 @@ mod sechat_socketio_support;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use parlance_tests::exact::{has_only, is_time};
 use parlance_tests::{Gateway, Stock, StockSocket, Transports, binary};
 use sechat_socketio_support::*;
 use serde_json::{Value, json};

@@ -6,6 +6,7 @@ mod sechat_support;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use parlance_tests::exact::{has_only, is_time};
 use parlance_tests::{Gateway, Stock, StockSocket, Transports};
 use sechat_socketio_support::*;
 use serde_json::{Value, json};

@@ -5,6 +5,7 @@ mod sechat_socketio_support;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use parlance_tests::exact::has_only;
 use parlance_tests::io::{Came, Told, event};
 use parlance_tests::stock::Report;
 use parlance_tests::token::{expiry, sign};

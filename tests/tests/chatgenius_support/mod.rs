@@ -18,12 +18,12 @@ pub type Payload = Value;
 
 /// A node as it is shipped, but for the disk.
 pub async fn gateway() -> Result<Gateway> {
-    Gateway::start(Options::default().env("PARLANCE_ACK_LEVEL", "memory")).await
+    Gateway::start(Options::brief()).await
 }
 
 /// A node whose only mount is chatgenius with further settings.
 pub fn mount(settings: &str) -> Options {
-    Options::default().env("PARLANCE_ACK_LEVEL", "memory").config(&format!(
+    Options::brief().config(&format!(
         "[[mounts]]\nname = \"chatgenius\"\npath = \"{PATH}\"\ndialect = \"chatgenius\"\n\
          framing = \"socketio\"\n{settings}\n"
     ))
@@ -31,10 +31,7 @@ pub fn mount(settings: &str) -> Options {
 
 /// A channel with these members.
 pub async fn channel(gateway: &Gateway, id: &str, members: &[&str]) -> Result<()> {
-    let body = json!({ "id": id, "type": "group", "members": members });
-    let (status, answer) = gateway.api("POST", "/api/v1/conversations", Some(&body)).await?;
-    ensure!(status == 201, "{status} {answer}");
-    Ok(())
+    gateway.conversation(id, members).await.map(drop)
 }
 
 /// A token with further claims.
@@ -155,21 +152,6 @@ pub async fn turned_away(socket: &StockSocket) -> Result<Payload> {
     Ok(error.args[0].clone())
 }
 
-/// An ISO time with milliseconds, in UTC.
-pub fn is_time(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.len() == 24 && text.ends_with('Z') && &text[10..11] == "T")
-}
-
 pub fn text(value: &Value) -> Result<String> {
     value.as_str().map(str::to_owned).with_context(|| format!("not a text: {value}"))
-}
-
-/// Exactly these members.
-pub fn has_only(object: &Value, names: &[&str]) -> Result<()> {
-    let mut found: Vec<&str> = object.as_object().context("no object")?.keys().map(String::as_str).collect();
-    let mut wanted = names.to_vec();
-    found.sort_unstable();
-    wanted.sort_unstable();
-    ensure!(found == wanted, "{object}");
-    Ok(())
 }

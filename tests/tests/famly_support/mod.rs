@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use parlance_tests::exact::keys;
 use parlance_tests::stock::Report;
 use parlance_tests::{
     ConnectOptions, Gateway, IoClient, Options, PATIENCE, Stock, StockSocket, Transports, token,
@@ -29,12 +30,12 @@ pub struct World {
 impl World {
     /// A node as it is shipped.
     pub async fn shipped() -> Result<Self> {
-        Self::start(brief()).await
+        Self::start(Options::brief()).await
     }
 
     /// A node whose only mount is famly with further settings.
     pub async fn mounted(settings: &str) -> Result<Self> {
-        Self::start(brief().config(&mount(settings))).await
+        Self::start(Options::brief().config(&mount(settings))).await
     }
 
     pub async fn start(options: Options) -> Result<Self> {
@@ -49,25 +50,21 @@ impl World {
     /// Creates a chat.
     pub async fn chat(&self, id: &str, members: &[&str]) -> Result<()> {
         let body = json!({ "id": id, "type": "group", "members": members, "createdBy": members[0] });
-        self.api("POST", "/api/v1/conversations", &body).await.map(drop)
+        self.gateway.call("POST", "/api/v1/conversations", Some(&body)).await.map(drop)
     }
 
     /// Changes [`CHAT`].
     pub async fn change(&self, change: &Value) -> Result<()> {
-        self.api("PATCH", &format!("/api/v1/conversations/{CHAT}"), change).await.map(drop)
-    }
-
-    /// Calls the server API, which must do it.
-    pub async fn api(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
-        let (status, answer) = self.gateway.api(method, path, Some(body)).await?;
-        ensure!((200..300).contains(&status), "{method} {path}: {status} {answer}");
-        Ok(answer)
+        self.gateway.call("PATCH", &format!("/api/v1/conversations/{CHAT}"), Some(change)).await.map(drop)
     }
 
     /// Sends on a user's behalf: what a test lets be said so that something must be heard.
     pub async fn say(&self, chat: &str, user: &str, body: &str) -> Result<()> {
         let message = json!({ "senderId": user, "body": body });
-        self.api("POST", &format!("/api/v1/conversations/{chat}/messages"), &message).await.map(drop)
+        self.gateway
+            .call("POST", &format!("/api/v1/conversations/{chat}/messages"), Some(&message))
+            .await
+            .map(drop)
     }
 
     /// Opens a socket, with whatever auth.
@@ -139,32 +136,11 @@ impl World {
         timeout(PATIENCE, found).await.with_context(|| format!("{what} is not in the log"))
     }
 
-    /// Waits until a user has so many connections.
-    pub async fn devices(&self, user: &str, count: u64) -> Result<()> {
-        let path = format!("/api/v1/users/{user}/presence");
-        let asked = async {
-            loop {
-                let (status, body) = self.gateway.api("GET", &path, None).await?;
-                ensure!(status == 200, "{status} {body}");
-                if body["devices"] == count {
-                    return Ok(());
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, asked).await.with_context(|| format!("{user} has not {count} devices"))?
-    }
-
     /// A page of a chat's backfill: status and body.
     pub async fn backfill(&self, user: &str, what: &str) -> Result<(u16, Value)> {
         let answer = self.gateway.public("GET", &format!("/v1/chats/{what}"), Some(&token(user)?)).await?;
         Ok((answer.status, answer.json()?))
     }
-}
-
-/// A node that keeps nothing.
-pub fn brief() -> Options {
-    Options::default().env("PARLANCE_ACK_LEVEL", "memory")
 }
 
 /// A configuration file whose only mount is famly with further settings.
@@ -280,27 +256,8 @@ fn only(args: &[Value]) -> Result<&Value> {
     Ok(&args[0])
 }
 
-/// The names of an object's members, in alphabetical order.
-pub fn keys(value: &Value) -> Vec<&str> {
-    let mut keys: Vec<&str> = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
-    keys.sort_unstable();
-    keys
-}
-
 pub fn is_message_id(id: &str) -> bool {
     id.len() == 24 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// `2026-01-31T12:34:56.789Z`, as JavaScript writes a time.
-pub fn is_iso(time: &Value) -> bool {
-    let pattern = "dddd-dd-ddTdd:dd:dd.dddZ";
-    time.as_str().is_some_and(|time| {
-        time.len() == pattern.len()
-            && time
-                .bytes()
-                .zip(pattern.bytes())
-                .all(|(b, p)| if p == b'd' { b.is_ascii_digit() } else { b == p })
-    })
 }
 
 pub fn is_uuid(id: &str) -> bool {

@@ -9,10 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use parlance_tests::token::{expiry, sign};
 use parlance_tests::{
-    ConnectOptions, Gateway, IoClient, Options, PATIENCE, SECRET, Stock, StockSocket, Transports, token,
+    ConnectOptions, Gateway, IoClient, Options, SECRET, Stock, StockSocket, Transports, token,
 };
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 /// Where the dialect is mounted as shipped.
 pub const PATH: &str = "/lingochat/socket.io/";
@@ -26,13 +25,12 @@ pub struct World {
 impl World {
     /// A node that keeps nothing over a restart: quicker.
     pub async fn start() -> Result<Self> {
-        Self::with(Options::default().env("PARLANCE_ACK_LEVEL", "memory")).await
+        Self::with(Options::brief()).await
     }
 
     /// The same without rate limits.
     pub async fn unlimited() -> Result<Self> {
-        Self::with(Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_NO_LIMITS", "true"))
-            .await
+        Self::with(Options::brief().env("PARLANCE_NO_LIMITS", "true")).await
     }
 
     pub async fn with(options: Options) -> Result<Self> {
@@ -41,18 +39,13 @@ impl World {
 
     /// Creates a conversation and returns its number.
     pub async fn room(&self, id: &str, members: &[&str]) -> Result<u64> {
-        let body = json!({ "id": id, "type": "group", "members": members });
-        let (status, answer) = self.gateway.api("POST", "/api/v1/conversations", Some(&body)).await?;
-        ensure!(status == 201, "creating {id}: {status} {answer}");
-        answer["number"].as_u64().with_context(|| format!("no number: {answer}"))
+        self.gateway.conversation(id, members).await
     }
 
     /// Adds or removes members.
     pub async fn change(&self, id: &str, change: &Value) -> Result<()> {
         let path = format!("/api/v1/conversations/{id}");
-        let (status, answer) = self.gateway.api("PATCH", &path, Some(change)).await?;
-        ensure!(status == 200, "changing {id}: {status} {answer}");
-        Ok(())
+        self.gateway.call("PATCH", &path, Some(change)).await.map(drop)
     }
 
     pub fn open(&self, options: ConnectOptions) -> Result<StockSocket> {
@@ -86,9 +79,7 @@ impl World {
     /// A conversation's history over HTTP, as the dialect tells it.
     pub async fn history(&self, user: &str, conversation: &str, query: &str) -> Result<Value> {
         let path = format!("/api/v1/conversations/{conversation}/messages?dialect=lingochat{query}");
-        let answer = self.gateway.public("GET", &path, Some(&token(user)?)).await?;
-        ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
-        answer.json()
+        self.gateway.read(user, &path).await
     }
 
     /// A session whose packets are written and read by hand; it has joined no namespace.
@@ -203,20 +194,4 @@ pub fn only(args: &[Value]) -> Result<&Value> {
         [own, offset] if is_offset(offset) => Ok(own),
         other => anyhow::bail!("not one argument: {other:?}"),
     }
-}
-
-/// Waits until the node has let go of all of a user's connections.
-pub async fn until_gone(gateway: &Gateway, user: &str) -> Result<()> {
-    let path = format!("/api/v1/users/{user}/presence");
-    let asked = async {
-        loop {
-            let (status, body) = gateway.api("GET", &path, None).await?;
-            ensure!(status == 200, "{status} {body}");
-            if body["status"] == "offline" {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, asked).await.with_context(|| format!("{user} does not go offline"))?
 }

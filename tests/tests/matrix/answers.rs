@@ -7,7 +7,7 @@ use parlance_tests::{Device, Gateway, Map, Options, PATIENCE, Ws};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::stage::{MOUNTS, PLACE, conversation, gateway};
+use super::stage::{MOUNTS, PLACE, gateway};
 
 /// How the operator announces maintenance.
 const NOTICE: &str = r#"{"enabled":true,"message":"back at noon","retryAfter":30}"#;
@@ -17,7 +17,7 @@ static SILENCE: Reply = Reply::SILENCE;
 /// A device of every tongue in one room.
 async fn cast(gateway: &Gateway, map: &Map) -> Result<Vec<Device>> {
     let users: Vec<String> = map.tongues.iter().map(|tongue| tongue.name.clone()).collect();
-    conversation(gateway, PLACE, &users).await?;
+    gateway.conversation(PLACE, &users).await?;
     let mut devices = Vec::new();
     for tongue in &map.tongues {
         let mut device = Device::connect(gateway, tongue, &tongue.name).await?;

@@ -62,16 +62,8 @@ dialect = "socialhub"
 
 /// A node for these tests.
 pub async fn gateway() -> Result<Gateway> {
-    let options = Options::default().config(MOUNTS).env("PARLANCE_ACK_LEVEL", "memory");
+    let options = Options::brief().config(MOUNTS);
     Gateway::start(options.env("PARLANCE_LIMITS_RATES", "false")).await
-}
-
-/// Creates a conversation and returns its number.
-pub async fn conversation(gateway: &Gateway, id: &str, members: &[String]) -> Result<u64> {
-    let body = json!({ "id": id, "type": "group", "members": members });
-    let (status, answer) = gateway.api("POST", "/api/v1/conversations", Some(&body)).await?;
-    ensure!(status == 201, "creating {id}: {status} {answer}");
-    answer["number"].as_u64().context("no number")
 }
 
 /// A message as each user knows it.
@@ -146,8 +138,8 @@ impl Stage {
             ["lingochat", "famly", "socialhub"].iter().map(|name| map.tongue(name)).collect::<Result<_>>()?;
         let aside: Vec<String> = outside.iter().map(|tongue| format!("{}{ASIDE}", tongue.name)).collect();
         let cast = [named("a"), named("b"), aside].concat();
-        let number = conversation(&gateway, PLACE, &[&cast, &*named("c"), members].concat()).await?;
-        conversation(&gateway, FENCE, &[cast.clone(), vec!["fencer".to_owned()]].concat()).await?;
+        let number = gateway.conversation(PLACE, &[&cast, &*named("c"), members].concat()).await?;
+        gateway.conversation(FENCE, &[cast.clone(), vec!["fencer".to_owned()]].concat()).await?;
         let mut stage = Self {
             gateway,
             devices: Vec::new(),

@@ -5,13 +5,10 @@
 
 pub mod session;
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use parlance_tests::stock::{Connected, Report};
-use parlance_tests::{ConnectOptions, Gateway, Options, PATIENCE, Stock, StockSocket, Transports, token};
+use parlance_tests::{ConnectOptions, Gateway, Options, Stock, StockSocket, Transports, token};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 /// The dialects a recovering client speaks here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +57,7 @@ pub struct World {
 impl World {
     /// As it is shipped, but keeps nothing over a restart: quicker.
     pub async fn start() -> Result<Self> {
-        Self::with(Options::default().env("PARLANCE_ACK_LEVEL", "memory")).await
+        Self::with(Options::brief()).await
     }
 
     pub async fn with(options: Options) -> Result<Self> {
@@ -70,14 +67,12 @@ impl World {
 
     /// Creates a conversation and returns its number.
     pub async fn room(&self, id: &str, members: &[&str]) -> Result<u64> {
-        let body = json!({ "id": id, "type": "group", "members": members });
-        let made = self.api("POST", "/api/v1/conversations", Some(&body)).await?;
-        made["number"].as_u64().with_context(|| format!("no number: {made}"))
+        self.gateway.conversation(id, members).await
     }
 
     pub async fn change(&self, id: &str, what: &str, user: &str) -> Result<()> {
         let body = json!({ what: [user] });
-        self.api("PATCH", &format!("/api/v1/conversations/{id}"), Some(&body)).await.map(drop)
+        self.gateway.call("PATCH", &format!("/api/v1/conversations/{id}"), Some(&body)).await.map(drop)
     }
 
     pub async fn delete(&self, id: &str) -> Result<()> {
@@ -90,13 +85,10 @@ impl World {
     /// Lets alice say something over the server API.
     pub async fn say(&self, room: &str, body: &str) -> Result<()> {
         let message = json!({ "senderId": "alice", "body": body });
-        self.api("POST", &format!("/api/v1/conversations/{room}/messages"), Some(&message)).await.map(drop)
-    }
-
-    pub async fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
-        let (status, answer) = self.gateway.api(method, path, body).await?;
-        ensure!((200..300).contains(&status), "{method} {path}: {status} {answer}");
-        Ok(answer)
+        self.gateway
+            .call("POST", &format!("/api/v1/conversations/{room}/messages"), Some(&message))
+            .await
+            .map(drop)
     }
 
     /// A connected socket with a fresh session, on the transport it is to stay on.
@@ -116,29 +108,15 @@ impl World {
     /// Bodies of a conversation's messages as history has them.
     pub async fn history(&self, user: &str, room: &str) -> Result<Vec<String>> {
         let path = format!("/api/v1/conversations/{room}/messages?limit=200");
-        let answer = self.gateway.public("GET", &path, Some(&token(user)?)).await?;
-        ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
-        let page: Value = answer.json()?;
+        let page = self.gateway.read(user, &path).await?;
         let messages = page["messages"].as_array().with_context(|| format!("{page}"))?;
         Ok(messages.iter().filter_map(|m| m["body"].as_str()).map(str::to_owned).collect())
     }
 
     /// Connections the node believes to have.
     pub async fn connections(&self) -> Result<u64> {
-        let nodes = self.api("GET", "/api/v1/nodes", None).await?;
+        let nodes = self.gateway.call("GET", "/api/v1/nodes", None).await?;
         nodes["nodes"][0]["connections"].as_u64().with_context(|| format!("{nodes}"))
-    }
-
-    /// Waits until the node has let go of all of a user's connections.
-    pub async fn until_gone(&self, user: &str) -> Result<()> {
-        let path = format!("/api/v1/users/{user}/presence");
-        let asked = async {
-            while self.api("GET", &path, None).await?["status"] != "offline" {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            Ok(())
-        };
-        timeout(PATIENCE, asked).await.with_context(|| format!("{user} does not go offline"))?
     }
 }
 

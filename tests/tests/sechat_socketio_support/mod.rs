@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "every test program uses its own part of this")]
 
 use anyhow::{Context, Result, ensure};
+use parlance_tests::exact::is_time;
 use parlance_tests::{ConnectOptions, Gateway, Options, Stock, StockSocket, Transports, token};
 use serde_json::{Value, json};
 
@@ -12,12 +13,12 @@ pub const PATH: &str = "/sechat/socket.io/";
 
 /// A node as it is shipped, but for the disk.
 pub async fn gateway() -> Result<Gateway> {
-    Gateway::start(Options::default().env("PARLANCE_ACK_LEVEL", "memory")).await
+    Gateway::start(Options::brief()).await
 }
 
 /// A node whose only mount is sechat over Socket.IO with further settings.
 pub fn mount(settings: &str) -> Options {
-    Options::default().env("PARLANCE_ACK_LEVEL", "memory").config(&format!(
+    Options::brief().config(&format!(
         "[[mounts]]\nname = \"sechat-io\"\npath = \"{PATH}\"\ndialect = \"sechat\"\nframing = \"socketio\"\n{settings}\n"
     ))
 }
@@ -150,18 +151,4 @@ pub fn payload<'a>(events: &'a [(String, Value)], name: &str) -> Option<&'a Valu
 /// The message ids of the events of that name, in order.
 pub fn ids<'a>(events: &'a [(String, Value)], name: &str) -> Vec<&'a str> {
     events.iter().filter(|(came, _)| came == name).filter_map(|(_, p)| p["messageId"].as_str()).collect()
-}
-
-pub fn is_time(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.len() == 24 && text.ends_with('Z') && &text[10..11] == "T")
-}
-
-/// Exactly these members.
-pub fn has_only(object: &Value, names: &[&str]) -> Result<()> {
-    let mut found: Vec<&str> = object.as_object().context("no object")?.keys().map(String::as_str).collect();
-    let mut wanted = names.to_vec();
-    found.sort_unstable();
-    wanted.sort_unstable();
-    ensure!(found == wanted, "{object}");
-    Ok(())
 }

@@ -131,22 +131,6 @@ pub async fn settled(socket: &mut Ws, user: &str) -> Result<Vec<Value>> {
     until(socket, |f| f["type"] == "session_registered").await
 }
 
-/// Waits until the node has let go of all of a user's connections.
-pub async fn until_gone(gateway: &Gateway, user: &str) -> Result<()> {
-    let path = format!("/api/v1/users/{user}/presence");
-    let asked = async {
-        loop {
-            let (status, body) = gateway.api("GET", &path, None).await?;
-            ensure!(status == 200, "{status} {body}");
-            if body["status"] == "offline" {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(PATIENCE, asked).await.with_context(|| format!("{user} does not go offline"))?
-}
-
 /// A WebSocket of which a test writes every byte itself, and which answers nothing by itself.
 pub struct Bare {
     stream: TcpStream,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parlance_tests::token::{expiry, sign};
-use parlance_tests::{Gateway, Options, PATIENCE, SECRET, Ws};
+use parlance_tests::{Gateway, Options, SECRET, Ws};
 use serde_json::{Value, json};
 
 /// The type of the notification that marks the end of what a test looks at.
@@ -18,15 +18,12 @@ const FENCE: &str = "fence";
 
 /// A node that keeps nothing over a restart: quicker, for tests that do not restart.
 pub async fn gateway() -> Result<Gateway> {
-    Gateway::start(Options::default().env("PARLANCE_ACK_LEVEL", "memory")).await
+    Gateway::start(Options::brief()).await
 }
 
 /// Creates a conversation through the server API.
 pub async fn conversation(gateway: &Gateway, id: &str, members: &[&str]) -> Result<()> {
-    let body = json!({ "id": id, "type": "group", "members": members });
-    let (status, answer) = gateway.api("POST", "/api/v1/conversations", Some(&body)).await?;
-    ensure!(status == 201, "creating {id}: {status} {answer}");
-    Ok(())
+    gateway.conversation(id, members).await.map(drop)
 }
 
 /// Publishes a notification to one user and returns its id.
@@ -44,29 +41,12 @@ pub async fn publish(gateway: &Gateway, body: &Value) -> Result<String> {
 
 /// Waits until a user has so many connections.
 pub async fn until_devices(gateway: &Gateway, user: &str, devices: u64) -> Result<()> {
-    until_presence(gateway, user, "devices", &json!(devices)).await
+    gateway.until_presence(user, "devices", devices).await
 }
 
 /// Waits until a user has this status.
 pub async fn until_status(gateway: &Gateway, user: &str, status: &str) -> Result<()> {
-    until_presence(gateway, user, "status", &json!(status)).await
-}
-
-async fn until_presence(gateway: &Gateway, user: &str, field: &str, expected: &Value) -> Result<()> {
-    let path = format!("/api/v1/users/{user}/presence");
-    let asked = async {
-        loop {
-            let (status, answer) = gateway.api("GET", &path, None).await?;
-            ensure!(status == 200, "{status} {answer}");
-            if answer[field] == *expected {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asked)
-        .await
-        .with_context(|| format!("{user}: {field} never {expected}"))?
+    gateway.until_presence(user, "status", status).await
 }
 
 /// A token like no other, valid for an hour.
