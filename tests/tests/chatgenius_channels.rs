@@ -53,7 +53,7 @@ async fn join_and_leave_are_acknowledged_and_told_to_the_channel_on_every_transp
 
 #[tokio::test]
 async fn so_many_channels_may_be_joined_and_leaving_makes_room() -> Result<()> {
-    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory");
+    let options = Options::brief();
     let gateway = Gateway::start(options.env("PARLANCE_LIMITS_SUBSCRIPTIONS", "1")).await?;
     let stock = Stock::start()?;
     for id in ["room", "other"] {

@@ -16,7 +16,7 @@ const CURSORS: &str = "/v1/chats/room/cursors";
 const CONVERSATION: &str = "/api/v1/conversations/room/messages";
 
 async fn gateway(more: &[(&str, &str)]) -> Result<Gateway> {
-    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_NO_LIMITS", "true");
+    let options = Options::brief().env("PARLANCE_NO_LIMITS", "true");
     let options = more.iter().fold(options, |options, (name, value)| options.env(name, value));
     let gateway = Gateway::start(options).await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;

@@ -61,7 +61,7 @@ async fn r2_6_strings_behind_events_do_not_confuse_the_recovery() -> Result<()> 
 
 #[tokio::test]
 async fn rooms_of_a_recovered_session_count_as_entered() -> Result<()> {
-    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory");
+    let options = Options::brief();
     let world = World::with(options.env("PARLANCE_LIMITS_SUBSCRIPTIONS", "2")).await?;
     for room in ["a", "b", "c"] {
         world.room(room, &["alice"]).await?;
@@ -141,10 +141,7 @@ async fn r3_3_1_cuts_under_a_stream_lose_double_and_reorder_nothing() -> Result<
 
 #[tokio::test]
 async fn r2_7_1_who_was_away_for_long_joins_again_and_asks() -> Result<()> {
-    let world = World::with(
-        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_TIMINGS_RECOVERY_MS", "100"),
-    )
-    .await?;
+    let world = World::with(Options::brief().env("PARLANCE_TIMINGS_RECOVERY_MS", "100")).await?;
     let (alice, bob) = world.pair("room").await?;
     let last = send(&bob, "room", "c-1", "seen").await?;
     assert_eq!(texts(&alice, 1).await?, ["seen"]);

@@ -34,7 +34,7 @@ async fn heard(socket: &StockSocket) -> Result<Vec<(String, Value)>> {
 
 #[tokio::test]
 async fn a_socket_may_be_in_so_many_rooms_and_leaving_makes_room() -> Result<()> {
-    let options = Options::default().env("PARLANCE_ACK_LEVEL", "memory");
+    let options = Options::brief();
     let world = World::with(options.env("PARLANCE_LIMITS_SUBSCRIPTIONS", "2")).await?;
     for room in ["a", "b", "c"] {
         world.room(room, &["alice"]).await?;

@@ -128,10 +128,7 @@ async fn a_room_that_was_left_stays_left() -> Result<()> {
 
 #[tokio::test]
 async fn after_the_window_the_client_is_told_the_truth_and_hears_what_comes() -> Result<()> {
-    let world = World::with(
-        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_TIMINGS_RECOVERY_MS", "400"),
-    )
-    .await?;
+    let world = World::with(Options::brief().env("PARLANCE_TIMINGS_RECOVERY_MS", "400")).await?;
     world.room("a", &["alice", "bob"]).await?;
     let slow = options(App::Chatgenius, "bob", Transports::Websocket)?
         .set("reconnectionDelay", json!(1500))
@@ -173,7 +170,7 @@ async fn a_client_that_was_refused_recovers_the_next_time_without_an_event_in_be
 async fn without_recovery_there_is_neither_private_id_nor_offset() -> Result<()> {
     let mount = "[[mounts]]\nname = \"c\"\npath = \"/api/socket.io/\"\ndialect = \"chatgenius\"\n\
                  framing = \"socketio\"\nrecovery = false\n";
-    let world = World::with(Options::default().env("PARLANCE_ACK_LEVEL", "memory").config(mount)).await?;
+    let world = World::with(Options::brief().config(mount)).await?;
     world.room("a", &["alice", "bob"]).await?;
     let auth = json!({ "token": token("bob")?, "pid": "x", "offset": "1-1" });
     let back = Back::join(open(&world, App::Chatgenius).await?, &auth).await?;

@@ -243,8 +243,7 @@ async fn of_two_that_name_one_session_at_once_only_one_goes_on_with_it() -> Resu
 
 #[tokio::test]
 async fn the_window_begins_with_the_cut() -> Result<()> {
-    let quiet =
-        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_TIMINGS_RECOVERY_MS", "1000");
+    let quiet = Options::brief().env("PARLANCE_TIMINGS_RECOVERY_MS", "1000");
     let world = World::with(quiet).await?;
     world.room("a", &["alice", "bob"]).await?;
     let mut bob = fresh(&world, APP, "bob").await?;

@@ -234,10 +234,7 @@ async fn more_than_100_messages_a_second_are_refused_with_when_to_come_back() ->
 
 #[tokio::test]
 async fn without_ack_id_too_many_messages_are_told_by_error_frames() -> Result<()> {
-    let gateway = Gateway::start(
-        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_MOUNTS", ONE_A_MINUTE),
-    )
-    .await?;
+    let gateway = Gateway::start(Options::brief().env("PARLANCE_MOUNTS", ONE_A_MINUTE)).await?;
     conversation(&gateway, "room", &["alice"]).await?;
     let mut alice = Client::connect(&gateway, "alice").await?;
     alice.say("room", "the one").await?;
@@ -251,10 +248,7 @@ async fn without_ack_id_too_many_messages_are_told_by_error_frames() -> Result<(
 
 #[tokio::test]
 async fn a_resend_and_a_refused_message_cost_nothing() -> Result<()> {
-    let gateway = Gateway::start(
-        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_MOUNTS", ONE_A_MINUTE),
-    )
-    .await?;
+    let gateway = Gateway::start(Options::brief().env("PARLANCE_MOUNTS", ONE_A_MINUTE)).await?;
     conversation(&gateway, "room", &["alice"]).await?;
     let mut alice = Client::connect(&gateway, "alice").await?;
     let send = |room: &str, client_id: &str| {

@@ -35,8 +35,7 @@ fn ids(frames: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn what_was_missed_comes_in_order_each_once_and_then_what_is_new() -> Result<()> {
-    let options =
-        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_LIMITS_RATES", "false");
+    let options = Options::brief().env("PARLANCE_LIMITS_RATES", "false");
     let gateway = Gateway::start(options).await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;
     let mut alice = Client::on(&gateway, "alice", ROOM).await?;
@@ -155,8 +154,7 @@ async fn subscriptions_belong_to_user_and_token() -> Result<()> {
 
 #[tokio::test]
 async fn after_restore_ms_nothing_is_taken_up_any_more() -> Result<()> {
-    let options =
-        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_TIMINGS_RESTORE_MS", "1000");
+    let options = Options::brief().env("PARLANCE_TIMINGS_RESTORE_MS", "1000");
     let gateway = Gateway::start(options).await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;
     let mut bob = Client::connect(&gateway, "bob").await?;
@@ -265,8 +263,7 @@ async fn a_node_that_was_killed_takes_up_subscriptions_all_the_same() -> Result<
 
 #[tokio::test]
 async fn what_the_history_no_longer_holds_is_told() -> Result<()> {
-    let options =
-        Options::default().env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_RETENTION_ENTRIES", "10");
+    let options = Options::brief().env("PARLANCE_RETENTION_ENTRIES", "10");
     let gateway = Gateway::start(options).await?;
     conversation(&gateway, "room", &["alice", "bob"]).await?;
     let token = cut(&gateway, Client::on(&gateway, "alice", ROOM).await?).await?;

@@ -38,7 +38,7 @@ fn rs256(name: &str, kid: &str) -> Result<String> {
 }
 
 async fn gateway(variable: &str, url: &str) -> Result<Gateway> {
-    Gateway::start(Options::default().env("PARLANCE_ACK_LEVEL", "memory").env(variable, url)).await
+    Gateway::start(Options::brief().env(variable, url)).await
 }
 
 fn address(gateway: &Gateway, token: &str) -> String {
