@@ -21,6 +21,15 @@ const CLOSING: Duration = Duration::from_secs(2);
 impl Session {
     /// Moves what a peer has to say on its way; ahead of what waits, where the dialect wants its answers first.
     pub(super) fn send_frames(&mut self, index: usize) {
+        self.send_peer(index, true);
+    }
+
+    /// Moves what a peer has to say on its way, behind what waits.
+    pub(super) fn send_behind(&mut self, index: usize) {
+        self.send_peer(index, false);
+    }
+
+    fn send_peer(&mut self, index: usize, answer: bool) {
         let Some(conn) = self.conns.get_mut(index) else { return };
         if self.closing {
             // Nothing follows a close frame.
@@ -36,7 +45,7 @@ impl Session {
             }
             return;
         };
-        if conn.peer.dialect().answers_first() && conn.greeting.is_none() && link.is_attached() {
+        if answer && conn.peer.dialect().answers_first() {
             for piece in &pieces {
                 link.listener.push_first(piece);
             }

@@ -179,7 +179,8 @@ impl Session {
         conn.peer.connected(&begun.sid, begun.pid.as_deref());
         let welcome = Answer::Welcome { user, conversations: begun.conversations };
         conn.peer.answer(&Tag::default(), &Ok(welcome), self.node.clock.now());
-        self.send_frames(index);
+        // Of a recovered session: behind what was missed.
+        self.send_behind(index);
     }
 
     /// A recovered client has been sent what it missed.
@@ -199,10 +200,8 @@ impl Session {
             recovery::end(&self.node, link);
         }
         conn.peer.disconnected();
-        // Behind everything that waits: a client that has left hears nothing more.
-        while let Some(piece) = conn.peer.poll_frame() {
-            self.outbox.push(&piece, None);
-        }
+        // A client that has left hears nothing more.
+        self.send_behind(index);
     }
 
     /// No namespace was joined in time.
