@@ -49,6 +49,8 @@ pub enum AckLevel {
     Memory,
     /// Survives `kill -9` of the process: a durable file with fsync group commit.
     File,
+    /// Survives what Redis survives: with an append-only file synced each second, `kill -9` of Redis.
+    Redis,
 }
 
 impl AckLevel {
@@ -57,6 +59,7 @@ impl AckLevel {
         match self {
             Self::Memory => "memory",
             Self::File => "file",
+            Self::Redis => "redis",
         }
     }
 }

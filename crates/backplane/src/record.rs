@@ -26,6 +26,12 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
     serde_json::to_vec(&twin).unwrap_or_default()
 }
 
+/// The record in the bytes of an entry, for an engine that puts the rest around it where the entry gets its place:
+/// `{"s":…,"e":…,"t":…,"p":…,"n":…,"o":…,"r":` record `}`.
+pub fn encode_record(record: &Record) -> Vec<u8> {
+    serde_json::to_vec(&RecordTwin::from(record)).unwrap_or_default()
+}
+
 /// Reads [`encode`], of this release or an older one.
 ///
 /// # Errors

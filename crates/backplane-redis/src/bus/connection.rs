@@ -1,0 +1,190 @@
+//! One RESP3 connection for subscriptions: commands out, pushes in.
+//!
+//! Owns: the socket, the greeting, noticing that the server is gone. Must not know: what is subscribed and why.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use parlance_backplane::Fault;
+use redis_protocol::resp3::decode::complete::decode_bytes_mut;
+use redis_protocol::resp3::types::BytesFrame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// After so long without a byte the server is asked whether it is there; after twice that it is not.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// Where Redis is.
+#[derive(Clone)]
+pub struct Address {
+    host: String,
+    port: u16,
+    login: Option<(String, String)>,
+}
+
+impl Address {
+    /// Reads `redis://[user:password@]host[:port]`.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] when it is something else.
+    pub fn parse(url: &str) -> Result<Self, Fault> {
+        let bad = || Fault::Unavailable("a Redis address is redis://[user:password@]host[:port]".to_owned());
+        let rest = url.strip_prefix("redis://").ok_or_else(bad)?;
+        let rest = rest.split('/').next().unwrap_or(rest);
+        let (login, place) = match rest.rsplit_once('@') {
+            Some((login, place)) => (Some(login), place),
+            None => (None, rest),
+        };
+        let login = login.map(|login| login.split_once(':').unwrap_or((login, "")));
+        let login = login.map(|(user, password)| {
+            let user = if user.is_empty() { "default" } else { user };
+            (user.to_owned(), password.to_owned())
+        });
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| bad())?),
+            _ => (place, 6379),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() { Err(bad()) } else { Ok(Self { host, port, login }) }
+    }
+}
+
+/// What the server sends by itself.
+#[derive(Debug)]
+pub enum Push {
+    /// A publication.
+    Message {
+        /// On which channel.
+        channel: String,
+        /// Its bytes.
+        payload: Bytes,
+    },
+    /// A subscription is confirmed.
+    Subscribed(String),
+    /// A subscription ended.
+    Unsubscribed(String),
+}
+
+/// A greeted connection.
+pub struct Connection {
+    stream: TcpStream,
+    buffer: BytesMut,
+    asked: bool,
+}
+
+fn encode(command: &str, args: &[&str]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n${}\r\n{command}\r\n", args.len() + 1, command.len()).into_bytes();
+    for arg in args {
+        out.extend_from_slice(format!("${}\r\n{arg}\r\n", arg.len()).as_bytes());
+    }
+    out
+}
+
+fn broken(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.into())
+}
+
+impl Connection {
+    /// Connects and greets.
+    ///
+    /// # Errors
+    /// When nobody answers in time, or refuses.
+    pub async fn open(address: &Address, patience: Duration) -> io::Result<Self> {
+        let connect = async {
+            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+            stream.set_nodelay(true)?;
+            let mut connection = Self { stream, buffer: BytesMut::with_capacity(16 * 1024), asked: false };
+            let mut hello = vec!["3"];
+            if let Some((user, password)) = &address.login {
+                hello.extend(["AUTH", user, password]);
+            }
+            connection.stream.write_all(&encode("HELLO", &hello)).await?;
+            match connection.frame().await? {
+                BytesFrame::Map { .. } => Ok(connection),
+                other => Err(broken(format!("Redis did not greet: {}", error_text(&other)))),
+            }
+        };
+        tokio::time::timeout(patience, connect).await?
+    }
+
+    /// Sends a command about channels.
+    pub async fn send(&mut self, command: &str, channels: &[String]) -> io::Result<()> {
+        let args: Vec<&str> = channels.iter().map(String::as_str).collect();
+        tokio::time::timeout(SILENCE, self.stream.write_all(&encode(command, &args))).await?
+    }
+
+    /// The next push; `None` for what is of no interest. May be dropped and called again.
+    pub async fn next(&mut self) -> io::Result<Option<Push>> {
+        let frame = match tokio::time::timeout(SILENCE, self.frame()).await {
+            Ok(frame) => frame?,
+            Err(_) if self.asked => return Err(io::ErrorKind::TimedOut.into()),
+            Err(_) => {
+                self.asked = true;
+                self.stream.write_all(&encode("PING", &[])).await?;
+                return Ok(None);
+            }
+        };
+        self.asked = false;
+        match frame {
+            BytesFrame::Push { data, .. } => push(data),
+            BytesFrame::SimpleError { .. } | BytesFrame::BlobError { .. } => Err(broken(error_text(&frame))),
+            _ => Ok(None),
+        }
+    }
+
+    async fn frame(&mut self) -> io::Result<BytesFrame> {
+        loop {
+            if !self.buffer.is_empty() {
+                let decoded = decode_bytes_mut(&mut self.buffer).map_err(|error| broken(error.to_string()))?;
+                if let Some((frame, ..)) = decoded {
+                    return Ok(frame);
+                }
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+fn error_text(frame: &BytesFrame) -> String {
+    match frame {
+        BytesFrame::SimpleError { data, .. } => data.to_string(),
+        BytesFrame::BlobError { data, .. } => String::from_utf8_lossy(data).into_owned(),
+        _ => "an unexpected answer".to_owned(),
+    }
+}
+
+fn push(data: Vec<BytesFrame>) -> io::Result<Option<Push>> {
+    let mut parts = data.into_iter().map(|part| match part {
+        BytesFrame::BlobString { data, .. } | BytesFrame::SimpleString { data, .. } => data,
+        _ => Bytes::new(),
+    });
+    let mut part = || parts.next().unwrap_or_default();
+    let (kind, channel) = (part(), part());
+    let channel = String::from_utf8(channel.to_vec()).map_err(|_| broken("a channel that is no text"))?;
+    Ok(match &kind[..] {
+        b"smessage" => Some(Push::Message { channel, payload: part() }),
+        b"ssubscribe" => Some(Push::Subscribed(channel)),
+        b"sunsubscribe" => Some(Push::Unsubscribed(channel)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read() {
+        let read = |url| Address::parse(url).map(|it| (it.host, it.port, it.login));
+        let login = |user: &str| Some((user.to_owned(), "p".to_owned()));
+        assert_eq!(read("redis://h").unwrap(), ("h".to_owned(), 6379, None));
+        assert_eq!(read("redis://u:p@h:1/0").unwrap(), ("h".to_owned(), 1, login("u")));
+        assert_eq!(read("redis://:p@[::1]:1").unwrap(), ("::1".to_owned(), 1, login("default")));
+        for bad in ["", "http://h", "redis://", "redis://h:x", "redis://u@"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The engine's life cycle, and what every trait's implementation needs: calling functions.
+//!
+//! Owns: connecting, options, the node handle. Must not know: what any one function does.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use parlance_backplane::{AckLevel, Backplane, Clock, Fault, Inbox};
+use parlance_model::LogKey;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::{Address, Subscriber};
+use crate::keys::Keys;
+use crate::library;
+use crate::link::{FredLink, RedisLink, Reply};
+
+/// How the engine is built.
+#[derive(Clone)]
+pub struct Options {
+    /// `redis://[user:password@]host[:port][/db]` of a standalone Redis of release 7.0 or later.
+    pub url: String,
+    /// What every key begins with.
+    pub prefix: String,
+    /// Entries kept per log.
+    pub retention_entries: u64,
+    /// How long entries are kept.
+    pub retention: Duration,
+    /// How long a client id is remembered.
+    pub dedupe_window: Duration,
+    /// How long a typing heartbeat lasts.
+    pub typing_ttl: Duration,
+    /// Publications the inbox holds before it says [`parlance_backplane::Delivery::Lost`].
+    pub inbox: usize,
+    /// How long a command may take.
+    pub patience: Duration,
+    /// For tests: the time that is told to the functions. `None`: each call asks Redis.
+    pub clock: Option<Clock>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379".to_owned(),
+            prefix: "gw:".to_owned(),
+            retention_entries: 1000,
+            retention: Duration::from_secs(7 * 24 * 3600),
+            dedupe_window: Duration::from_secs(48 * 3600),
+            typing_ttl: Duration::from_secs(4),
+            inbox: 65_536,
+            patience: Duration::from_secs(2),
+            clock: None,
+        }
+    }
+}
+
+/// One node's engine. Cheap to clone; [`Self::close`] ends it for all clones and handles.
+#[derive(Clone)]
+pub struct Redis {
+    node: Arc<Node>,
+    tasks: TaskTracker,
+}
+
+/// The node: implements every trait.
+pub(crate) struct Node {
+    pub link: Arc<dyn RedisLink>,
+    pub keys: Keys,
+    pub options: Options,
+    pub subscriber: Subscriber,
+    pub inbox: Mutex<Option<Inbox>>,
+}
+
+impl Redis {
+    /// Connects and loads the functions.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] when nobody answers there, or who answers is no Redis of release 7.0 or later.
+    pub async fn connect(options: Options) -> Result<Self, Fault> {
+        let link = Arc::new(FredLink::connect(&options.url, options.patience).await?);
+        library::ensure(&*link).await?;
+        let tasks = TaskTracker::new();
+        let address = Address::parse(&options.url)?;
+        let (subscriber, inbox) = Subscriber::start(address, &options, &tasks);
+        tasks.close();
+        let keys = Keys::new(&options.prefix);
+        let node = Node { link, keys, options, subscriber, inbox: Mutex::new(Some(inbox)) };
+        Ok(Self { node: Arc::new(node), tasks })
+    }
+
+    /// This node's handle.
+    pub fn backplane(&self) -> Backplane {
+        let node = self.node.clone();
+        Backplane {
+            log: node.clone(),
+            reactions: node.clone(),
+            conversations: node.clone(),
+            cursors: node.clone(),
+            sequences: node.clone(),
+            presence: node.clone(),
+            rooms: node.clone(),
+            typing: node.clone(),
+            limits: node.clone(),
+            bus: node.clone(),
+            shared: node,
+            ack_level: AckLevel::Redis,
+        }
+    }
+
+    /// Whether Redis answers.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), Fault> {
+        Ok(self.node.link.ping().await?)
+    }
+
+    /// A section of `INFO`.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] when Redis does not answer.
+    pub async fn info(&self, section: &str) -> Result<String, Fault> {
+        Ok(self.node.link.info(section).await?)
+    }
+
+    /// Ends the connections.
+    pub async fn close(&self) {
+        self.node.subscriber.stop();
+        self.tasks.wait().await;
+        self.node.link.close().await;
+    }
+}
+
+/// The arguments of a call.
+pub(crate) struct Args(Vec<Bytes>);
+
+impl Args {
+    /// One more, as text.
+    pub fn and(mut self, arg: impl Display) -> Self {
+        self.0.push(Bytes::from(arg.to_string()));
+        self
+    }
+
+    /// One more, as it is.
+    pub fn bytes(mut self, arg: Vec<u8>) -> Self {
+        self.0.push(Bytes::from(arg));
+        self
+    }
+
+    /// Several more.
+    pub fn all<T: Display>(self, args: impl IntoIterator<Item = T>) -> Self {
+        args.into_iter().fold(self, Self::and)
+    }
+
+    /// None.
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// Milliseconds as the functions take them.
+pub(crate) fn millis(of: Duration) -> u64 {
+    // Lua counts in doubles.
+    u64::try_from(of.as_millis()).unwrap_or(u64::MAX).min(1 << 52)
+}
+
+impl Node {
+    /// The arguments of a function that asks what time it is.
+    pub fn timed(&self) -> Args {
+        let now = self.options.clock.as_ref().map_or(0, |clock| clock().millis());
+        Args(Vec::with_capacity(10)).and(now)
+    }
+
+    /// The arguments of a function that appends: time, retention, numbers.
+    pub fn appending(&self, numbers: &[u32]) -> Args {
+        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        self.timed()
+            .and(self.options.retention_entries.clamp(1, 1 << 52))
+            .and(millis(self.options.retention))
+            .and(numbers.join(","))
+    }
+
+    /// Calls a function.
+    pub async fn call(&self, function: &str, keys: &[String], args: Args) -> Result<Reply, Fault> {
+        Ok(library::call(&*self.link, function, keys, args.0).await?)
+    }
+
+    /// Calls a function that answers with a list.
+    pub async fn list(&self, function: &str, keys: &[String], args: Args) -> Result<Vec<Reply>, Fault> {
+        self.call(function, keys, args).await?.list()
+    }
+
+    /// Calls a function on a log.
+    pub async fn on_log(&self, function: &str, log: &LogKey, args: Args) -> Result<Vec<Reply>, Fault> {
+        self.list(function, &self.keys.log(log), args).await
+    }
+}

@@ -1,0 +1,60 @@
+-- Moves a member's cursor: forward only, read implies delivered. Arguments: time, user, d|r, sequence.
+redis.register_function('gw1_cursor', function(keys, args)
+  local now, log = clock(args[1]), live_log(keys[STATE])
+  local joined = log and redis.call('HGET', keys[MEMBERS], args[2])
+  if not joined then return {} end
+  -- What was said before a member joined is nobody's to hear delivered.
+  local kept = redis.call('HGET', keys[CURSORS], args[2]) or (joined .. ' ' .. joined .. ' 0')
+  local delivered, read, read_at = string.match(kept, '^(%d+) (%d+) (%d+)$')
+  delivered, read = tonumber(delivered), tonumber(read)
+  local seq, moved = math.min(tonumber(args[4]), log.seq), {}
+  if seq > delivered then
+    moved[#moved + 1] = '"d":[' .. int(delivered) .. ',' .. int(seq) .. ']'
+    delivered = seq
+  end
+  if args[3] == 'r' and seq > read then
+    moved[#moved + 1] = '"r":[' .. int(read) .. ',' .. int(seq) .. ']'
+    read, read_at = seq, int(now)
+  end
+  local tail = '"u":"' .. args[2] .. '","t":' .. int(now)
+  if #moved == 0 then return { '{' .. tail .. ',"v":' .. int(log.cursors) .. '}' } end
+  log.cursors = log.cursors + 1
+  redis.call('HSET', keys[CURSORS], args[2], int(delivered) .. ' ' .. int(read) .. ' ' .. read_at)
+  redis.call('HSET', keys[STATE], 'c', int(log.cursors))
+  local told = '{' .. tail .. ',"v":' .. int(log.cursors) .. ',' .. table.concat(moved, ',') .. '}'
+  redis.call('SPUBLISH', keys[CHANNEL], 'c' .. told)
+  return { told }
+end)
+
+-- All cursors that ever moved, with their version.
+redis.register_function { function_name = 'gw1_cursors', flags = { 'no-writes' }, callback = function(keys)
+  local log = live_log(keys[STATE])
+  if not log then return {} end
+  return { int(log.cursors), redis.call('HGETALL', keys[CURSORS]) }
+end }
+
+-- Where logs of one partition stand: one state per key.
+redis.register_function { function_name = 'gw1_heads', flags = { 'no-writes' }, callback = function(keys)
+  local heads = {}
+  for index, key in ipairs(keys) do
+    local log = live_log(key)
+    heads[index] = log and head_of(log) or {}
+  end
+  return heads
+end }
+
+-- A user's place in conversations of one partition: state, members and cursors of each. Argument: user.
+redis.register_function { function_name = 'gw1_places', flags = { 'no-writes' }, callback = function(keys, args)
+  local places = {}
+  for index = 1, #keys, 3 do
+    local log = live_log(keys[index])
+    local joined = log and redis.call('HGET', keys[index + 1], args[1])
+    if joined then
+      local marks = redis.call('HGET', keys[index + 2], args[1]) or '0 0 0'
+      places[#places + 1] = { head_of(log), log.numbers[1], joined, marks }
+    else
+      places[#places + 1] = {}
+    end
+  end
+  return places
+end }

@@ -1,0 +1,31 @@
+-- Exact sliding windows: a list of "time-stamp", oldest first, at most the limit long.
+-- Arguments: time, limit, window. Returns allowed, remaining, reset, stamp.
+redis.register_function('gw1_take', function(keys, args)
+  local now, limit, window = clock(args[1]), tonumber(args[2]), tonumber(args[3])
+  local oldest = redis.call('LINDEX', keys[1], 0)
+  while oldest and string.match(oldest, '^%d+') + window <= now do
+    redis.call('LPOP', keys[1])
+    oldest = redis.call('LINDEX', keys[1], 0)
+  end
+  local taken = redis.call('LLEN', keys[1])
+  if taken >= limit then
+    -- A limit that was lowered needs more than one entry to leave.
+    local blocking = redis.call('LINDEX', keys[1], taken - limit)
+    local since = blocking and string.match(blocking, '^%d+') or now
+    return { 0, 0, int(since + window), '0' }
+  end
+  local last = redis.call('LINDEX', keys[1], -1)
+  local unique = stamp()
+  if last then unique = math.max(unique, string.match(last, '%d+$') + 1) end
+  redis.call('RPUSH', keys[1], int(now) .. '-' .. int(unique))
+  redis.call('PEXPIRE', keys[1], window)
+  return { 1, limit - taken - 1, int(now + window), int(unique) }
+end)
+
+-- Arguments: stamp.
+redis.register_function('gw1_give_back', function(keys, args)
+  for _, entry in ipairs(redis.call('LRANGE', keys[1], 0, -1)) do
+    if string.match(entry, '%d+$') == args[1] then return redis.call('LREM', keys[1], 1, entry) end
+  end
+  return 0
+end)

@@ -1,0 +1,25 @@
+//! The Redis engine: everything shared, kept in Redis and told over its sharded channels.
+//!
+//! Owns: how the traits of the backplane are mapped to functions that run inside Redis. A step that must be atomic
+//! is one function on keys of one partition; what spans partitions is ordered so that a crash in between leaves
+//! something a repetition heals. Must not know: dialects, client sockets, configuration files.
+#![warn(missing_docs)]
+
+mod bus;
+mod conversations;
+mod cursors;
+mod engine;
+mod envelope;
+mod keys;
+mod library;
+mod limits;
+mod link;
+mod log;
+mod numbers;
+mod presence;
+mod rooms;
+mod sequences;
+mod shared;
+mod typing;
+
+pub use engine::{Options, Redis};
