@@ -14,8 +14,8 @@ use futures_util::future::try_join_all;
 use parlance_backplane::{Change, ChangeRefused, Changed, Conversations, Fault, MemberSet, Membership};
 use parlance_model::delivery::Marks;
 use parlance_model::{
-    Conversation, ConversationId, ConversationKind, Head, LogKey, MAX_NUMBER, Member, SELF_NUMBER_LIMIT, Time,
-    UserId,
+    Conversation, ConversationId, ConversationKind, Head, LogKey, MAX_NUMBER, Member, SELF_NUMBER_LIMIT,
+    Time, UserId,
 };
 
 use crate::engine::{Args, Node};
@@ -216,7 +216,8 @@ impl Conversations for Node {
         let (add, _) = wanted(&change.members);
         self.index("gw1_belong", add.iter().copied(), &change.id, 0).await?;
         let changed = self.changed(&change).await?;
-        let is_member = |user: &UserId| changed.as_ref().is_ok_and(|done| done.conversation.member(user).is_some());
+        let is_member =
+            |user: &UserId| changed.as_ref().is_ok_and(|done| done.conversation.member(user).is_some());
         let (came, not): (Vec<&UserId>, Vec<&UserId>) = add.into_iter().partition(|user| is_member(user));
         self.index("gw1_unbelong", not, &change.id, 0).await?;
         if let Ok(done) = &changed {

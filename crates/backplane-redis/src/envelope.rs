@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use parlance_backplane::{
-    CursorChanged, Fault, PresenceCause, PresenceChanged, Publication, RoomChanged, Signal, TypingChanged, record,
+    CursorChanged, Fault, PresenceCause, PresenceChanged, Publication, RoomChanged, Signal, TypingChanged,
+    record,
 };
 use parlance_model::delivery::Moved;
 use parlance_model::{Author, ConversationId, Status, Time, Topic, UserId};

@@ -123,7 +123,12 @@ impl Keys {
     pub fn typing(&self, id: &ConversationId) -> Vec<String> {
         let text = format!("c:{id}");
         let at = partition(&text);
-        vec![self.key(at, "m", &text), self.key(at, "ty", ""), self.key(at, "tx", ""), self.key(at, "ch", &text)]
+        vec![
+            self.key(at, "m", &text),
+            self.key(at, "ty", ""),
+            self.key(at, "tx", ""),
+            self.key(at, "ch", &text),
+        ]
     }
 
     /// A user's conversations.

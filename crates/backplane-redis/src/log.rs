@@ -11,9 +11,7 @@ use futures_util::future::try_join_all;
 use parlance_backplane::{
     Appended, Fault, Find, Log, Page, Posted, Range, Reacted, Reactions, Standing, Stored, record,
 };
-use parlance_model::{
-    Author, BLOCK_BITS, ConversationId, LogKey, Message, MessageId, Record, Time, UserId,
-};
+use parlance_model::{Author, BLOCK_BITS, ConversationId, LogKey, Message, MessageId, Record, Time, UserId};
 
 use crate::engine::{Args, Node, millis};
 use crate::keys::Keys;
@@ -84,7 +82,11 @@ impl Node {
     }
 
     /// The log and sequence behind a number's offset, when the log (still) has it so.
-    async fn find_number(&self, number: u32, offset: Option<MessageId>) -> Result<Option<(LogKey, u64)>, Fault> {
+    async fn find_number(
+        &self,
+        number: u32,
+        offset: Option<MessageId>,
+    ) -> Result<Option<(LogKey, u64)>, Fault> {
         let Some((log, block)) = self.owner(number).await? else { return Ok(None) };
         let seq = offset.map(|id| id.sequence_in(block));
         let kept = seq.map_or_else(String::new, |seq| seq.to_string());

@@ -48,8 +48,12 @@ impl Node {
         };
         // One that cannot be carried out stays for the next sweep, and holds up no other.
         let done = join_all(endings.iter().map(leave)).await;
-        let done: Vec<&str> =
-            endings.iter().zip(done).filter(|(_, done)| done.is_ok()).filter_map(|(it, _)| it.text().ok()).collect();
+        let done: Vec<&str> = endings
+            .iter()
+            .zip(done)
+            .filter(|(_, done)| done.is_ok())
+            .filter_map(|(it, _)| it.text().ok())
+            .collect();
         if done.is_empty() {
             return Ok(());
         }

@@ -57,7 +57,8 @@ impl Sequences for Node {
         let pointer = |pair: &[Reply]| match pair {
             [pointer, integer] => {
                 let text = pointer.text()?;
-                let parsed = text.rsplit_once('\0').and_then(|(log, seq)| Some((parse_log(log)?, seq.parse().ok()?)));
+                let parsed =
+                    text.rsplit_once('\0').and_then(|(log, seq)| Some((parse_log(log)?, seq.parse().ok()?)));
                 let (log, seq) = parsed.ok_or_else(|| corrupt(text))?;
                 Ok((integer.number()?, log, seq))
             }

@@ -136,7 +136,8 @@ impl Connection {
     async fn frame(&mut self) -> io::Result<BytesFrame> {
         loop {
             if !self.buffer.is_empty() {
-                let decoded = decode_bytes_mut(&mut self.buffer).map_err(|error| broken(error.to_string()))?;
+                let decoded =
+                    decode_bytes_mut(&mut self.buffer).map_err(|error| broken(error.to_string()))?;
                 if let Some((frame, ..)) = decoded {
                     return Ok(frame);
                 }

@@ -119,7 +119,11 @@ impl Desk {
     }
 
     /// Wants channels; `done` is told when all of them are confirmed.
-    pub fn subscribe(&mut self, channels: Vec<(String, Topic)>, done: oneshot::Sender<()>) -> Vec<Vec<String>> {
+    pub fn subscribe(
+        &mut self,
+        channels: Vec<(String, Topic)>,
+        done: oneshot::Sender<()>,
+    ) -> Vec<Vec<String>> {
         let ticket = self.ticket(Some(done));
         let mut fresh = Vec::new();
         for (channel, topic) in channels {

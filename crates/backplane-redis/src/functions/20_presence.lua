@@ -104,5 +104,5 @@ end)
 
 -- Endings that were carried out. Arguments: they.
 redis.register_function('gw1_ended', function(keys, args)
-  return redis.call('SREM', keys[ENDINGS], unpack(args))
+  return redis.call('SREM', keys[1], unpack(args))
 end)

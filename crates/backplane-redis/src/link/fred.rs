@@ -58,7 +58,11 @@ impl FredLink {
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let answer: Result<Value, _> = self.client.custom(command, args).await;
         answer.map(reply).map_err(|error| {
-            if error.details().contains("Function not found") { LinkFault::NoFunction } else { failed(&error) }
+            if error.details().contains("Function not found") {
+                LinkFault::NoFunction
+            } else {
+                failed(&error)
+            }
         })
     }
 }

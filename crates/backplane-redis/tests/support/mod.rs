@@ -1,0 +1,72 @@
+//! A Redis server of the test's own, in a temporary folder, gone when the test ends.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use parlance_backplane_redis::{Options, Redis};
+
+/// The running server.
+pub struct Server {
+    child: Child,
+    port: u16,
+    _directory: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn start(port: u16, directory: &tempfile::TempDir) -> Child {
+    let program = std::env::var("PARLANCE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+    Command::new(&program)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+        .args(["--stream-node-max-bytes", "1024", "--loglevel", "warning"])
+        .arg("--dir")
+        .arg(directory.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error} (Debian: apt-get install redis-server)"))
+}
+
+impl Server {
+    /// Starts one and waits until it answers, and is the one that was started: another process may take the port first.
+    pub async fn start() -> Self {
+        for _ in 0..10 {
+            let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
+            let mut server = Self { child: start(port, &directory), port, _directory: directory };
+            if server.is_own().await {
+                return server;
+            }
+        }
+        panic!("redis-server does not start");
+    }
+
+    async fn is_own(&mut self) -> bool {
+        for _ in 0..200 {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if let Ok(redis) = Redis::connect(self.options()).await {
+                let info = redis.info("server").await.unwrap();
+                redis.close().await;
+                let own = format!("process_id:{}", self.child.id());
+                return info.lines().any(|line| line == own);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
+    /// Options for this server.
+    pub fn options(&self) -> Options {
+        Options { url: format!("redis://127.0.0.1:{}", self.port), ..Options::default() }
+    }
+}
