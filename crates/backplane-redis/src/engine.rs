@@ -36,14 +36,17 @@ pub struct Options {
     pub inbox: usize,
     /// How long a command may take.
     pub patience: Duration,
-    /// For tests: the time that is told to the functions. `None`: each call asks Redis.
-    pub clock: Option<Clock>,
+    /// The clock that callers' deadlines are of; it may differ from that of Redis.
+    pub clock: Clock,
+    /// For tests: everything goes by `clock` instead of the time of Redis.
+    pub tell_time: bool,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// The defaults, for the Redis at `url`.
+    pub fn new(url: &str, clock: Clock) -> Self {
         Self {
-            url: "redis://127.0.0.1:6379".to_owned(),
+            url: url.to_owned(),
             prefix: "gw:".to_owned(),
             retention_entries: 1000,
             retention: Duration::from_secs(7 * 24 * 3600),
@@ -51,7 +54,8 @@ impl Default for Options {
             typing_ttl: Duration::from_secs(4),
             inbox: 65_536,
             patience: Duration::from_secs(2),
-            clock: None,
+            clock,
+            tell_time: false,
         }
     }
 }
@@ -168,7 +172,7 @@ pub(crate) fn millis(of: Duration) -> u64 {
 impl Node {
     /// The arguments of a function that asks what time it is.
     pub fn timed(&self) -> Args {
-        let now = self.options.clock.as_ref().map_or(0, |clock| clock().millis());
+        let now = if self.options.tell_time { (self.options.clock)().millis() } else { 0 };
         Args(Vec::with_capacity(10)).and(now)
     }
 

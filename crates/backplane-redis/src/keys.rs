@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn tags_spread_the_partitions_evenly_over_the_slots() {
-        assert_eq!(slot("123456789"), 0x31c3 % 16384, "the published check value of the CRC");
+        assert_eq!(slot("123456789"), 0x31c3, "the published check value of the CRC");
         for (partition, tag) in TAGS.iter().enumerate() {
             assert_eq!(usize::from(slot(&format!("gw:x:{{{tag}}}y{{z}}"))), partition * 64 + 32, "{tag}");
         }

@@ -9,7 +9,7 @@ use futures_util::future::{join_all, try_join_all};
 use parlance_backplane::{Fault, Presence, Swept, Touch, Touched, UserPresence};
 use parlance_model::{ConnectionId, ConversationId, LogKey, Time, UserId};
 
-use crate::engine::{Args, Node};
+use crate::engine::{Args, Node, millis};
 use crate::envelope;
 use crate::keys::{PARTITIONS, user_partition};
 use crate::link::{Reply, at};
@@ -26,7 +26,7 @@ impl Node {
             .and(&touch.connection)
             .and(&touch.mount)
             .and(status.unwrap_or_default())
-            .and(touch.deadline.millis().min(1 << 52))
+            .and(millis(touch.deadline.since((self.options.clock)())))
             .and(touch.max)
             .and(u8::from(create));
         self.call("gw1_touch", &self.keys.presence(&touch.user), args).await

@@ -39,8 +39,8 @@ impl Rig for RedisRig {
             let options = Options {
                 retention_entries: RETENTION,
                 inbox: INBOX,
-                clock: Some(Arc::new(move || Time(time.load(Ordering::SeqCst)))),
-                ..self.server.options()
+                tell_time: true,
+                ..self.server.options(Arc::new(move || Time(time.load(Ordering::SeqCst))))
             };
             let redis = Redis::connect(options).await.unwrap();
             nodes.push(redis.backplane());

@@ -8,7 +8,17 @@ use parlance_xtask::source::{Source, rust_files};
 
 /// The allowed direct edges between workspace members; any kind of dependency counts.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("parlance", &["parlance-gateway", "parlance-backplane", "parlance-client", "parlance-model"]),
+    (
+        "parlance",
+        &[
+            "parlance-gateway",
+            "parlance-backplane",
+            "parlance-backplane-redis",
+            "parlance-client",
+            "parlance-model",
+        ],
+    ),
+    ("parlance-backplane-redis", &["parlance-backplane", "parlance-model"]),
     ("parlance-gateway", &["parlance-hub", "parlance-backplane", "parlance-wire", "parlance-model"]),
     ("parlance-hub", &["parlance-wire", "parlance-model"]),
     ("parlance-wire", &["parlance-model"]),

@@ -48,10 +48,10 @@ local function end_lease(keys, user, connection)
   return rooms
 end
 
--- Arguments: time, user, connection, mount, status or '', deadline, most, whether a new one may come.
+-- Arguments: time, user, connection, mount, status or '', how long, most, whether a new one may come.
 redis.register_function('gw1_touch', function(keys, args)
   local now, user, connection, status = clock(args[1]), args[2], args[3], args[5]
-  local deadline, most = tonumber(args[6]), tonumber(args[7])
+  local deadline, most = now + tonumber(args[6]), tonumber(args[7])
   local value = redis.call('HGET', keys[LEASES], connection)
   if not value and args[8] == '0' then return 'missing' end
   local lease

@@ -2,15 +2,20 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parlance_backplane::Clock;
 use parlance_backplane_redis::{Options, Redis};
+use parlance_model::Time;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 /// The running server.
 pub struct Server {
     child: Child,
     port: u16,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Drop for Server {
@@ -41,7 +46,7 @@ impl Server {
     pub async fn start() -> Self {
         for _ in 0..10 {
             let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
-            let mut server = Self { child: start(port, &directory), port, _directory: directory };
+            let mut server = Self { child: start(port, &directory), port, directory };
             if server.is_own().await {
                 return server;
             }
@@ -54,7 +59,7 @@ impl Server {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
-            if let Ok(redis) = Redis::connect(self.options()).await {
+            if let Ok(redis) = Redis::connect(self.options(Arc::new(|| Time(0)))).await {
                 let info = redis.info("server").await.unwrap();
                 redis.close().await;
                 let own = format!("process_id:{}", self.child.id());
@@ -66,7 +71,26 @@ impl Server {
     }
 
     /// Options for this server.
-    pub fn options(&self) -> Options {
-        Options { url: format!("redis://127.0.0.1:{}", self.port), ..Options::default() }
+    pub fn options(&self, clock: Clock) -> Options {
+        Options::new(&format!("redis://127.0.0.1:{}", self.port), clock)
+    }
+
+    /// Sends one command as an operator would, and returns the first line of the answer.
+    #[allow(dead_code, reason = "not every test has an operator")]
+    pub async fn operator(&self, command: &str) -> String {
+        let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await.unwrap());
+        stream.get_mut().write_all(format!("{command}\r\n").as_bytes()).await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Kills it where it stands and starts it again on what it left.
+    #[allow(dead_code, reason = "not every test restarts it")]
+    pub async fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = start(self.port, &self.directory);
+        assert!(self.is_own().await, "the server comes back");
     }
 }
