@@ -1,4 +1,4 @@
-//! The contract suite against the Redis engine, on a server of each test's own.
+//! The contract suite against the Redis engine, on servers of the tests' own.
 
 mod support;
 
@@ -12,21 +12,24 @@ use parlance_backplane::Backplane;
 use parlance_backplane::contract::Rig;
 use parlance_backplane_redis::{Options, Redis};
 use parlance_model::Time;
+use support::Server;
 
 const INBOX: usize = 2000;
 const RETENTION: u64 = 200;
 
 struct RedisRig {
-    server: support::Server,
+    server: Arc<Server>,
+    prefix: String,
     clock: Arc<AtomicU64>,
     // Kept: an engine that is dropped has no connection any more.
     nodes: Mutex<Vec<Redis>>,
 }
 
 impl RedisRig {
-    async fn start() -> Self {
-        let clock = Arc::new(AtomicU64::new(1_755_633_600_000));
-        Self { server: support::Server::start().await, clock, nodes: Mutex::default() }
+    fn on(server: Arc<Server>) -> Self {
+        static RIGS: AtomicU64 = AtomicU64::new(0);
+        let prefix = format!("gw{}:", RIGS.fetch_add(1, Ordering::SeqCst));
+        Self { server, prefix, clock: Arc::new(AtomicU64::new(1_755_633_600_000)), nodes: Mutex::default() }
     }
 }
 
@@ -39,6 +42,7 @@ impl Rig for RedisRig {
             let options = Options {
                 retention_entries: RETENTION,
                 inbox: INBOX,
+                prefix: self.prefix.clone(),
                 tell_time: true,
                 ..self.server.options(Arc::new(move || Time(time.load(Ordering::SeqCst))))
             };
@@ -66,4 +70,33 @@ impl Rig for RedisRig {
     }
 }
 
-parlance_backplane::contract_tests!(RedisRig::start());
+mod standalone {
+    use std::sync::Arc;
+
+    use super::{RedisRig, Server};
+
+    parlance_backplane::contract_tests!(async { RedisRig::on(Arc::new(Server::start().await)) });
+}
+
+/// The same, where every call that touches more than one slot is refused.
+mod one_slot_at_a_time {
+    use std::sync::{Arc, Weak};
+
+    use tokio::sync::Mutex;
+
+    use super::{RedisRig, Server};
+
+    /// A cluster takes seconds before it answers: tests that run at the same time share one, each under its prefix.
+    async fn shared() -> Arc<Server> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(server) = shared.upgrade() {
+            return server;
+        }
+        let server = Arc::new(Server::start_cluster().await);
+        *shared = Arc::downgrade(&server);
+        server
+    }
+
+    parlance_backplane::contract_tests!(async { RedisRig::on(shared().await) });
+}

@@ -2,12 +2,10 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_backplane::Clock;
-use parlance_backplane_redis::{Options, Redis};
-use parlance_model::Time;
+use parlance_backplane_redis::Options;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
@@ -15,6 +13,7 @@ use tokio::net::TcpStream;
 pub struct Server {
     child: Child,
     port: u16,
+    cluster: bool,
     directory: tempfile::TempDir,
 }
 
@@ -29,11 +28,12 @@ fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn start(port: u16, directory: &tempfile::TempDir) -> Child {
+fn start(port: u16, cluster: bool, directory: &tempfile::TempDir) -> Child {
     let program = std::env::var("PARLANCE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
     Command::new(&program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .args(["--stream-node-max-bytes", "1024", "--loglevel", "warning"])
+        .args(["--cluster-enabled", if cluster { "yes" } else { "no" }])
         .arg("--dir")
         .arg(directory.path())
         .stdout(Stdio::null())
@@ -42,11 +42,27 @@ fn start(port: u16, directory: &tempfile::TempDir) -> Child {
 }
 
 impl Server {
-    /// Starts one and waits until it answers, and is the one that was started: another process may take the port first.
+    /// Starts one that is a whole cluster by itself: it refuses calls that touch several slots.
+    #[allow(dead_code, reason = "not every test needs one")]
+    pub async fn start_cluster() -> Self {
+        let server = Self::start_with(true).await;
+        assert_eq!(server.operator("CLUSTER ADDSLOTSRANGE 0 16383").await, "+OK");
+        while server.operator("SET ready 1").await != "+OK" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        server
+    }
+
+    /// Starts one.
     pub async fn start() -> Self {
+        Self::start_with(false).await
+    }
+
+    /// Starts one and waits until it answers, and is the one that was started: another process may take the port first.
+    async fn start_with(cluster: bool) -> Self {
         for _ in 0..10 {
             let (port, directory) = (free_port(), tempfile::tempdir().unwrap());
-            let mut server = Self { child: start(port, &directory), port, directory };
+            let mut server = Self { child: start(port, cluster, &directory), port, cluster, directory };
             if server.is_own().await {
                 return server;
             }
@@ -59,13 +75,22 @@ impl Server {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
-            if let Ok(redis) = Redis::connect(self.options(Arc::new(|| Time(0)))).await {
-                let info = redis.info("server").await.unwrap();
-                redis.close().await;
-                let own = format!("process_id:{}", self.child.id());
-                return info.lines().any(|line| line == own);
+            if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)).await {
+                return self.says_it_is(stream).await;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
+    async fn says_it_is(&self, stream: TcpStream) -> bool {
+        let own = format!("process_id:{}", self.child.id());
+        let mut lines = BufReader::new(stream).lines();
+        lines.get_mut().get_mut().write_all(b"INFO server\r\n").await.unwrap();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if line.starts_with("process_id:") {
+                return line == own;
+            }
         }
         false
     }
@@ -90,7 +115,7 @@ impl Server {
     pub async fn restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = start(self.port, &self.directory);
+        self.child = start(self.port, self.cluster, &self.directory);
         assert!(self.is_own().await, "the server comes back");
     }
 }
