@@ -50,7 +50,7 @@ pub struct NodeFlags {
     /// Address other nodes reach the internal listener at [PARLANCE_ADVERTISE].
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
-    /// Redis; refused by this build, which has only the embedded engine [PARLANCE_REDIS_URL].
+    /// Redis that all nodes share; without it the embedded engine, for one node [PARLANCE_REDIS_URL].
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
     /// Folder of the embedded engine's file [PARLANCE_DATA_DIR].

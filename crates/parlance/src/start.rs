@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use parlance_backplane::Backplane;
 use parlance_backplane::embedded::{Embedded, Options};
+use parlance_backplane_redis::Redis;
 use parlance_gateway::clock::Clock;
 use parlance_gateway::config::Config;
 use parlance_gateway::{Running as Node, StartError};
@@ -16,7 +17,35 @@ use crate::failure::Failure;
 /// A running node and the engine under it.
 pub struct Running {
     node: Node,
-    engine: Embedded,
+    engine: Engine,
+}
+
+enum Engine {
+    Embedded(Embedded),
+    Redis(Redis),
+}
+
+impl Engine {
+    async fn open(config: &Config, clock: &Clock, id: &NodeId) -> Result<(Self, Backplane), Failure> {
+        if let Some(url) = &config.redis_url {
+            let redis =
+                Redis::connect(redis_options(config, url, clock)).await.context("cannot use Redis")?;
+            let backplane = redis.backplane();
+            return Ok((Self::Redis(redis), backplane));
+        }
+        let options = options(config);
+        let engine = tokio::task::block_in_place(|| Embedded::open(options, clock.for_engine()))
+            .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))?;
+        let backplane = engine.attach(id.clone());
+        Ok((Self::Embedded(engine), backplane))
+    }
+
+    async fn close(&self) {
+        match self {
+            Self::Embedded(engine) => engine.close().await,
+            Self::Redis(engine) => engine.close().await,
+        }
+    }
 }
 
 impl Running {
@@ -39,16 +68,13 @@ impl Running {
     }
 }
 
-/// Opens the embedded engine and starts a node on it.
+/// Opens the engine and starts a node on it.
 pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane), Failure> {
     raise_descriptors();
-    let options = options(&config);
-    let engine = tokio::task::block_in_place(|| Embedded::open(options, clock.for_engine()))
-        .with_context(|| format!("cannot open the store in {}", config.data_dir.display()))?;
     // New at every start: leases of a node that died must not look like this one's.
     let id = format!("node-{}", uuid::Uuid::new_v4().simple());
     let id = NodeId::parse(&id).map_err(anyhow::Error::from)?;
-    let backplane = engine.attach(id.clone());
+    let (engine, backplane) = Engine::open(&config, &clock, &id).await?;
     let node = Node::start(config, backplane.clone(), id, clock).await.map_err(refused)?;
     Ok((Running { node, engine }, backplane))
 }
@@ -79,6 +105,16 @@ fn options(config: &Config) -> Options {
         dedupe_window: Duration::from_secs(config.retention.dedupe_hours.saturating_mul(3_600)),
         typing_ttl: config.timings.typing_ttl(),
         ..Options::default()
+    }
+}
+
+fn redis_options(config: &Config, url: &str, clock: &Clock) -> parlance_backplane_redis::Options {
+    parlance_backplane_redis::Options {
+        retention_entries: config.retention.entries,
+        retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),
+        dedupe_window: Duration::from_secs(config.retention.dedupe_hours.saturating_mul(3_600)),
+        typing_ttl: config.timings.typing_ttl(),
+        ..parlance_backplane_redis::Options::new(url, clock.for_engine())
     }
 }
 

@@ -123,8 +123,9 @@ fn bad_configuration_ends_with_two_and_one_line() {
         parlance(&[command], &[]).refused("auth: nothing to verify tokens with");
         parlance(&[command, "--jwt-secret", "hush"], &[]).refused("at least 32 bytes");
         parlance(&[command, "--ack-level", "redis"], &good).refused("ack_level: redis needs Redis");
-        parlance(&[command, "--redis-url", "redis://h"], &good).refused("--redis-url: this build");
-        parlance(&[command], &[good[0], ("PARLANCE_REDIS_URL", "redis://h")]).refused("PARLANCE_REDIS_URL");
+        parlance(&[command, "--redis-url", "http://h"], &good).refused("redis_url: expected redis://");
+        parlance(&[command, "--ack-level", "memory"], &[good[0], ("PARLANCE_REDIS_URL", "redis://h")])
+            .refused("ack_level: memory is of the embedded engine");
         parlance(&[command, "--listen", "here"], &good).refused("listen");
         parlance(&[command, "--log-level", "loud"], &good).refused("log.level");
         parlance(&[command], &[good[0], ("PARLANCE_TIMINGS_SWEEP_MS", "x")])

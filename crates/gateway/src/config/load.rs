@@ -48,7 +48,7 @@ pub const SHORTCUTS: &[Shortcut] = &[
     short("--log-format", "PARLANCE_LOG_FORMAT", "log.format"),
     short("--membership", "PARLANCE_MEMBERSHIP", "+membership"),
     short("--no-limits", "PARLANCE_NO_LIMITS", "+no_limits"),
-    short("--redis-url", "PARLANCE_REDIS_URL", "+redis_url"),
+    short("--redis-url", "PARLANCE_REDIS_URL", "redis_url"),
 ];
 
 /// Variables the binary reads for itself: the file, and the token of `parlance chat`.
@@ -113,6 +113,10 @@ impl Config {
         let mut config =
             Self::deserialize(table).map_err(|error| ConfigError(one_line(&error.to_string())))?;
         config.auth.allow_short_secrets = base.auth.allow_short_secrets;
+        // The default of each engine.
+        if config.redis_url.is_some() && config.ack_level == base.ack_level {
+            "redis".clone_into(&mut config.ack_level);
+        }
         Ok(config)
     }
 }
@@ -120,9 +124,6 @@ impl Config {
 impl Shortcut {
     fn apply(&self, table: &mut Table, source: &str, text: &str) -> Result<(), ConfigError> {
         match self.option {
-            "+redis_url" => Err(ConfigError(format!(
-                "{source}: this build has only the embedded engine; start it without a Redis address"
-            ))),
             "+membership" => set_membership(table, source, text),
             "+no_limits" => {
                 if parse(source, Kind::Switch, text)?.as_bool() == Some(true) {

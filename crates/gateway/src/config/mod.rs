@@ -37,9 +37,11 @@ pub struct Config {
     pub internal_listen: SocketAddr,
     /// Address other nodes reach the internal listener at; absent: `internal_listen`.
     pub advertise: Option<String>,
+    /// Redis that all nodes share; absent: the embedded engine, for one node.
+    pub redis_url: Option<String>,
     /// Folder of the embedded engine's file.
     pub data_dir: PathBuf,
-    /// What an acknowledgement means: `memory` or `file`.
+    /// What an acknowledgement means: `memory` or `file`; with Redis `redis`.
     pub ack_level: String,
     /// Verification of user tokens.
     pub auth: Auth,
@@ -66,6 +68,7 @@ impl Default for Config {
             listen: SocketAddr::from(([0, 0, 0, 0], 8082)),
             internal_listen: SocketAddr::from(([127, 0, 0, 1], 8083)),
             advertise: None,
+            redis_url: None,
             data_dir: PathBuf::from("data"),
             ack_level: "file".to_owned(),
             auth: Auth::default(),
@@ -91,7 +94,8 @@ impl Config {
         for secret in secrets {
             MASK.clone_into(secret);
         }
-        for address in [&mut auth.jwks_url, &mut auth.session_url].into_iter().flatten() {
+        let addresses = [&mut auth.jwks_url, &mut auth.session_url, &mut shown.redis_url];
+        for address in addresses.into_iter().flatten() {
             if let Ok(mut url) = url::Url::parse(address)
                 && url.password().is_some()
                 && url.set_password(Some(MASK)).is_ok()

@@ -31,10 +31,16 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "advertise",
         "Address (host:port) other nodes reach the internal listener at; absent: `internal_listen`.",
     ),
+    (
+        "redis_url",
+        "Redis (7.0 or later, standalone) that all nodes share: `redis://[user:password@]host[:port]`. Absent: the \
+         embedded engine, for one node.",
+    ),
     ("data_dir", "Folder of the embedded engine's file."),
     (
         "ack_level",
-        "What an acknowledged message survives: `file` (the process being killed) or `memory` (nothing).",
+        "What an acknowledged message survives: `file` (the process being killed) or `memory` (nothing); with \
+         `redis_url` it is `redis` (what that Redis survives: see its appendonly and appendfsync).",
     ),
     ("api_keys", "Keys of the server API; several during rotation. None: the server API refuses every call."),
     (

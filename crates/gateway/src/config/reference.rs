@@ -81,7 +81,6 @@ pub fn markdown() -> String {
         let option = match shortcut.option {
             "+membership" => "`membership` of every mount",
             "+no_limits" => "lifts rates and connection counts (load tests only)",
-            "+redis_url" => "refused: this build has only the embedded engine",
             option => &format!("`{option}`"),
         };
         _ = writeln!(out, "| `{}` | `{}` | {option} |", shortcut.flag, shortcut.variable);
@@ -139,6 +138,7 @@ fn literal(value: &Value) -> Option<String> {
 fn example_of(path: &str) -> &'static str {
     match path {
         "advertise" => "\"10.0.0.7:8083\"",
+        "redis_url" => "\"redis://127.0.0.1:6379\"",
         "auth.jwks_url" => "\"https://login.example/.well-known/jwks.json\"",
         "auth.issuer" => "\"https://login.example/\"",
         "auth.audience" => "\"chat\"",

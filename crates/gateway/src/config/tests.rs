@@ -104,7 +104,6 @@ fn wrong_values_are_named_and_never_shown() {
         ("PARLANCE_MOUNTS", "sechat", "PARLANCE_MOUNTS: expected a list of tables"),
         ("PARLANCE_MOUNTS", "[{ nam = \"x\" }]", "unknown option `mounts.nam`"),
         ("PARLANCE_MEMBERSHIP", "callback", "PARLANCE_MEMBERSHIP: this build knows only open and managed"),
-        ("PARLANCE_REDIS_URL", "redis://h", "PARLANCE_REDIS_URL: this build has only the embedded engine"),
     ];
     for (name, value, expected) in vars {
         let line = load("", &[(name, value)], &[]).unwrap_err();
@@ -172,7 +171,10 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("auth.keys", |c| {
             c.auth.keys.push(KeyFile { path: "a".into(), algorithm: "HS256".into(), kid: None });
         }),
-        ("ack_level: redis-wait needs Redis", |c| c.ack_level = "redis-wait".into()),
+        ("ack_level: this build does not know redis-wait", |c| c.ack_level = "redis-wait".into()),
+        ("ack_level: redis needs Redis", |c| c.ack_level = "redis".into()),
+        ("ack_level: file is of the embedded engine", |c| c.redis_url = Some("redis://h".into())),
+        ("redis_url: expected", |c| c.redis_url = Some("rediss://h".into())),
         ("ack_level: expected", |c| c.ack_level = "disk".into()),
         ("api_keys", |c| c.api_keys.push(String::new())),
         ("origins", |c| c.origins.push("https://app.example/path".into())),

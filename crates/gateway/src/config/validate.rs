@@ -52,13 +52,22 @@ impl Config {
     }
 
     fn ack_level_known(&self) -> Checked {
-        match self.ack_level.as_str() {
-            "memory" | "file" => Ok(()),
-            "redis" | "redis-wait" | "redis-fsync" => refuse(format!(
-                "ack_level: {} needs Redis, and this build has only the embedded engine (memory or file)",
+        if let Some(url) = &self.redis_url
+            && !url.strip_prefix("redis://").is_some_and(|place| !place.is_empty())
+        {
+            return refuse("redis_url: expected redis://[user:password@]host[:port]");
+        }
+        match (self.ack_level.as_str(), &self.redis_url) {
+            ("memory" | "file", None) | ("redis", Some(_)) => Ok(()),
+            ("memory" | "file", Some(_)) => refuse(format!(
+                "ack_level: {} is of the embedded engine, and redis_url is set",
                 self.ack_level
             )),
-            other => refuse(format!("ack_level: expected memory or file, got {other}")),
+            ("redis", None) => refuse("ack_level: redis needs Redis; set redis_url (--redis-url)"),
+            ("redis-wait" | "redis-fsync", _) => {
+                refuse(format!("ack_level: this build does not know {} yet", self.ack_level))
+            }
+            (other, _) => refuse(format!("ack_level: expected memory, file or redis, got {other}")),
         }
     }
 
