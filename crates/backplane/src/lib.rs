@@ -54,6 +54,14 @@ pub enum AckLevel {
 }
 
 impl AckLevel {
+    /// The engine that gives it.
+    pub const fn engine(self) -> &'static str {
+        match self {
+            Self::Memory | Self::File => "embedded",
+            Self::Redis => "redis",
+        }
+    }
+
     /// The word used in configuration and `/readyz`.
     pub const fn as_str(self) -> &'static str {
         match self {

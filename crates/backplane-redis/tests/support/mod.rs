@@ -110,6 +110,21 @@ impl Server {
         line.trim_end().to_owned()
     }
 
+    /// How often a command was called so far.
+    #[allow(dead_code, reason = "not every test counts")]
+    pub async fn calls_of(&self, command: &str) -> u64 {
+        let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await.unwrap());
+        stream.get_mut().write_all(b"INFO commandstats\r\nPING\r\n").await.unwrap();
+        let head = format!("cmdstat_{command}:calls=");
+        let mut lines = stream.lines();
+        while let Some(line) = lines.next_line().await.unwrap().filter(|line| line != "+PONG") {
+            if let Some(rest) = line.strip_prefix(&head) {
+                return rest.split(',').next().and_then(|calls| calls.parse().ok()).unwrap();
+            }
+        }
+        0
+    }
+
     /// Kills it where it stands and starts it again on what it left.
     #[allow(dead_code, reason = "not every test restarts it")]
     pub async fn restart(&mut self) {

@@ -24,7 +24,7 @@ pub async fn ready(State(node): State<Arc<Node>>) -> Response {
         "reason": failure,
         "node": node.id.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
-        "engine": "embedded",
+        "engine": node.backplane.ack_level.engine(),
         "ack_level": node.backplane.ack_level.as_str(),
         "connections": node.links.len(),
         "maintenance": node.maintenance.load().is_some(),
