@@ -13,6 +13,7 @@ use parlance_model::LogKey;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::{Address, Subscriber};
+use crate::checks;
 use crate::keys::Keys;
 use crate::library;
 use crate::link::{FredLink, RedisLink, Reply};
@@ -84,6 +85,7 @@ impl Redis {
     pub async fn connect(options: Options) -> Result<Self, Fault> {
         let link = Arc::new(FredLink::connect(&options.url, options.patience).await?);
         library::ensure(&*link).await?;
+        checks::complain(&*link).await?;
         let tasks = TaskTracker::new();
         let address = Address::parse(&options.url)?;
         let (subscriber, inbox) = Subscriber::start(address, &options, &tasks);

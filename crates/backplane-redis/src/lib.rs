@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod bus;
+mod checks;
 mod conversations;
 mod cursors;
 mod engine;

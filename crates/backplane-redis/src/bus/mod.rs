@@ -105,19 +105,23 @@ impl Keeper {
             match Connection::open(&self.address, self.patience).await {
                 Ok(connection) => {
                     pause = PAUSE_MIN;
-                    if let Err(error) = self.serve(connection).await {
-                        tracing::warn!(%error, "the subscriptions to Redis were interrupted");
+                    match self.serve(connection).await {
+                        Ok(()) => return,
+                        Err(error) => tracing::warn!(%error, "the subscriptions to Redis were interrupted"),
                     }
                     self.desk.interrupted();
                 }
                 Err(error) => tracing::warn!(%error, "no connection to Redis for subscriptions"),
+            }
+            if self.queue.is_closed() {
+                return;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
-    /// Until the connection is gone.
+    /// Until the connection is gone; without an error, until the engine is.
     async fn serve(&mut self, mut connection: Connection) -> std::io::Result<()> {
         for channels in self.desk.resume() {
             connection.send("SSUBSCRIBE", &channels).await?;
@@ -136,7 +140,7 @@ impl Keeper {
                         }
                     }
                     // The engine was dropped: nobody listens any more.
-                    None => std::future::pending().await,
+                    None => return Ok(()),
                 },
                 push = connection.next() => {
                     if let Some(push) = push? {
