@@ -53,7 +53,7 @@ fn connection() -> ConnectionId {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_command_costs_what_it_should() {
+async fn what_is_said_costs_one_round_trip() {
     let server = support::Server::start().await;
     let redis = Redis::connect(server.options(Arc::new(|| Time(0)))).await.unwrap();
     let meter = Meter { server, node: redis.backplane() };
@@ -102,6 +102,22 @@ async fn each_command_costs_what_it_should() {
             node.typing.set(&id, &Author::bare(user("a")), true, &[]).await.unwrap();
         })
         .await;
+    meter
+        .cost("a user's conversations", 2, async |node| {
+            drop(node.conversations.of_user(&user("a")).await.unwrap())
+        })
+        .await;
+    let heads = [id.clone(), id.clone()];
+    meter.cost("heads", 1, async |node| drop(node.conversations.heads(&heads).await.unwrap())).await;
+    redis.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn being_there_costs_little() {
+    let server = support::Server::start().await;
+    let redis = Redis::connect(server.options(Arc::new(|| Time(0)))).await.unwrap();
+    let meter = Meter { server, node: redis.backplane() };
+    let id = ConversationId::parse("c").unwrap();
     let rule = Rule { name: "r".into(), limit: 3, window: std::time::Duration::from_secs(1) };
     meter
         .cost("a rate", 1, async |node| {
@@ -124,16 +140,6 @@ async fn each_command_costs_what_it_should() {
     // The lease, the room, and that it was carried out.
     meter
         .cost("a close", 3, async |node| node.presence.close(&user("a"), &connection()).await.unwrap())
-        .await;
-    meter
-        .cost("a user's conversations", 2, async |node| {
-            drop(node.conversations.of_user(&user("a")).await.unwrap())
-        })
-        .await;
-    meter
-        .cost("heads", 1, async |node| {
-            drop(node.conversations.heads(&[id.clone(), id.clone()]).await.unwrap())
-        })
         .await;
     redis.close().await;
 }
