@@ -1,5 +1,7 @@
 -- Presence leases. Keys of a user: leases, announced status, rooms of the connections; of the partition: endings,
 -- deadlines; channels of the user and of everybody. A lease is "status deadline lease mount".
+-- Who is away for so long was never heard of.
+local REMEMBERED = 30 * 24 * 3600 * 1000
 local LEASES, ANNOUNCED, GUEST, ENDINGS, DEADLINES, OWN, ALL = 1, 2, 3, 4, 5, 6, 7
 
 local function lease_of(value)
@@ -23,6 +25,11 @@ local function settle(keys, user, cause, now)
   local before = redis.call('HMGET', keys[ANNOUNCED], 's', 'seen')
   if (before[1] or '0') == status then return end
   redis.call('HSET', keys[ANNOUNCED], 's', status)
+  if status == '0' then
+    redis.call('PEXPIRE', keys[ANNOUNCED], REMEMBERED)
+  else
+    redis.call('PERSIST', keys[ANNOUNCED])
+  end
   local told = 'p{"u":"' .. user .. '","s":' .. status .. ',"b":' .. (before[1] or '0') .. ',"l":' .. (before[2] or '0')
     .. ',"t":' .. int(now) .. ',"c":"' .. cause .. '"}'
   redis.call('SPUBLISH', keys[OWN], told)
