@@ -98,7 +98,7 @@ async fn nothing_acknowledged_is_lost_doubled_or_out_of_order() {
     storm.spawn(async move {
         let mut cuts = 0u32;
         while !stop.load(Ordering::SeqCst) {
-            let kind = if cuts % 2 == 0 { "pubsub" } else { "normal" };
+            let kind = if cuts.is_multiple_of(2) { "pubsub" } else { "normal" };
             operator.operator(&format!("CLIENT KILL TYPE {kind} SKIPME yes")).await;
             cuts += 1;
             tokio::time::sleep(Duration::from_millis(60)).await;
