@@ -7,6 +7,7 @@ pub mod exact;
 pub mod gateway;
 pub mod http;
 pub mod io;
+pub mod redis;
 pub mod reference;
 pub mod script;
 pub mod stock;

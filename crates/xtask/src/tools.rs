@@ -1,4 +1,4 @@
-//! Installs the stock clients that the cross-process tests run: packages of Node and of Python.
+//! Installs what the cross-process tests run beside the gateway: redis-server, packages of Node and of Python.
 //!
 //! Owns: where they lie, and when they are installed anew. Must not know: what is tested with them.
 
@@ -40,6 +40,9 @@ impl Tools {
         } else {
             say(&format!("missing: node {OLDEST_NODE} or later, with npm; the tests that run it will fail"));
         }
+        if !ensure_redis(&mut apt) {
+            say("missing: redis-server; the tests of the Redis engine will fail");
+        }
         let python = ensure_python(&root().join("tests/python"), &tools, &mut apt)?;
         if python.is_none() {
             say(
@@ -54,6 +57,16 @@ impl Tools {
         let python = self.python.as_ref().map(|path| path.clone().into_os_string());
         vec![(PYTHON, python.unwrap_or_default())]
     }
+}
+
+/// The tests start servers of their own; one that the package starts is not touched.
+fn ensure_redis(apt: &mut Apt) -> bool {
+    let has_redis = || output(Command::new("redis-server").arg("--version")).is_some();
+    if has_redis() {
+        return true;
+    }
+    say("redis-server is missing");
+    apt.install(&["redis-server"]) && has_redis()
 }
 
 fn ensure_node(apt: &mut Apt) -> bool {
