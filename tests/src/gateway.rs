@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::http::{Request, Response};
+use crate::redis::Redis;
 use crate::{API_KEY, PATIENCE, SECRET, Ws, token};
 
 /// A debug build on a busy machine may take its time.
@@ -85,7 +86,12 @@ pub struct Gateway {
     addresses: Addresses,
     process: Option<Process>,
     log: Arc<Mutex<String>>,
+    /// Where the suites run on Redis: this node's own.
+    redis: Option<Redis>,
 }
+
+/// Set to `redis`, every node that is not given an engine runs on a Redis of its own.
+const ENGINE: &str = "PARLANCE_TEST_ENGINE";
 
 impl Gateway {
     /// Starts a node with a fresh data folder on free ports and waits until it is ready.
@@ -94,7 +100,11 @@ impl Gateway {
     /// When it cannot be started or does not become ready; the error shows its log.
     pub async fn start(options: Options) -> Result<Self> {
         let any = "127.0.0.1:0".to_owned();
+        let given = options.environment.iter().any(|(name, _)| name == "PARLANCE_REDIS_URL");
+        let wanted = std::env::var_os(ENGINE).is_some_and(|engine| engine == "redis");
+        let redis = if wanted && !given { Some(Redis::start().await?) } else { None };
         let mut gateway = Self {
+            redis,
             options,
             folder: tempfile::tempdir()?,
             addresses: Addresses { public: any.clone(), internal: any },
@@ -267,6 +277,10 @@ impl Gateway {
         command.env("PARLANCE_DATA_DIR", self.data_dir());
         command.env("PARLANCE_JWT_SECRET", SECRET).env("PARLANCE_API_KEY", API_KEY);
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(redis) = &self.redis {
+            // The levels of the embedded engine mean nothing there.
+            command.env("PARLANCE_REDIS_URL", redis.url()).env_remove("PARLANCE_ACK_LEVEL");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(command)
     }

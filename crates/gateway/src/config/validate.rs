@@ -53,7 +53,7 @@ impl Config {
 
     fn ack_level_known(&self) -> Checked {
         if let Some(url) = &self.redis_url
-            && !url.strip_prefix("redis://").is_some_and(|place| !place.is_empty())
+            && url.strip_prefix("redis://").is_none_or(str::is_empty)
         {
             return refuse("redis_url: expected redis://[user:password@]host[:port]");
         }
