@@ -114,10 +114,7 @@ fn message(payload: &Value) -> Option<Message> {
 
 /// What an acknowledgement says.
 pub(crate) fn answer(ask: &Ask, ack: &Value) -> Vec<Incoming> {
-    let local_id = match ask {
-        Ask::Message { id } => Some(id.clone()),
-        Ask::Sync { .. } | Ask::Word => None,
-    };
+    let local_id = ask.local_id();
     if !flag(ack, "success") {
         return vec![Incoming::Refused(Refusal { is_send: local_id.is_some(), local_id, ..refusal(ack) })];
     }

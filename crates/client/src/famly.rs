@@ -87,10 +87,7 @@ fn message(fields: &Value) -> Message {
 
 /// What an acknowledgement says.
 pub(crate) fn answer(ask: &Ask, ack: &Value) -> Vec<Incoming> {
-    let local_id = match ask {
-        Ask::Message { id } => Some(id.clone()),
-        Ask::Sync { .. } | Ask::Word => None,
-    };
+    let local_id = ask.local_id();
     if !flag(ack, "ok") {
         return vec![Incoming::Refused(Refusal {
             code: text(ack, "error"),

@@ -197,6 +197,16 @@ pub(crate) enum Ask {
     Word,
 }
 
+impl Ask {
+    /// The message of ours it was about.
+    pub(crate) fn local_id(&self) -> Option<String> {
+        match self {
+            Self::Message { id } => Some(id.clone()),
+            Self::Sync { .. } | Self::Word => None,
+        }
+    }
+}
+
 /// What a server can have said.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Incoming {

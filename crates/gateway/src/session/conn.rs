@@ -32,7 +32,7 @@ pub(super) struct Conn {
     pub orderly: bool,
     /// A Socket.IO client was told that it is connected.
     pub connected: bool,
-    /// What a Socket.IO client is told once it hears its conversations, and has what it missed.
+    /// What a client that recovers its session is told once it has what it missed.
     pub greeting: Option<Box<Begun>>,
     /// Told to go while it recovers: it goes when it has been greeted. A stock client that is cut off before keeps
     /// what it got, is told it again the next time, and shows it twice.
