@@ -27,11 +27,27 @@ impl Drop for Redis {
 }
 
 impl Redis {
-    /// Starts one and waits until it answers, and is the one that was started.
+    /// Starts one and waits until it answers, and is the one that was started. Another process may take the port
+    /// first: then another port is tried.
     ///
     /// # Errors
     /// When there is no `redis-server`, or it does not start.
     pub async fn start() -> Result<Self> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut server = Self::spawn()?;
+        while !server.is_own().await.unwrap_or(false) {
+            if Instant::now() > deadline {
+                bail!("redis-server does not answer on port {}", server.port);
+            }
+            if server.child.try_wait()?.is_some() {
+                server = Self::spawn()?;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(server)
+    }
+
+    fn spawn() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let child = Command::new("redis-server")
@@ -41,15 +57,7 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .context("redis-server is missing: run `cargo xtask test` once")?;
-        let server = Self { child, port, _folder: folder };
-        let deadline = Instant::now() + PATIENCE;
-        while !server.is_own().await.unwrap_or(false) {
-            if Instant::now() > deadline {
-                bail!("redis-server does not answer on port {port}");
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        Ok(server)
+        Ok(Self { child, port, _folder: folder })
     }
 
     async fn is_own(&self) -> Result<bool> {
