@@ -10,13 +10,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_backplane::{AckLevel, Backplane, Clock, Fault, Inbox};
 use parlance_model::LogKey;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::bus::{Address, Subscriber};
+use crate::bus::Subscriber;
 use crate::checks;
 use crate::keys::Keys;
 use crate::library;
 use crate::link::{FredLink, RedisLink, Reply};
+use crate::topology::{Address, Layout, Topology};
 
 /// How the engine is built.
 #[derive(Clone)]
@@ -87,8 +89,9 @@ impl Redis {
         library::ensure(&*link).await?;
         checks::complain(&*link).await?;
         let tasks = TaskTracker::new();
-        let address = Address::parse(&options.url)?;
-        let (subscriber, inbox) = Subscriber::start(address, &options, &tasks);
+        let layout = Layout::standalone(Address::parse(&options.url)?);
+        let topology = Topology::new(watch::channel(Arc::new(layout)).1, Arc::default());
+        let (subscriber, inbox) = Subscriber::start(&topology, &options, &tasks);
         tasks.close();
         let keys = Keys::new(&options.prefix);
         let node = Node { link, keys, options, subscriber, inbox: Mutex::new(Some(inbox)) };

@@ -21,6 +21,7 @@ mod presence;
 mod rooms;
 mod sequences;
 mod shared;
+mod topology;
 mod typing;
 
 pub use engine::{Options, Redis};

@@ -51,6 +51,10 @@ pub enum AckLevel {
     File,
     /// Survives what Redis survives: with an append-only file synced each second, `kill -9` of Redis.
     Redis,
+    /// Survives the loss of the primary: replicas have it.
+    RedisWait,
+    /// Survives power loss of the Redis host: its append-only file is synced first.
+    RedisFsync,
 }
 
 impl AckLevel {
@@ -58,7 +62,7 @@ impl AckLevel {
     pub const fn engine(self) -> &'static str {
         match self {
             Self::Memory | Self::File => "embedded",
-            Self::Redis => "redis",
+            Self::Redis | Self::RedisWait | Self::RedisFsync => "redis",
         }
     }
 
@@ -68,6 +72,8 @@ impl AckLevel {
             Self::Memory => "memory",
             Self::File => "file",
             Self::Redis => "redis",
+            Self::RedisWait => "redis-wait",
+            Self::RedisFsync => "redis-fsync",
         }
     }
 }

@@ -6,49 +6,15 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use parlance_backplane::Fault;
 use redis_protocol::resp3::decode::complete::decode_bytes_mut;
 use redis_protocol::resp3::types::BytesFrame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::topology::Address;
+
 /// After so long without a byte the server is asked whether it is there; after twice that it is not.
 const SILENCE: Duration = Duration::from_secs(5);
-
-/// Where Redis is.
-#[derive(Clone)]
-pub struct Address {
-    host: String,
-    port: u16,
-    login: Option<(String, String)>,
-}
-
-impl Address {
-    /// Reads `redis://[user:password@]host[:port]`.
-    ///
-    /// # Errors
-    /// [`Fault::Unavailable`] when it is something else.
-    pub fn parse(url: &str) -> Result<Self, Fault> {
-        let bad = || Fault::Unavailable("a Redis address is redis://[user:password@]host[:port]".to_owned());
-        let rest = url.strip_prefix("redis://").ok_or_else(bad)?;
-        let rest = rest.split('/').next().unwrap_or(rest);
-        let (login, place) = match rest.rsplit_once('@') {
-            Some((login, place)) => (Some(login), place),
-            None => (None, rest),
-        };
-        let login = login.map(|login| login.split_once(':').unwrap_or((login, "")));
-        let login = login.map(|(user, password)| {
-            let user = if user.is_empty() { "default" } else { user };
-            (user.to_owned(), password.to_owned())
-        });
-        let (host, port) = match place.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| bad())?),
-            _ => (place, 6379),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        if host.is_empty() { Err(bad()) } else { Ok(Self { host, port, login }) }
-    }
-}
 
 /// What the server sends by itself.
 #[derive(Debug)]

@@ -16,12 +16,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use connection::Address;
 use connection::Connection;
 use desk::Desk;
 
 use crate::engine::{Node, Options};
 use crate::envelope;
+use crate::topology::{Address, Topology};
 
 /// Orders that wait for the connection; callers wait beyond.
 const ORDERS: usize = 1024;
@@ -66,11 +66,13 @@ impl Outlet {
 
 impl Subscriber {
     /// Starts the task that keeps the connection.
-    pub fn start(address: Address, options: &Options, tasks: &TaskTracker) -> (Self, Inbox) {
+    pub fn start(topology: &Topology, options: &Options, tasks: &TaskTracker) -> (Self, Inbox) {
         let (sender, inbox) = mpsc::channel(options.inbox.max(2) + 1);
         let (orders, queue) = mpsc::channel(ORDERS);
         let stop = CancellationToken::new();
         let desk = Desk::new(Outlet { inbox: sender, lost: false });
+        let layout = topology.layout();
+        let address = layout.of_slot(0).cloned().unwrap_or_else(|| Address::plain("127.0.0.1", 6379));
         let keeper = Keeper { address, patience: options.patience, queue, desk };
         let stopped = stop.clone();
         tasks.spawn(async move { stopped.run_until_cancelled(keeper.run()).await });

@@ -1,0 +1,106 @@
+//! Which server has which slot: looked at again and again, and at once when somebody doubts it.
+//!
+//! Owns: the layout as it was last seen, and telling of new ones. Must not know: keys, functions, subscriptions.
+
+mod address;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+
+pub use address::Address;
+
+/// Slots of a cluster; a standalone server has them all.
+pub const SLOTS: u16 = 16384;
+
+/// Which primary has which slots, as it was seen at one time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// The first slot of each range, and who has it from there to the next one; `None`: nobody.
+    ranges: BTreeMap<u16, Option<Address>>,
+}
+
+impl Layout {
+    /// One server with all slots.
+    pub fn standalone(address: Address) -> Self {
+        Self { ranges: BTreeMap::from([(0, Some(address))]) }
+    }
+
+    /// From ranges (first and last slot, both included) with their primaries.
+    pub fn new(ranges: impl IntoIterator<Item = (u16, u16, Address)>) -> Self {
+        let mut all = BTreeMap::from([(0, None)]);
+        let mut sorted: Vec<_> = ranges.into_iter().collect();
+        sorted.sort_by_key(|(first, ..)| *first);
+        for (first, last, address) in sorted {
+            all.insert(first, Some(address));
+            if last + 1 < SLOTS {
+                all.insert(last + 1, None);
+            }
+        }
+        Self { ranges: all }
+    }
+
+    /// The primary that has a slot.
+    pub fn of_slot(&self, slot: u16) -> Option<&Address> {
+        self.ranges.range(..=slot).next_back().and_then(|(_, address)| address.as_ref())
+    }
+
+    /// Every primary once.
+    pub fn primaries(&self) -> Vec<&Address> {
+        let mut all: Vec<_> = self.ranges.values().flatten().collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+/// The layout as everybody sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Topology {
+    seen: watch::Receiver<Arc<Layout>>,
+    doubt: Arc<Notify>,
+}
+
+impl Topology {
+    /// A layout that whoever holds the sender changes, looking again when `doubt` is notified.
+    pub const fn new(seen: watch::Receiver<Arc<Layout>>, doubt: Arc<Notify>) -> Self {
+        Self { seen, doubt }
+    }
+
+    /// As it was last seen.
+    pub fn layout(&self) -> Arc<Layout> {
+        self.seen.borrow().clone()
+    }
+
+    /// For awaiting changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<Layout>> {
+        self.seen.clone()
+    }
+
+    /// Something speaks against the layout (a redirection, a broken connection, an ended subscription): it is looked
+    /// at again at once.
+    pub fn doubt(&self) {
+        self.doubt.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> Address {
+        Address::plain("127.0.0.1", port)
+    }
+
+    #[test]
+    fn slots_have_the_primary_of_their_range() {
+        let layout = Layout::new([(100, 199, address(2)), (0, 99, address(1)), (300, 16383, address(1))]);
+        let port = |slot| layout.of_slot(slot).map(|address| address.port);
+        assert_eq!(
+            [0, 99, 100, 199, 200, 300, 16383].map(port),
+            [Some(1), Some(1), Some(2), Some(2), None, Some(1), Some(1)]
+        );
+        assert_eq!(layout.primaries(), [&address(1), &address(2)]);
+    }
+}
