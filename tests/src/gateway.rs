@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use parlance_redis_rig::Server;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,7 +17,6 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::http::{Request, Response};
-use crate::redis::Redis;
 use crate::{API_KEY, PATIENCE, SECRET, Ws, token};
 
 /// A debug build on a busy machine may take its time.
@@ -87,7 +87,7 @@ pub struct Gateway {
     process: Option<Process>,
     log: Arc<Mutex<String>>,
     /// Where the suites run on Redis: this node's own.
-    redis: Option<Redis>,
+    redis: Option<Server>,
 }
 
 /// Set to `redis`, every node that is not given an engine runs on a Redis of its own.
@@ -102,7 +102,7 @@ impl Gateway {
         let any = "127.0.0.1:0".to_owned();
         let given = options.environment.iter().any(|(name, _)| name == "PARLANCE_REDIS_URL");
         let wanted = std::env::var_os(ENGINE).is_some_and(|engine| engine == "redis");
-        let redis = if wanted && !given { Some(Redis::start().await?) } else { None };
+        let redis = if wanted && !given { Some(Server::standalone().await?) } else { None };
         let mut gateway = Self {
             redis,
             options,

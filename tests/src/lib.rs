@@ -7,7 +7,6 @@ pub mod exact;
 pub mod gateway;
 pub mod http;
 pub mod io;
-pub mod redis;
 pub mod reference;
 pub mod script;
 pub mod stock;

@@ -2,11 +2,11 @@
 //! dies.
 
 use anyhow::{Context, Result, ensure};
-use parlance_tests::redis::Redis;
+use parlance_redis_rig::Server;
 use parlance_tests::{Gateway, IoClient, Options, token};
 use serde_json::{Value, json};
 
-async fn node(redis: &Redis) -> Result<Gateway> {
+async fn node(redis: &Server) -> Result<Gateway> {
     let options = Options::default().env("PARLANCE_REDIS_URL", &redis.url());
     Gateway::start(options.env("PARLANCE_NO_LIMITS", "true")).await
 }
@@ -36,7 +36,7 @@ async fn say(io: &mut IoClient, text: &str) -> Result<()> {
 
 #[tokio::test]
 async fn dialects_on_two_nodes_share_messages_typing_receipts_and_reactions() -> Result<()> {
-    let redis = Redis::start().await?;
+    let redis = Server::standalone().await?;
     let (a, b) = (node(&redis).await?, node(&redis).await?);
     a.conversation("room", &["alice", "bob"]).await?;
     let mut alice = famly(&a, "alice").await?;
@@ -70,7 +70,7 @@ async fn dialects_on_two_nodes_share_messages_typing_receipts_and_reactions() ->
 
 #[tokio::test]
 async fn a_client_whose_node_dies_recovers_its_session_on_another() -> Result<()> {
-    let redis = Redis::start().await?;
+    let redis = Server::standalone().await?;
     let (mut a, b) = (node(&redis).await?, node(&redis).await?);
     b.conversation("room", &["alice", "bob"]).await?;
     let mut alice = famly(&a, "alice").await?;
