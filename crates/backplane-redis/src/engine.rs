@@ -112,7 +112,8 @@ impl Redis {
             typing: node.clone(),
             limits: node.clone(),
             bus: node.clone(),
-            shared: node,
+            shared: node.clone(),
+            nodes: node,
             ack_level: AckLevel::Redis,
         }
     }

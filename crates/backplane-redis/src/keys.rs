@@ -156,6 +156,11 @@ impl Keys {
         self.key(partition(name), "v", name)
     }
 
+    /// What the nodes said last, and until when each is live.
+    pub fn nodes(&self) -> [String; 2] {
+        ["nd", "nt"].map(|kind| self.key(0, kind, ""))
+    }
+
     /// The counter of numbers.
     pub fn counter(&self) -> String {
         self.key(0, "n", "")

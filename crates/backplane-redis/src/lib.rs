@@ -16,6 +16,7 @@ mod library;
 mod limits;
 mod link;
 mod log;
+mod nodes;
 mod numbers;
 mod presence;
 mod rooms;

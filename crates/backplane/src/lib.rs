@@ -10,6 +10,7 @@ mod conversations;
 pub mod embedded;
 mod limits;
 mod log;
+mod nodes;
 mod presence;
 pub mod record;
 mod rooms;
@@ -23,6 +24,7 @@ pub use conversations::{
 };
 pub use limits::{Limits, Rule, Verdict};
 pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Reactions, Sequences, Standing, Stored};
+pub use nodes::{LiveNode, NodeState, Nodes, Pass};
 use parlance_model::Time;
 pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence};
 pub use rooms::{Entering, Leaving, RoomChanged, Rooms};
@@ -103,6 +105,8 @@ pub struct Backplane {
     pub bus: Arc<dyn Bus>,
     /// Small shared values with a lifetime.
     pub shared: Arc<dyn Shared>,
+    /// Which nodes there are.
+    pub nodes: Arc<dyn Nodes>,
     /// What an acknowledgement means here.
     pub ack_level: AckLevel,
 }

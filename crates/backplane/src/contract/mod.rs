@@ -9,6 +9,7 @@ pub mod conversations;
 pub mod cursors;
 pub mod limits;
 pub mod log;
+pub mod nodes;
 pub mod presence;
 pub mod ranges;
 pub mod rooms;
@@ -73,6 +74,9 @@ macro_rules! contract_tests {
             log::reactions_are_idempotent,
             log::standing_reactions_are_read,
             log::feeds_and_channels_are_logs,
+            nodes::beats_are_seen_by_all_and_the_last_one_counts,
+            nodes::a_silent_node_is_not_live_until_it_beats_again,
+            nodes::a_node_that_leaves_is_gone_at_once,
             ranges::ranges_read_both_ways_and_by_time,
             ranges::trimmed_logs_say_where_they_begin,
             ranges::messages_are_found_by_both_ids,

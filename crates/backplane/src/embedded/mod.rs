@@ -1,8 +1,8 @@
 //! The Embedded engine: everything shared, inside one process, in one durable file or in memory.
 //!
 //! Owns: the store's life cycle and the node handles. Every durable change goes through one writer thread
-//! ([`writer`]) straight into a redb transaction: there is no second copy of the truth. Presence, rooms, typing
-//! and rate windows live in memory, as they would not outlive the process's connections anyway. Must not
+//! ([`writer`]) straight into a redb transaction: there is no second copy of the truth. Presence, rooms, typing,
+//! rate windows and nodes live in memory, as they would not outlive the process's connections anyway. Must not
 //! know: dialects, sockets, configuration files.
 
 mod append;
@@ -12,6 +12,7 @@ mod conversations;
 mod cursors;
 mod limits;
 mod log;
+mod nodes;
 mod presence;
 mod reactions;
 mod rooms;
@@ -33,6 +34,7 @@ use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableT
 use crate::{AckLevel, Backplane, Clock, Fault, Inbox};
 use bus::Hub;
 use limits::Windows;
+use nodes::Cluster;
 use presence::Leases;
 use typing::Typists;
 use writer::{Outlet, Rules, Thread, Writer, stopped};
@@ -84,6 +86,7 @@ struct Engine {
     leases: Arc<Mutex<Leases>>,
     typists: Mutex<Typists>,
     windows: Mutex<Windows>,
+    cluster: Mutex<Cluster>,
     clock: Clock,
     options: Options,
     epoch: u32,
@@ -123,6 +126,7 @@ impl Embedded {
             leases,
             typists: Mutex::default(),
             windows: Mutex::default(),
+            cluster: Mutex::default(),
             clock,
             options,
             epoch,
@@ -145,7 +149,8 @@ impl Embedded {
             typing: node.clone(),
             limits: node.clone(),
             bus: node.clone(),
-            shared: node,
+            shared: node.clone(),
+            nodes: node,
             ack_level: self.ack_level(),
         }
     }
