@@ -12,7 +12,7 @@ use fred::types::config::UnresponsiveConfig;
 use fred::types::{ClusterHash, CustomCommand, RespVersion};
 use tokio::sync::Semaphore;
 
-use super::{LinkFault, RedisLink, Reply};
+use super::{LinkFault, RedisLink, Reply, Run};
 
 /// Commands under way at once; more wait for the earlier ones, as long as a command may take.
 const UNDER_WAY: usize = 4096;
@@ -52,18 +52,38 @@ impl FredLink {
         Ok(Self { client, room: Semaphore::new(UNDER_WAY), patience })
     }
 
+    /// Sends any command.
+    ///
+    /// # Errors
+    /// As it fails.
+    pub async fn send(&self, name: &'static str, args: Vec<Bytes>) -> Result<Reply, LinkFault> {
+        self.command(name, args.into_iter().map(Value::Bytes).collect()).await
+    }
+
     async fn command(&self, name: &'static str, args: Vec<Value>) -> Result<Reply, LinkFault> {
         let room = tokio::time::timeout(self.patience, self.room.acquire()).await;
         let _room = room.map_err(|_| LinkFault::Failed("too many commands under way".to_owned()))?;
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
         let answer: Result<Value, _> = self.client.custom(command, args).await;
-        answer.map(reply).map_err(|error| {
-            if error.details().contains("Function not found") {
-                LinkFault::NoFunction
-            } else {
-                failed(&error)
-            }
-        })
+        answer.map(reply).map_err(|error| refused(&error))
+    }
+}
+
+/// Beginnings of refusals by a server that did not execute the command and of which another may.
+const ELSEWHERE: [&str; 5] = ["MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY"];
+
+fn refused(error: &fred::error::Error) -> LinkFault {
+    let said = error.details();
+    if said.contains("Function not found") {
+        LinkFault::NoFunction
+    } else if said.starts_with("NOSCRIPT") {
+        LinkFault::NoScript
+    } else if said.starts_with("NOPERM") || said.contains("unknown command") {
+        LinkFault::Forbidden(said.to_owned())
+    } else if ELSEWHERE.iter().any(|word| said.starts_with(word)) {
+        LinkFault::Elsewhere(said.to_owned())
+    } else {
+        failed(error)
     }
 }
 
@@ -95,13 +115,14 @@ fn text(of: &str) -> Value {
 
 #[async_trait]
 impl RedisLink for FredLink {
-    async fn fcall(&self, function: &str, keys: &[String], args: Vec<Bytes>) -> Result<Reply, LinkFault> {
+    async fn run(&self, run: Run<'_>, keys: &[String], args: Vec<Bytes>) -> Result<Reply, LinkFault> {
+        let (command, script) = run.words();
         let mut all = Vec::with_capacity(2 + keys.len() + args.len());
-        all.push(text(function));
+        all.push(text(script));
         all.push(text(&keys.len().to_string()));
         all.extend(keys.iter().map(|key| text(key)));
         all.extend(args.into_iter().map(Value::Bytes));
-        self.command("FCALL", all).await
+        self.command(command, all).await
     }
 
     async fn spublish(&self, channel: &str, payload: Bytes) -> Result<(), LinkFault> {

@@ -28,6 +28,12 @@ pub enum Reply {
 pub enum LinkFault {
     /// The server does not know the function: the library has to be loaded.
     NoFunction,
+    /// The server does not know the script: its text has to be sent.
+    NoScript,
+    /// The server or its access rules do not know such a command.
+    Forbidden(String),
+    /// Not executed: the slot has another server, or this one is no primary now.
+    Elsewhere(String),
     /// Anything else; whether the command was executed is not known.
     Failed(String),
 }
@@ -35,8 +41,34 @@ pub enum LinkFault {
 impl From<LinkFault> for Fault {
     fn from(fault: LinkFault) -> Self {
         match fault {
-            LinkFault::NoFunction => Self::Unavailable("Redis lost the functions".to_owned()),
-            LinkFault::Failed(why) => Self::Unavailable(why),
+            LinkFault::NoFunction | LinkFault::NoScript => {
+                Self::Unavailable("Redis lost the functions".to_owned())
+            }
+            LinkFault::Forbidden(why) | LinkFault::Elsewhere(why) | LinkFault::Failed(why) => {
+                Self::Unavailable(why)
+            }
+        }
+    }
+}
+
+/// What is run inside Redis.
+#[derive(Debug, Clone, Copy)]
+pub enum Run<'a> {
+    /// A function by name (`FCALL`).
+    Function(&'a str),
+    /// A script by hash (`EVALSHA`).
+    Script(&'a str),
+    /// A script by text (`EVAL`), which the server then knows by hash.
+    Text(&'a str),
+}
+
+impl<'a> Run<'a> {
+    /// The command and what it names.
+    pub const fn words(self) -> (&'static str, &'a str) {
+        match self {
+            Self::Function(name) => ("FCALL", name),
+            Self::Script(hash) => ("EVALSHA", hash),
+            Self::Text(text) => ("EVAL", text),
         }
     }
 }
@@ -47,8 +79,13 @@ impl From<LinkFault> for Fault {
 /// the server in that order, also while earlier ones are unanswered; nothing is sent twice.
 #[async_trait]
 pub trait RedisLink: Send + Sync {
+    /// Runs a function or a script.
+    async fn run(&self, run: Run<'_>, keys: &[String], args: Vec<Bytes>) -> Result<Reply, LinkFault>;
+
     /// Calls a function.
-    async fn fcall(&self, function: &str, keys: &[String], args: Vec<Bytes>) -> Result<Reply, LinkFault>;
+    async fn fcall(&self, function: &str, keys: &[String], args: Vec<Bytes>) -> Result<Reply, LinkFault> {
+        self.run(Run::Function(function), keys, args).await
+    }
 
     /// Publishes on a sharded channel.
     async fn spublish(&self, channel: &str, payload: Bytes) -> Result<(), LinkFault>;
