@@ -3,17 +3,15 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// How long a server may take to do what is awaited of it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+use crate::operator::{Operator, PATIENCE};
 
 /// What a server is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +56,7 @@ pub struct Server {
     child: Option<Child>,
     port: u16,
     folder: TempDir,
+    paused: AtomicBool,
 }
 
 impl Drop for Server {
@@ -95,7 +94,8 @@ impl Server {
     pub async fn start(setup: Setup) -> Result<Self> {
         for _ in 0..10 {
             let port = free_port(setup.kind)?;
-            let mut server = Self { setup: setup.clone(), child: None, port, folder: tempfile::tempdir()? };
+            let (folder, paused) = (tempfile::tempdir()?, AtomicBool::new(false));
+            let mut server = Self { setup: setup.clone(), child: None, port, folder, paused };
             if server.launch().await? {
                 return Ok(server);
             }
@@ -189,22 +189,36 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Sends one command as an operator would, and returns the answer: the text of a simple one, RESP2 as it came of
-    /// a list.
+    /// Sends one command as an operator would, and returns the answer: the text of a simple one, of a list its
+    /// elements, one a line.
     ///
     /// # Errors
     /// When it is not reached, or answers with an error.
     pub async fn command(&self, words: &[&str]) -> Result<String> {
-        let asked = async {
-            let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await?);
-            let mut out = format!("*{}\r\n", words.len());
-            for word in words {
-                out.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-            }
-            stream.get_mut().write_all(out.as_bytes()).await?;
-            answer(&mut stream).await
-        };
-        tokio::time::timeout(PATIENCE, asked).await.context("no answer in time")?
+        self.operator().await?.command(words).await
+    }
+
+    /// A connection for several commands.
+    ///
+    /// # Errors
+    /// When it is not reached.
+    pub async fn operator(&self) -> Result<Operator> {
+        Operator::connect(self.port).await
+    }
+
+    /// A line of a section of `INFO`, by its name; empty when there is none.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn info(&self, section: &str, name: &str) -> Result<String> {
+        let all = self.command(&["INFO", section]).await?;
+        let value = all.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        Ok(value.unwrap_or_default().trim().to_owned())
+    }
+
+    /// Whether it runs and is not paused.
+    pub fn runs(&self) -> bool {
+        self.child.is_some() && !self.paused.load(Ordering::SeqCst)
     }
 
     /// Kills the process where it stands (`kill -9`), without starting it again.
@@ -216,6 +230,7 @@ impl Server {
             child.kill()?;
             child.wait()?;
         }
+        self.paused.store(false, Ordering::SeqCst);
         Ok(())
     }
 
@@ -252,7 +267,9 @@ impl Server {
     /// # Errors
     /// When it does not run.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        self.paused.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Lets it go on after [`Self::pause`].
@@ -260,7 +277,9 @@ impl Server {
     /// # Errors
     /// When it does not run.
     pub fn resume(&self) -> Result<()> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::CONT)?;
+        self.paused.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -279,36 +298,6 @@ impl Server {
         let calls = line.and_then(|rest| rest.split(',').next()).map(str::parse).transpose()?;
         Ok(calls.unwrap_or(0))
     }
-}
-
-/// Reads one answer; the elements of a list are joined by newlines.
-async fn answer(stream: &mut BufReader<TcpStream>) -> Result<String> {
-    let mut wanted = 1usize;
-    let mut parts = Vec::new();
-    while wanted > 0 {
-        wanted -= 1;
-        let mut line = String::new();
-        ensure!(stream.read_line(&mut line).await? > 0, "the connection ended");
-        let line = line.trim_end();
-        let (kind, rest) = line.split_at_checked(1).context("an empty answer")?;
-        match kind {
-            "+" | ":" => parts.push(rest.to_owned()),
-            "-" => bail!("{rest}"),
-            "$" => {
-                let Ok(length) = usize::try_from(rest.parse::<i64>()?) else {
-                    parts.push(String::new());
-                    continue;
-                };
-                let mut bytes = vec![0; length + 2];
-                stream.read_exact(&mut bytes).await?;
-                bytes.truncate(length);
-                parts.push(String::from_utf8_lossy(&bytes).into_owned());
-            }
-            "*" => wanted += usize::try_from(rest.parse::<i64>()?.max(0))?,
-            _ => bail!("not an answer: {line}"),
-        }
-    }
-    Ok(parts.join("\n"))
 }
 
 #[cfg(test)]
