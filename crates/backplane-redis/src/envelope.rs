@@ -75,6 +75,8 @@ enum SignalTwin {
     Disconnect(String, bool),
     #[serde(rename = "m")]
     Maintenance,
+    #[serde(rename = "o")]
+    Orders,
 }
 
 fn corrupt(why: impl std::fmt::Display) -> Fault {
@@ -156,6 +158,7 @@ pub fn signal(signal: &Signal) -> Vec<u8> {
         }),
         Signal::Disconnect { reason, reconnect } => SignalTwin::Disconnect(reason.clone(), *reconnect),
         Signal::Maintenance => SignalTwin::Maintenance,
+        Signal::Orders => SignalTwin::Orders,
     };
     let mut bytes = vec![b's'];
     bytes.extend(serde_json::to_vec(&twin).unwrap_or_default());
@@ -220,6 +223,7 @@ pub fn publication(topic: &Topic, bytes: &[u8]) -> Result<Option<Publication>, F
             SignalTwin::Typing(twin) => Signal::Typing(twin.typing(None)?),
             SignalTwin::Disconnect(reason, reconnect) => Signal::Disconnect { reason, reconnect },
             SignalTwin::Maintenance => Signal::Maintenance,
+            SignalTwin::Orders => Signal::Orders,
         }),
         _ => return Ok(None),
     }))
@@ -241,7 +245,7 @@ mod tests {
             at: Time(5),
         };
         let disconnect = Signal::Disconnect { reason: "a \"b\"".into(), reconnect: true };
-        for said in [Signal::Typing(typing), disconnect, Signal::Maintenance] {
+        for said in [Signal::Typing(typing), disconnect, Signal::Maintenance, Signal::Orders] {
             let heard = publication(&Topic::Nodes, &signal(&said)).unwrap();
             assert_eq!(heard, Some(Publication::Signal(said)));
         }

@@ -65,6 +65,8 @@ pub enum Signal {
     },
     /// The maintenance switch changed (`Topic::Nodes`).
     Maintenance,
+    /// There is something for every node to carry out (`Topic::Nodes`).
+    Orders,
 }
 
 /// What comes over the bus.

@@ -15,6 +15,7 @@ pub mod http;
 pub mod line;
 pub mod metrics;
 pub mod node;
+mod orders;
 mod running;
 pub mod session;
 

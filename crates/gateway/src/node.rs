@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::feed::FeedHandle;
 use crate::metrics::Metrics;
+use crate::orders::Orders;
 use crate::session::Link;
 
 /// Where the maintenance switch lies in [`parlance_backplane::Shared`].
@@ -53,6 +54,8 @@ pub struct Node {
     pub shutdown: CancellationToken,
     /// Cancelled when sessions are gone: background tasks end.
     pub halt: CancellationToken,
+    /// What every node carries out.
+    pub(crate) orders: Orders,
     /// The maintenance switch, when on.
     pub maintenance: ArcSwapOption<MaintenanceNotice>,
     /// When the node started.

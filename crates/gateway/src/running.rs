@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::orders::{self, Orders};
 use crate::{background, feed, http};
 
 /// Why a node did not start.
@@ -99,6 +100,7 @@ impl Running {
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             halt: CancellationToken::new(),
+            orders: Orders::default(),
             maintenance: ArcSwapOption::empty(),
             started_at: now,
             feed_pulse: AtomicU64::new(now.millis()),
@@ -108,7 +110,8 @@ impl Running {
         });
         node.tracker.spawn(feed::run(node.clone(), inbox, requests));
         node.feed.open(vec![Topic::Nodes]).await?;
-        node.load_maintenance().await?;
+        let orders = orders::begin(&node).await?;
+        node.tracker.spawn(orders::watch(node.clone(), orders));
         node.tracker.spawn(background::sweep(node.clone()));
         node.tracker.spawn(background::refresh(node.clone()));
         node.tracker.spawn(background::probe(node.clone()));

@@ -25,6 +25,8 @@ pub enum Notice {
     },
     /// The user is no longer a member: already unsubscribed.
     Removed(ConversationId),
+    /// The connection's token is good no more.
+    Revoked,
     /// Close the connection.
     Close {
         /// WebSocket close code.

@@ -85,7 +85,7 @@ fn present<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
     clippy::cast_sign_loss,
     reason = "guarded: finite and not negative, and a float too large saturates"
 )]
-pub(super) fn time(value: &Value) -> Option<Time> {
+pub(crate) fn time(value: &Value) -> Option<Time> {
     if let Some(seconds) = value.as_u64() {
         return Some(Time::from_millis(seconds.saturating_mul(1000)));
     }

@@ -28,6 +28,7 @@ use introspect::Verifier;
 use jwks::Jwks;
 use keys::VerifyKey;
 
+pub(crate) use claims::time as numeric_date;
 pub(crate) use introspect::check as check_sessions;
 pub(crate) use jwks::check_url as check_jwks_url;
 pub(crate) use keys::SHORTEST_SECRET;
@@ -57,6 +58,9 @@ pub enum AuthError {
     /// It is genuine, but none of the mount's claims names a user.
     #[error("the token names no subject")]
     NoSubject,
+    /// It was good until it was revoked.
+    #[error("token revoked")]
+    Revoked,
     /// Who could say whether it is good cannot be asked now: worth a retry, never an acceptance.
     #[error("tokens cannot be verified now")]
     Unavailable,
@@ -70,6 +74,7 @@ impl AuthError {
             Self::Expired => "expired",
             Self::Invalid(word) => word,
             Self::NoSubject => "no_subject",
+            Self::Revoked => "revoked",
             Self::Unavailable => "unavailable",
         }
     }
@@ -85,6 +90,7 @@ impl From<AuthError> for Reject {
             AuthError::NoSubject | AuthError::Invalid(SUBJECT) => {
                 Self::new(RejectCode::InvalidToken, "invalid token").field("sub")
             }
+            AuthError::Revoked => Self::new(RejectCode::InvalidToken, "token revoked"),
             AuthError::Invalid(_) => Self::new(RejectCode::InvalidToken, "invalid token"),
             AuthError::Unavailable => {
                 Self::new(RejectCode::Unavailable, "tokens cannot be verified now").retry_after(1_000)

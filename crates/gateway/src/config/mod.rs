@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -143,6 +144,8 @@ pub struct Auth {
     pub session_cache_ms: u64,
     /// How long a connection lives on one answer of the verifier.
     pub session_max_age_ms: u64,
+    /// How long a revocation is kept; at least as long as any token lives.
+    pub revocation_hours: u64,
     /// Accept secrets shorter than 32 bytes; only `parlance dev` does.
     #[serde(skip)]
     pub allow_short_secrets: bool,
@@ -161,8 +164,16 @@ impl Default for Auth {
             session_timeout_ms: 2_000,
             session_cache_ms: 30_000,
             session_max_age_ms: 24 * 60 * 60 * 1_000,
+            revocation_hours: 30 * 24,
             allow_short_secrets: false,
         }
+    }
+}
+
+impl Auth {
+    /// How long a revocation is kept.
+    pub const fn revocations_kept(&self) -> Duration {
+        Duration::from_secs(self.revocation_hours.saturating_mul(3_600))
     }
 }
 

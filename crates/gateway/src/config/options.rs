@@ -80,6 +80,10 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "A connection with a session token ends after this, in milliseconds, or at the session's `exp` if that is \
          earlier: the client connects again and is verified again.",
     ),
+    (
+        "auth.revocation_hours",
+        "Hours a revocation (`POST /api/v1/tokens/revoke`) is kept; at least as long as any token lives.",
+    ),
     ("auth.keys.path", "PEM file of a public key."),
     (
         "auth.keys.algorithm",

@@ -148,6 +148,7 @@ impl Auth {
             &[
                 ("session_timeout_ms", self.session_timeout_ms),
                 ("session_max_age_ms", self.session_max_age_ms),
+                ("revocation_hours", self.revocation_hours),
             ],
         )?;
         if self.session_secret.is_some() && self.session_url.is_none() {

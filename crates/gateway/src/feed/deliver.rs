@@ -182,16 +182,7 @@ impl Feed {
                     listener.notify(Notice::Close { code, reason: reason.clone() });
                 }
             }
-            Signal::Maintenance => match self.node.load_maintenance().await {
-                Ok(Some(notice)) => {
-                    let event = Event::Maintenance((*notice).clone());
-                    for link in &self.node.links {
-                        link.tell(&event);
-                    }
-                }
-                Ok(None) => {}
-                Err(fault) => tracing::warn!(%fault, "reading the maintenance switch"),
-            },
+            Signal::Maintenance | Signal::Orders => self.node.orders.look(),
         }
     }
 

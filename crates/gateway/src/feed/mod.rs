@@ -184,9 +184,7 @@ impl Feed {
             self.repair(&topic, ready).await;
         }
         self.check_heads(ready).await;
-        if let Err(fault) = self.node.load_maintenance().await {
-            tracing::warn!(%fault, "reading the maintenance switch");
-        }
+        self.node.orders.look();
     }
 
     async fn sort_in(&mut self, topic: Topic, publication: Publication, ready: &mut Vec<deliver::Ready>) {

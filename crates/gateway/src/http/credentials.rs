@@ -7,7 +7,9 @@ use axum::http::header;
 use axum::http::request::Parts;
 use parlance_model::{Identity, Reject};
 
+use crate::auth::AuthError;
 use crate::node::Node;
+use crate::orders;
 
 /// Whom the request's token names; `subjects` are the claims that may, in order.
 pub async fn identify(node: &Node, parts: &Parts, subjects: &[String]) -> Result<Identity, Reject> {
@@ -17,7 +19,12 @@ pub async fn identify(node: &Node, parts: &Parts, subjects: &[String]) -> Result
 /// Whom a token names; none is refused as missing.
 pub async fn verify(node: &Node, token: Option<&str>, subjects: &[String]) -> Result<Identity, Reject> {
     let auth = node.auth.load_full();
-    auth.verify(token.unwrap_or_default(), subjects).await.map_err(|error| {
+    let verified = async {
+        let identity = auth.verify(token.unwrap_or_default(), subjects).await?;
+        orders::check(node, &identity).await?;
+        Ok(identity)
+    };
+    verified.await.map_err(|error: AuthError| {
         node.metrics.token_failure(&error);
         error.into()
     })

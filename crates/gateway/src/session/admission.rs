@@ -100,6 +100,9 @@ pub(super) async fn open(
         Ok(Touched::Ok) => {
             listening.kept = true;
             node.links.insert(link.connection.number, link.clone());
+            if node.orders.revoked_meanwhile(&link.identity()) {
+                link.listener.notify(Notice::Revoked);
+            }
             if node.shutdown.is_cancelled() {
                 // Let in after the others were told to go.
                 let reason = "this server is restarting; reconnect".to_owned();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_hub::Notice;
-use parlance_model::{Channel, ConversationId, Event, MaintenanceNotice, Topic};
+use parlance_model::{Channel, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Topic};
+use parlance_wire::Tag;
 
 use super::conn::Conn;
 use super::link::Link;
@@ -112,12 +113,23 @@ impl Session {
                 Notice::Close { code, reason } if code == 1012 && conn.greeting.is_some() => {
                     conn.leaving = Some((code, reason));
                 }
+                Notice::Revoked => {
+                    self.revoked(index);
+                    return;
+                }
                 Notice::Close { code, reason } => {
                     self.told_to_go(index, code, &reason);
                     return;
                 }
             }
         }
+    }
+
+    /// The token is good no more: the client is told so in its dialect, and not to come back with it.
+    fn revoked(&mut self, index: usize) {
+        let reject = Reject::new(RejectCode::InvalidToken, "token revoked");
+        self.answer(index, &Tag::default(), Err(reject));
+        self.told_to_go(index, 1008, "token revoked");
     }
 
     /// 1008 is for good; after any other code the client may come back by itself.

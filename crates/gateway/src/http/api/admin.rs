@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use parlance_backplane::Signal;
-use parlance_model::Topic;
+use parlance_model::Time;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::errors::ApiError;
-use super::input::{Input, Named};
+use super::input::{self, Input, Named};
 use super::{Answer, answer};
 use crate::node::{MAINTENANCE_KEY, MaintenanceSwitch, Node};
+use crate::orders::{self, Revocation};
 
 /// A close frame has room for 123 bytes.
 const LONGEST_REASON: usize = 123;
 const LONGEST_NOTICE: usize = 1024;
+const LONGEST_JTI: usize = 512;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,9 +42,50 @@ pub async fn disconnect(
     if reason.len() > LONGEST_REASON {
         return Err(ApiError::invalid(format!("reason is longer than {LONGEST_REASON} bytes")));
     }
-    let signal = Signal::Disconnect { reason, reconnect: call.reconnect };
-    node.backplane.bus.signal(&Topic::User(user.clone()), signal).await?;
+    orders::disconnect(&node, &user, reason, call.reconnect).await?;
     answer(StatusCode::ACCEPTED, &json!({ "userId": user.as_str() }))
+}
+
+/// Which tokens: at least one of these; all that are named must fit.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    user: Option<String>,
+    jti: Option<String>,
+    /// As `iat` (seconds), or an ISO time. For a user's tokens, now when absent.
+    before: Option<Value>,
+}
+
+/// Has every node refuse tokens and close the connections that live on them.
+pub async fn revoke(State(node): State<Arc<Node>>, Input(call): Input<Revoke>) -> Answer {
+    let user = call.user.as_deref().map(input::user).transpose()?;
+    if call.jti.as_ref().is_some_and(|jti| jti.is_empty() || jti.len() > LONGEST_JTI) {
+        return Err(ApiError::invalid(format!("jti has 1 to {LONGEST_JTI} bytes")));
+    }
+    let before = call.before.as_ref().map(|given| {
+        time(given).ok_or_else(|| {
+            ApiError::invalid("before is a time: seconds since 1970, as in `iat`, or ISO 8601")
+        })
+    });
+    let before = match (before.transpose()?, &user, &call.jti) {
+        (None, None, None) => return Err(ApiError::invalid("user, jti or before is needed")),
+        (None, Some(_), None) => Some(node.clock.now()),
+        (before, ..) => before,
+    };
+    let revocation = Revocation {
+        user: user.map(|user| user.to_string()),
+        jti: call.jti,
+        before: before.map(Time::millis),
+    };
+    let said = json!({
+        "user": revocation.user, "jti": revocation.jti, "before": before.map(Time::to_iso),
+    });
+    orders::revoke(&node, revocation).await?;
+    answer(StatusCode::OK, &said)
+}
+
+fn time(given: &Value) -> Option<Time> {
+    given.as_str().map_or_else(|| crate::auth::numeric_date(given), Time::parse_iso)
 }
 
 /// Switches maintenance on or off, on every node.
@@ -53,7 +95,7 @@ pub async fn maintenance(State(node): State<Arc<Node>>, Input(switch): Input<Mai
     }
     let stored = serde_json::to_vec(&switch).map_err(|error| ApiError::internal(&error))?;
     node.backplane.shared.save(MAINTENANCE_KEY, stored, None).await?;
-    node.backplane.bus.signal(&Topic::Nodes, Signal::Maintenance).await?;
+    orders::tell(&node).await;
     answer(StatusCode::OK, &switch)
 }
 

@@ -38,6 +38,7 @@ pub fn router(node: &Arc<Node>) -> Router {
         .route("/api/v1/users/{id}/presence", get(presence::one))
         .route("/api/v1/users/{id}/disconnect", post(admin::disconnect))
         .route("/api/v1/presence", post(presence::many))
+        .route("/api/v1/tokens/revoke", post(admin::revoke))
         .route("/api/v1/maintenance", put(admin::maintenance))
         .route("/api/v1/nodes", get(admin::nodes))
         .method_not_allowed_fallback(wrong_method)
