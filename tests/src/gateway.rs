@@ -188,6 +188,11 @@ impl Gateway {
         &self.addresses.public
     }
 
+    /// Where the internal listener is, `host:port`.
+    pub fn internal_address(&self) -> &str {
+        &self.addresses.internal
+    }
+
     /// The WebSocket address of a path on the public listener.
     pub fn url(&self, path: &str) -> String {
         format!("ws://{}{path}", self.addresses.public)

@@ -31,7 +31,9 @@ pub(crate) fn encode(outgoing: &Outgoing) -> Option<Event> {
             let name = if *on { "reaction:add" } else { "reaction:remove" };
             Event::of(name, vec![json!({ "messageId": message, "type": kind })]).asking(Ask::Word)
         }
-        Outgoing::Subscribe { channel } => room("channel:join", channel)?,
+        Outgoing::Subscribe { channel } => {
+            room("channel:join", channel)?.asking(Ask::Join { channel: channel.clone() })
+        }
         Outgoing::Unsubscribe { channel } => room("channel:leave", channel)?,
         // The token said hello, the engine keeps the connection alive, and there is no presence.
         Outgoing::Hello

@@ -21,7 +21,9 @@ pub(crate) fn encode(outgoing: &Outgoing) -> Option<Event> {
             let payload = json!({ "chatId": conversation, "messageId": id });
             Event::of("receipt:read", vec![payload]).asking(Ask::Word)
         }
-        Outgoing::Subscribe { channel } => room("room:join", channel)?,
+        Outgoing::Subscribe { channel } => {
+            room("room:join", channel)?.asking(Ask::Join { channel: channel.clone() })
+        }
         Outgoing::Unsubscribe { channel } => room("room:leave", channel)?,
         Outgoing::Keepalive => Event::of("presence:ping", vec![json!({})]).asking(Ask::Word),
         // The token said hello, presence is the connection's, and what was missed is fetched over HTTP.

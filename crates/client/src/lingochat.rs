@@ -35,7 +35,9 @@ pub(crate) fn encode(outgoing: &Outgoing) -> Option<Event> {
             // The acknowledgement tells a refusal of this from one of anything else.
             Event::of(name, vec![number(id)]).asking(Ask::Word)
         }
-        Outgoing::Subscribe { channel } => room("conversation:join", channel)?,
+        Outgoing::Subscribe { channel } => {
+            room("conversation:join", channel)?.asking(Ask::Join { channel: channel.clone() })
+        }
         Outgoing::Unsubscribe { channel } => room("conversation:leave", channel)?,
         Outgoing::Sync { conversation, since } => {
             Event::of("messages:sync", vec![number(conversation), number(since)])
@@ -138,8 +140,8 @@ pub(crate) fn answer(ask: &Ask, ack: &Value) -> Vec<Incoming> {
             vec![Incoming::Acked { local_id: id.clone(), server_id: optional(ack, "messageId") }]
         }
         Ask::Message { id } => vec![refused(Some(id.clone()))],
-        Ask::Word if done => Vec::new(),
-        Ask::Word => vec![refused(None)],
+        Ask::Word | Ask::Join { .. } if done => Vec::new(),
+        Ask::Word | Ask::Join { .. } => vec![refused(None)],
         Ask::Sync { conversation } => {
             let conversation = conversation.clone();
             let messages = ack.get("messages").and_then(Value::as_array).into_iter().flatten();

@@ -99,6 +99,12 @@ pub enum Update {
         /// Reacted or took it back.
         on: bool,
     },
+    /// The server has put us into a channel we asked for, in dialects that answer that: from here on nothing
+    /// said there is missed.
+    Joined {
+        /// As it was subscribed to.
+        channel: String,
+    },
     /// Somebody came into a conversation, or left it.
     Member {
         /// Where; empty when the server does not say.
@@ -193,6 +199,8 @@ pub(crate) enum Ask {
     Message { id: String },
     /// [`Outgoing::Sync`].
     Sync { conversation: String },
+    /// To be let into a channel.
+    Join { channel: String },
     /// Anything else: only a refusal matters.
     Word,
 }
@@ -202,7 +210,7 @@ impl Ask {
     pub(crate) fn local_id(&self) -> Option<String> {
         match self {
             Self::Message { id } => Some(id.clone()),
-            Self::Sync { .. } | Self::Word => None,
+            Self::Sync { .. } | Self::Join { .. } | Self::Word => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use parlance_model::ReceiptKind;
 use serde_json::Value;
 
 use super::{Engine, Heard, Message, MessageState, Outgoing, Over, Own, Update};
-use crate::update::{Incoming, Refusal};
+use crate::update::{Ask, Incoming, Refusal};
 
 /// Codes, beside a refused CONNECT, of what passes.
 const LATER: [&str; 4] = ["RATE_LIMITED", "SERVICE_UNAVAILABLE", "INTERNAL_ERROR", "INTERNAL"];
@@ -39,6 +39,10 @@ impl Engine {
                 }
                 Heard::Answer { ask, args } => {
                     let meaning = self.speaker().answer(&ask, &args);
+                    let is_refused = meaning.iter().any(|said| matches!(said, Incoming::Refused(_)));
+                    if let (Ask::Join { channel }, false) = (ask, is_refused) {
+                        self.updates.push_back(Update::Joined { channel });
+                    }
                     meaning.into_iter().for_each(|said| self.hear(said, now));
                 }
                 Heard::Left => self.over = Some(self.sent_away()),
