@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -86,12 +87,48 @@ pub struct Gateway {
     addresses: Addresses,
     process: Option<Process>,
     log: Arc<Mutex<String>>,
-    /// Where the suites run on Redis: this node's own.
-    redis: Option<Server>,
+    engine: Engine,
 }
 
 /// Set to `redis`, every node that is not given an engine runs on a Redis of its own.
 const ENGINE: &str = "PARLANCE_TEST_ENGINE";
+/// Set to an address, these nodes share the Redis there, each under a prefix of its own.
+const SHARED: &str = "PARLANCE_TEST_REDIS_URL";
+
+/// What a node that is not given an engine runs on.
+enum Engine {
+    Embedded,
+    Own(Server),
+    Shared { url: String, prefix: String },
+}
+
+impl Engine {
+    async fn of(options: &Options) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if options.environment.iter().any(|(name, _)| name == "PARLANCE_REDIS_URL") {
+            return Ok(Self::Embedded);
+        }
+        if let Ok(url) = std::env::var(SHARED) {
+            let prefix = format!("t{}-{}:", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            return Ok(Self::Shared { url, prefix });
+        }
+        let own = std::env::var_os(ENGINE).is_some_and(|engine| engine == "redis");
+        Ok(if own { Self::Own(Server::standalone().await?) } else { Self::Embedded })
+    }
+
+    fn environment(&self, command: &mut Command) {
+        let url = match self {
+            Self::Embedded => return,
+            Self::Own(server) => server.url(),
+            Self::Shared { url, prefix } => {
+                command.env("PARLANCE_REDIS_PREFIX", prefix);
+                url.clone()
+            }
+        };
+        // The levels of the embedded engine mean nothing there.
+        command.env("PARLANCE_REDIS_URL", url).env_remove("PARLANCE_ACK_LEVEL");
+    }
+}
 
 impl Gateway {
     /// Starts a node with a fresh data folder on free ports and waits until it is ready.
@@ -100,11 +137,8 @@ impl Gateway {
     /// When it cannot be started or does not become ready; the error shows its log.
     pub async fn start(options: Options) -> Result<Self> {
         let any = "127.0.0.1:0".to_owned();
-        let given = options.environment.iter().any(|(name, _)| name == "PARLANCE_REDIS_URL");
-        let wanted = std::env::var_os(ENGINE).is_some_and(|engine| engine == "redis");
-        let redis = if wanted && !given { Some(Server::standalone().await?) } else { None };
         let mut gateway = Self {
-            redis,
+            engine: Engine::of(&options).await?,
             options,
             folder: tempfile::tempdir()?,
             addresses: Addresses { public: any.clone(), internal: any },
@@ -282,10 +316,7 @@ impl Gateway {
         command.env("PARLANCE_DATA_DIR", self.data_dir());
         command.env("PARLANCE_JWT_SECRET", SECRET).env("PARLANCE_API_KEY", API_KEY);
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
-        if let Some(redis) = &self.redis {
-            // The levels of the embedded engine mean nothing there.
-            command.env("PARLANCE_REDIS_URL", redis.url()).env_remove("PARLANCE_ACK_LEVEL");
-        }
+        self.engine.environment(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(command)
     }

@@ -86,7 +86,8 @@ pub fn quiet(mut command: Command) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-fn cargo(arguments: &[&str]) -> Command {
+/// A `cargo` command in the workspace's root.
+pub fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root());

@@ -8,6 +8,7 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use crate::cargo::{capture, ensure_component, root, run, run_watched, say};
+use crate::engine::{Engine, Servers};
 use crate::map;
 use crate::report::Totals;
 use crate::source::{Measures, Source, rust_files};
@@ -22,13 +23,14 @@ const GENERATED: &[(&str, &[&str])] = &[(
     &["run", "--quiet", "--package", "parlance", "--", "default-config", "--markdown"],
 )];
 
-/// Installs what the cross-process tests need, builds the binary that they run, runs all tests and prints the sum as the last line.
+/// Installs what the cross-process tests need, builds the binary that they run, runs all tests (with an engine: the scenarios,
+/// on it) and prints the sum as the last line.
 ///
 /// # Errors
 /// When cargo cannot be run.
-pub fn test(arguments: &[String]) -> Result<bool> {
+pub fn test(engine: Option<Engine>, arguments: &[String]) -> Result<bool> {
     let mut totals = Totals::default();
-    let well = test_into(&mut totals, arguments)?;
+    let well = test_into(&mut totals, engine, arguments)?;
     if !well && totals.failed == 0 {
         // A build error or a test binary that died prints no result; the sum must not look green.
         totals.failed = 1;
@@ -38,7 +40,7 @@ pub fn test(arguments: &[String]) -> Result<bool> {
     Ok(well)
 }
 
-fn test_into(totals: &mut Totals, arguments: &[String]) -> Result<bool> {
+fn test_into(totals: &mut Totals, engine: Option<Engine>, arguments: &[String]) -> Result<bool> {
     say("toolchain");
     ensure_component("rustfmt", "fmt");
     ensure_component("clippy", "clippy");
@@ -46,9 +48,13 @@ fn test_into(totals: &mut Totals, arguments: &[String]) -> Result<bool> {
     if !run(&["build", "--package", "parlance"])? {
         return Ok(false);
     }
-    let mut all = vec!["test", "--workspace", "--no-fail-fast"];
-    all.extend(arguments.iter().map(String::as_str));
-    run_watched(&all, &tools.environment(), |line| totals.see(line))
+    let mut environment = tools.environment();
+    let scope: &[&str] = if engine.is_some() { &["--package", "parlance-tests"] } else { &["--workspace"] };
+    let all =
+        [&["test", "--no-fail-fast"], scope].concat().into_iter().chain(arguments.iter().map(String::as_str));
+    let servers = engine.map(Servers::start).transpose()?;
+    environment.extend(servers.as_ref().map(Servers::variable));
+    run_watched(&all.collect::<Vec<_>>(), &environment, |line| totals.see(line))
 }
 
 /// Checks formatting and clippy.

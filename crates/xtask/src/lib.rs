@@ -4,6 +4,7 @@
 
 pub mod cargo;
 pub mod chores;
+pub mod engine;
 pub mod map;
 pub mod report;
 pub mod source;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use parlance_xtask::chores;
+use parlance_xtask::engine::Engine;
 
 /// The project's own chores.
 #[derive(Parser)]
@@ -19,6 +20,9 @@ struct Arguments {
 enum Chore {
     /// Builds the binary, runs every test of the workspace and sums the results.
     Test {
+        /// Runs the scenarios of all dialects on Redis servers started for this run, instead of every test.
+        #[arg(long, value_name = "KIND")]
+        engine: Option<Engine>,
         /// Passed on to `cargo test` (a filter, or `-- --nocapture`).
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -37,7 +41,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
-        Chore::Test { arguments } => chores::test(&arguments),
+        Chore::Test { engine, arguments } => chores::test(engine, &arguments),
         Chore::Lint => chores::lint(),
         Chore::Docs { check } => chores::docs(check),
         Chore::Stats => chores::stats(),
