@@ -14,11 +14,12 @@ use futures_util::future::try_join_all;
 use parlance_backplane::{Change, ChangeRefused, Changed, Conversations, Fault, MemberSet, Membership};
 use parlance_model::delivery::Marks;
 use parlance_model::{
-    Conversation, ConversationId, ConversationKind, Head, LogKey, MAX_NUMBER, Member, SELF_NUMBER_LIMIT,
-    Time, UserId,
+    Conversation, ConversationId, ConversationKind, LogKey, MAX_NUMBER, Member, SELF_NUMBER_LIMIT, Time,
+    UserId,
 };
 
 use crate::engine::{Args, Node};
+use crate::fences::head;
 use crate::keys::{log_text, partition, user_partition};
 use crate::link::{Reply, at};
 
@@ -35,16 +36,6 @@ fn user(text: &str) -> Result<UserId, Fault> {
 
 fn users(list: &Reply) -> Result<Vec<UserId>, Fault> {
     list.clone().list()?.iter().map(|id| user(id.text()?)).collect()
-}
-
-fn head(list: &[Reply]) -> Result<Head, Fault> {
-    Ok(Head {
-        seq: at(list, 0).number()?,
-        epoch: u32::try_from(at(list, 1).number()?).unwrap_or(u32::MAX),
-        at: Time(at(list, 2).number()?),
-        cursor_version: at(list, 3).number()?,
-        version: at(list, 4).number()?,
-    })
 }
 
 /// From what `described` in `change.lua` answers.
@@ -108,6 +99,7 @@ fn arguments(change: &Change, args: Args) -> Args {
         .all(add)
         .and(remove.len())
         .all(remove)
+        .and(self_number(&change.id).or(change.number).map_or_else(String::new, |number| number.to_string()))
 }
 
 impl Node {
@@ -201,15 +193,6 @@ fn membership(id: &ConversationId, place: Vec<Reply>) -> Result<Option<Membershi
     }))
 }
 
-/// Conversations by partition, with their places in the list.
-fn by_partition(ids: &[ConversationId]) -> BTreeMap<usize, Vec<usize>> {
-    let mut all: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (index, id) in ids.iter().enumerate() {
-        all.entry(partition(&format!("c:{id}"))).or_default().push(index);
-    }
-    all
-}
-
 #[async_trait]
 impl Conversations for Node {
     async fn change(&self, change: Change) -> Result<Result<Changed, ChangeRefused>, Fault> {
@@ -249,27 +232,6 @@ impl Conversations for Node {
         let mut all: Vec<Membership> = try_join_all(calls).await?.into_iter().flatten().flatten().collect();
         all.sort_by(|one, other| one.conversation.cmp(&other.conversation));
         Ok(all)
-    }
-
-    async fn heads(&self, ids: &[ConversationId]) -> Result<Vec<Option<Head>>, Fault> {
-        let groups = by_partition(ids);
-        let chunks: Vec<&[usize]> = groups.values().flat_map(|indexes| indexes.chunks(CHUNK)).collect();
-        let calls = chunks.iter().map(|indexes| {
-            let states = indexes.iter().filter_map(|index| ids.get(*index)).map(|id| self.keys.place(id));
-            let keys: Vec<String> = states.map(|[state, ..]| state).collect();
-            async move { self.list("gw1_heads", &keys, Args::none()).await }
-        });
-        let answers = try_join_all(calls).await?;
-        let mut heads = vec![None; ids.len()];
-        for (indexes, answer) in chunks.iter().zip(answers) {
-            for (index, told) in indexes.iter().zip(answer) {
-                let told = told.list()?;
-                if let (false, Some(place)) = (told.is_empty(), heads.get_mut(*index)) {
-                    *place = Some(head(&told)?);
-                }
-            }
-        }
-        Ok(heads)
     }
 
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault> {

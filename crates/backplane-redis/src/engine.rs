@@ -105,6 +105,7 @@ impl Redis {
             log: node.clone(),
             reactions: node.clone(),
             conversations: node.clone(),
+            fences: node.clone(),
             cursors: node.clone(),
             sequences: node.clone(),
             presence: node.clone(),

@@ -86,6 +86,12 @@ impl Keys {
         keys
     }
 
+    /// The state of a log.
+    pub fn state(&self, log: &LogKey) -> String {
+        let text = log_text(log);
+        self.key(partition(&text), "l", &text)
+    }
+
     /// The state, members and cursors of a conversation.
     pub fn place(&self, id: &ConversationId) -> [String; 3] {
         let text = format!("c:{id}");

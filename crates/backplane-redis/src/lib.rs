@@ -11,6 +11,7 @@ mod conversations;
 mod cursors;
 mod engine;
 mod envelope;
+mod fences;
 mod keys;
 mod library;
 mod limits;

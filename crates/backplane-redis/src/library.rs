@@ -11,7 +11,7 @@ use crate::link::{LinkFault, RedisLink, Reply};
 
 /// In the order they build on each other; names carry the library's generation, so that two can stand side by side
 /// during a rollout. A change that older nodes would not understand is a new generation.
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     include_str!("functions/00_common.lua"),
     include_str!("functions/10_rooms.lua"),
     include_str!("functions/20_presence.lua"),
@@ -19,6 +19,7 @@ const FILES: [&str; 16] = [
     include_str!("functions/append.lua"),
     include_str!("functions/change.lua"),
     include_str!("functions/cursor.lua"),
+    include_str!("functions/fence.lua"),
     include_str!("functions/index.lua"),
     include_str!("functions/limits.lua"),
     include_str!("functions/nodes.lua"),

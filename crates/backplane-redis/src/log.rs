@@ -21,7 +21,7 @@ use crate::link::{Reply, at};
 const FAR: u64 = 1 << 52;
 
 /// Where an entry was put, from `word, seq, at, number`.
-fn stored(answer: &[Reply]) -> Result<Stored, Fault> {
+pub fn stored(answer: &[Reply]) -> Result<Stored, Fault> {
     let (seq, number) = (at(answer, 1).number()?, at(answer, 3).number()?);
     let offset = u32::try_from(seq & ((1 << BLOCK_BITS) - 1)).unwrap_or(u32::MAX);
     let id = u32::try_from(number).ok().and_then(|number| MessageId::new(number, offset));

@@ -100,9 +100,6 @@ pub trait Conversations: Send + Sync {
     /// All conversations of a user.
     async fn of_user(&self, user: &UserId) -> Result<Vec<Membership>, Fault>;
 
-    /// Where these logs stand; `None` for unknown ones.
-    async fn heads(&self, ids: &[ConversationId]) -> Result<Vec<Option<Head>>, Fault>;
-
     /// Removes one with its log, cursors and indexes; publishes a final `Deleted` entry. `false` when there was none.
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault>;
 }

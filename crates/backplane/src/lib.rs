@@ -8,6 +8,7 @@ mod bus;
 pub mod contract;
 mod conversations;
 pub mod embedded;
+mod fences;
 mod limits;
 mod log;
 mod nodes;
@@ -22,6 +23,7 @@ pub use bus::{Bus, Delivery, Inbox, PresenceCause, PresenceChanged, Publication,
 pub use conversations::{
     Change, ChangeRefused, Changed, Conversations, CursorChanged, Cursors, MemberSet, Membership,
 };
+pub use fences::{FENCE_MARGIN, Fenced, Fences, Place, Seen};
 pub use limits::{Limits, Rule, Verdict};
 pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Reactions, Sequences, Standing, Stored};
 pub use nodes::{LiveNode, NodeState, Nodes, Pass};
@@ -89,6 +91,8 @@ pub struct Backplane {
     pub reactions: Arc<dyn Reactions>,
     /// Conversations and their members.
     pub conversations: Arc<dyn Conversations>,
+    /// Noticing what logs lost.
+    pub fences: Arc<dyn Fences>,
     /// Delivered and read cursors.
     pub cursors: Arc<dyn Cursors>,
     /// Per-user integer sequences.

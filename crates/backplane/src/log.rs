@@ -92,7 +92,7 @@ pub enum Range {
 /// A part of a log.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Page {
-    /// The entries, oldest first, dense in sequence.
+    /// The entries, oldest first, dense in sequence but for what was lost: a [`Record::Lost`] comes after it.
     pub entries: Vec<Entry>,
     /// Whether the log holds more in the direction of reading.
     pub more: bool,
@@ -107,7 +107,7 @@ pub struct Page {
 /// Append-only logs with dense sequences.
 ///
 /// Guarantees, for every method that appends: dedupe, membership, append and publish are one atomic
-/// step (a crash leaves all of it or none); the sequence is dense from 1 per log; `at` never runs
+/// step (a crash leaves all of it or none); the sequence is dense from 1 per log (but for [`crate::Fences`]); `at` never runs
 /// backwards within a log; publications of a log reach each subscribed inbox in sequence order (or the
 /// inbox says [`crate::Delivery::Lost`]); once the future resolves the entry survives what the ack
 /// level says. Appends submitted by one caller one after the other keep their order.

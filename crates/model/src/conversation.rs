@@ -44,6 +44,9 @@ pub struct Head {
     pub cursor_version: u64,
     /// Grows with every change of members or title.
     pub version: u64,
+    /// The first sequence of the epoch: a position further back than the one before it lies in front of a loss, or in
+    /// an earlier life of the conversation.
+    pub since: u64,
 }
 
 /// A member of a conversation.

@@ -28,11 +28,12 @@ local function epoch_of(key, now)
 end
 
 local function open_log(key)
-  local row = redis.call('HMGET', key, 's', 't', 'f', 'e', 'v', 'c', 'n', 'x')
+  local row = redis.call('HMGET', key, 's', 't', 'f', 'e', 'v', 'c', 'n', 'x', 'b', 'l')
   if not row[1] then return nil end
   local log = { seq = tonumber(row[1]), at = tonumber(row[2]), first = tonumber(row[3]),
     epoch = tonumber(row[4]), version = tonumber(row[5]), cursors = tonumber(row[6]),
-    numbers = {}, deleted = row[8] == '1' }
+    numbers = {}, deleted = row[8] ~= '0', lost = row[8] == '2', since = tonumber(row[9] or 1),
+    born = tonumber(row[10] or 1) }
   for number in string.gmatch(row[7], '%d+') do log.numbers[#log.numbers + 1] = number end
   return log
 end
@@ -44,13 +45,14 @@ local function live_log(key)
 end
 
 local function fresh_log(epoch)
-  return { seq = 0, at = 0, first = 0, epoch = epoch, version = 0, cursors = 0, numbers = {}, deleted = false }
+  return { seq = 0, at = 0, first = 0, epoch = epoch, version = 0, cursors = 0, numbers = {}, deleted = false,
+    lost = false, since = 1, born = 1 }
 end
 
 local function save_log(key, log)
   redis.call('HSET', key, 's', int(log.seq), 't', int(log.at), 'f', int(log.first), 'e', int(log.epoch),
     'v', int(log.version), 'c', int(log.cursors), 'n', table.concat(log.numbers, ','),
-    'x', log.deleted and '1' or '0')
+    'x', log.lost and '2' or log.deleted and '1' or '0', 'b', int(log.since), 'l', int(log.born))
 end
 
 -- Whether `count` more entries have numbers, with those of `given` that are missing taken.
@@ -63,27 +65,31 @@ local function numbered(log, count, given)
 end
 
 local function head_of(log)
-  return { int(log.seq), int(log.epoch), int(log.at), int(log.cursors), int(log.version) }
+  return { int(log.seq), int(log.epoch), int(log.at), int(log.cursors), int(log.version), int(log.since) }
 end
 
 local function rules_of(args)
   return { now = clock(args[1]), keep = tonumber(args[2]), oldest = tonumber(args[3]), numbers = args[4] }
 end
 
--- Removes what is too many or too old, never the newest entry, and the reactions to it.
+local function place_in(entry)
+  local seq, at = string.match(entry[1], '^(%d+)%-(%d+)$')
+  return tonumber(seq), tonumber(at)
+end
+
+-- Removes what is too old, never the newest entry; and the reactions to what is gone.
 local function trim(keys, log, rules)
-  local first = math.max(log.first, log.seq - rules.keep + 1)
-  local few = redis.call('XRANGE', keys[STREAM], int(first), '+', 'COUNT', 1)
+  local oldest = redis.call('XRANGE', keys[STREAM], '-', '+', 'COUNT', 1)
   local horizon = rules.now - rules.oldest
-  local function old(entry) return tonumber(string.match(entry[1], '%-(%d+)$')) < horizon end
-  if few[1] and old(few[1]) then
-    for _, entry in ipairs(redis.call('XRANGE', keys[STREAM], int(first), '+', 'COUNT', 16)) do
-      if first >= log.seq or not old(entry) then break end
-      first = first + 1
+  local first, at = place_in(oldest[1])
+  if at < horizon and first < log.seq then
+    for _, entry in ipairs(redis.call('XRANGE', keys[STREAM], '-', '+', 'COUNT', 17)) do
+      first, at = place_in(entry)
+      if at >= horizon or first >= log.seq then break end
     end
+    redis.call('XTRIM', keys[STREAM], 'MINID', int(first))
   end
   if first <= log.first then return end
-  redis.call('XTRIM', keys[STREAM], 'MINID', int(first))
   local gone = redis.call('ZRANGEBYSCORE', keys[REACTIONS], '-inf', '(' .. int(first))
   for _, field in ipairs(gone) do redis.call('HDEL', keys[REACTED], field) end
   if #gone > 0 then redis.call('ZREMRANGEBYSCORE', keys[REACTIONS], '-inf', '(' .. int(first)) end
@@ -96,7 +102,7 @@ local function add_entry(keys, log, rules, mark, record)
   local number = log.numbers[math.floor(seq / BLOCK) + 1]
   local entry = '{"s":' .. int(seq) .. ',"e":' .. int(log.epoch) .. ',"t":' .. int(at) .. ',"p":' .. int(log.at)
     .. ',"n":' .. number .. ',"o":' .. int(seq % BLOCK) .. ',"r":' .. record .. '}'
-  redis.call('XADD', keys[STREAM], int(seq) .. '-' .. int(at), mark, entry)
+  redis.call('XADD', keys[STREAM], 'MAXLEN', '=', int(rules.keep), int(seq) .. '-' .. int(at), mark, entry)
   log.seq, log.at = seq, at
   if log.first == 0 then log.first = seq end
   trim(keys, log, rules)
@@ -120,7 +126,8 @@ local function known_client(stem, field, log, now, window)
     local found = redis.call('HGET', stem .. int(bucket - age), field)
     if found then
       local seq, epoch, at = string.match(found, '^(%d+) (%d+) (%d+)$')
-      if tonumber(epoch) == log.epoch and at + window > now then return tonumber(seq), tonumber(at) end
+      local living = tonumber(epoch) == log.epoch or tonumber(seq) >= log.born
+      if living and at + window > now then return tonumber(seq), tonumber(at) end
     end
   end
   return nil

@@ -44,12 +44,17 @@ local function difference(keys, change)
   return added, removed
 end
 
--- The log of a new conversation: sequence, time and versions go on where an earlier life ended.
-local function reborn(keys, log, now)
+-- The log of a new conversation: sequence, time and versions go on where an earlier life ended. One that was lost keeps
+-- its number, unless another one is asked for, and the record of its loss.
+local function reborn(keys, log, now, asked)
   local fresh = fresh_log(epoch_of(keys[EPOCH], now))
   if not log then return fresh end
   fresh.seq, fresh.at, fresh.version, fresh.cursors = log.seq, log.at, log.version, log.cursors
-  fresh.epoch = log.epoch + 1
+  fresh.epoch, fresh.since, fresh.born = log.epoch + 1, log.seq + 1, log.seq + 1
+  if log.lost then
+    fresh.first = log.first
+    if asked == '' or asked == log.numbers[1] then fresh.numbers = log.numbers end
+  end
   return fresh
 end
 
@@ -59,6 +64,7 @@ local function change_of(args)
     title = args[9], title_json = args[10], by = args[11], exactly = args[12] == 'exactly' }
   change.add, change.wanted = words(args, 14, adds)
   change.remove = words(args, 15 + adds, tonumber(args[14 + adds]))
+  change.number = args[15 + adds + #change.remove]
   return change
 end
 
@@ -77,19 +83,20 @@ local function retitled(keys, change)
 end
 
 -- Arguments: time, entries kept, age kept, numbers, create, only create, kind, keep|none|set, title, its JSON,
--- by or '', exactly|delta, how many to add, they, how many to remove, they.
+-- by or '', exactly|delta, how many to add, they, how many to remove, they, the number asked for or ''.
 redis.register_function('gw1_change', function(keys, args)
   local rules, change, log = rules_of(args), change_of(args), open_log(keys[STATE])
-  local created = not log or log.deleted
+  local created, lost = not log or log.deleted, log and log.lost
   if created and not change.create then return { 'missing' } end
-  if created then log = reborn(keys, log, rules.now) end
+  if created then log = reborn(keys, log, rules.now, change.number) end
   local renamed = not created and retitled(keys, change)
   local added, removed = difference(keys, change)
   if not created and (change.only_create or not (renamed or #added > 0 or #removed > 0)) then
     return { 'done', 0, {}, {}, described(keys, log) }
   end
-  if not numbered(log, 2, rules.numbers) then return { 'number', int(#log.numbers), int(log.version) } end
-  local joined = int(log.seq)
+  if not numbered(log, 2, rules.numbers) then return { 'number', int(#log.numbers), int(lost and 0 or log.version) } end
+  -- The members of one that was lost are told by the record of that.
+  local joined = int(lost and log.seq - 1 or log.seq)
   for _, user in ipairs(added) do redis.call('HSET', keys[MEMBERS], user, joined) end
   for _, user in ipairs(removed) do redis.call('HDEL', keys[MEMBERS], user) end
   log.deleted, log.version = false, log.version + 1
@@ -121,8 +128,8 @@ end }
 
 -- Leaves a tombstone: sequence and epoch go on. Arguments: time, entries kept, age kept, numbers.
 redis.register_function('gw1_delete', function(keys, args)
-  local rules, log = rules_of(args), live_log(keys[STATE])
-  if not log then return { 'missing' } end
+  local rules, log = rules_of(args), open_log(keys[STATE])
+  if not log or (log.deleted and not log.lost) then return { 'missing' } end
   if not numbered(log, 1, rules.numbers) then return { 'number', int(#log.numbers) } end
   local members = redis.call('HKEYS', keys[MEMBERS])
   log.version = log.version + 1
@@ -130,7 +137,7 @@ redis.register_function('gw1_delete', function(keys, args)
   evict(keys, nil, rules.now)
   for _, key in ipairs { STREAM, MEMBERS, CURSORS, REACTED, REACTIONS, ROOM } do redis.call('DEL', keys[key]) end
   redis.call('HDEL', keys[STATE], 'k', 'ti', 'by', 'ct', 'ut')
-  log.deleted = true
+  log.deleted, log.lost = true, false
   save_log(keys[STATE], log)
   return { 'done', int(log.version), members }
 end)

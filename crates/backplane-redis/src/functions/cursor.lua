@@ -33,16 +33,6 @@ redis.register_function { function_name = 'gw1_cursors', flags = { 'no-writes' }
   return { int(log.cursors), redis.call('HGETALL', keys[CURSORS]) }
 end }
 
--- Where logs of one partition stand: one state per key.
-redis.register_function { function_name = 'gw1_heads', flags = { 'no-writes' }, callback = function(keys)
-  local heads = {}
-  for index, key in ipairs(keys) do
-    local log = live_log(key)
-    heads[index] = log and head_of(log) or {}
-  end
-  return heads
-end }
-
 -- A user's place in conversations of one partition: state, members and cursors of each. Argument: user.
 redis.register_function { function_name = 'gw1_places', flags = { 'no-writes' }, callback = function(keys, args)
   local places = {}

@@ -3,12 +3,11 @@
 local function first_since(keys, low, high, at)
   while low < high do
     local middle = low + math.floor((high - low) / 2)
-    local entry = entry_at(keys, middle)
-    if not entry or tonumber(string.match(entry[1], '%-(%d+)$')) < at then
-      low = middle + 1
-    else
-      high = middle
-    end
+    -- Sequences may be left free: the next entry decides.
+    local entry = redis.call('XRANGE', keys[STREAM], int(middle), '+', 'COUNT', 1)[1]
+    local seq, appended
+    if entry then seq, appended = place_in(entry) end
+    if entry and appended < at then low = seq + 1 else high = middle end
   end
   return low
 end
@@ -16,27 +15,24 @@ end
 redis.register_function { function_name = 'gw1_range', flags = { 'no-writes' }, callback = function(keys, args)
   local log = open_log(keys[STATE])
   if not log then return { redis.call('GET', keys[EPOCH]) or '0' } end
-  local bound, limit = tonumber(args[3]), tonumber(args[4])
+  local mode, bound, limit = args[2], tonumber(args[3]), tonumber(args[4])
   -- The log of a deleted conversation reads as empty, at the place where it ended.
-  local first = log.deleted and log.seq + 1 or math.max(log.first, 1)
-  local from, to = first, log.seq + 1
-  if args[2] == 'after' then
-    from = math.max(bound + 1, first)
-  elseif args[2] == 'since' then
-    from = first_since(keys, first, to, bound)
+  local first = (log.deleted and not log.lost) and log.seq + 1 or math.max(log.first, 1)
+  -- One more than asked for: whether there is one.
+  local found
+  if mode == 'before' then
+    local to = math.max(math.min(bound, log.seq + 1), first)
+    found = redis.call('XREVRANGE', keys[STREAM], int(to - 1), int(first), 'COUNT', int(limit + 1))
   else
-    to = math.max(math.min(bound, to), first)
-    from = math.max(first, to - limit)
+    local from = math.max(bound + 1, first)
+    if mode == 'since' then from = first_since(keys, first, log.seq + 1, bound) end
+    found = redis.call('XRANGE', keys[STREAM], int(from), '+', 'COUNT', int(limit + 1))
   end
-  local entries = {}
-  if from < to and limit > 0 then
-    for _, entry in ipairs(redis.call('XRANGE', keys[STREAM], int(from), int(to - 1), 'COUNT', limit)) do
-      entries[#entries + 1] = entry[2][2]
-    end
+  local entries, count = {}, math.min(#found, limit)
+  for index = 1, count do
+    entries[index] = found[mode == 'before' and count + 1 - index or index][2][2]
   end
-  local more = from > first
-  if args[2] ~= 'before' then more = to - from > #entries end
-  return { int(log.seq), int(first), int(log.epoch), more and 1 or 0, entries }
+  return { int(log.seq), int(first), int(log.epoch), #found > limit and 1 or 0, entries }
 end }
 
 -- The epoch of a partition nobody wrote to yet.

@@ -2,7 +2,7 @@
 
 use parlance_model::{LogKey, Member, Record, SELF_NUMBER_LIMIT};
 
-use super::{Rig, change, conv, create, exactly, heard, message, say, silent, topic, user};
+use super::{Rig, change, conv, create, exactly, head, heard, message, say, silent, topic, user};
 use crate::{Appended, Change, ChangeRefused, Find, MemberSet, Publication, Range};
 
 fn delta(add: &[&str], remove: &[&str]) -> MemberSet {
@@ -38,10 +38,7 @@ pub async fn changes_are_seen_and_logged(rig: &dyn Rig) {
     assert_eq!(changed.conversation.title.as_deref(), Some("T"));
     assert!(changed.conversation.head.version > made.head.version);
     assert_eq!(nodes[0].conversations.get(&conv("c")).await.unwrap(), Some(changed.conversation.clone()));
-    assert_eq!(
-        nodes[0].conversations.heads(&[conv("c")]).await.unwrap(),
-        vec![Some(changed.conversation.head)]
-    );
+    assert_eq!(head(&nodes[0], "c").await, Some(changed.conversation.head));
 
     let mut records = Vec::new();
     for seq in 1..=4 {
@@ -191,7 +188,7 @@ pub async fn a_deleted_one_is_gone_and_may_come_back(rig: &dyn Rig) {
         assert_eq!((last.seq, last.record), (3, Record::Deleted));
         assert!(!node.conversations.delete(&conv(id)).await.unwrap());
         assert_eq!(node.conversations.get(&conv(id)).await.unwrap(), None);
-        assert_eq!(node.conversations.heads(&[conv(id)]).await.unwrap(), vec![None]);
+        assert_eq!(head(node, id).await, None);
         assert_eq!(node.log.find(Find::Id(stored.id)).await.unwrap(), None);
         let refused = node.log.append(&conv(id), message("a", "m", "x")).await.unwrap();
         assert_eq!(refused, Appended::NoConversation);

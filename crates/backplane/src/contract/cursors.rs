@@ -3,7 +3,7 @@
 use parlance_model::{ReceiptKind, delivery::Moved};
 use tokio::task::JoinSet;
 
-use super::{Rig, change, conv, create, heard, say, silent, topic, user};
+use super::{Rig, change, conv, create, head, heard, say, silent, topic, user};
 use crate::{CursorChanged, MemberSet, Publication};
 
 pub async fn cursors_only_move_forward_with_a_dense_version(rig: &dyn Rig) {
@@ -40,7 +40,7 @@ pub async fn cursors_only_move_forward_with_a_dense_version(rig: &dyn Rig) {
     let (kept, all) = nodes[1].cursors.cursors(&conv("c")).await.unwrap();
     assert_eq!((kept, all.len()), (version, 1));
     assert_eq!((&all[0].user, all[0].delivered, all[0].read), (&user("b"), 5, 5));
-    let head = nodes[0].conversations.heads(&[conv("c")]).await.unwrap()[0].unwrap();
+    let head = head(&nodes[0], "c").await.unwrap();
     assert_eq!((head.cursor_version, head.seq), (version, 5));
     let membership = nodes[0].conversations.of_user(&user("b")).await.unwrap();
     assert_eq!((membership[0].marks.delivered, membership[0].marks.read), (5, 5));

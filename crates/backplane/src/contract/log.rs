@@ -6,7 +6,7 @@ use std::time::Duration;
 use parlance_model::{Author, LogKey, MessageId, RawJson, Record, SELF_NUMBER_LIMIT, Topic};
 use tokio::task::JoinSet;
 
-use super::{Rig, conv, create, heard, message, say, silent, topic, user};
+use super::{Rig, conv, create, head, heard, message, say, silent, topic, user};
 use crate::{Appended, Publication, Range, Reacted, Standing, Stored};
 
 const ALL: Range = Range::After { seq: 0, limit: 1000 };
@@ -91,7 +91,7 @@ pub async fn strangers_append_nothing(rig: &dyn Rig) {
     assert_eq!(nowhere, Appended::NoConversation);
     let page = node.log.range(&LogKey::Conversation(conv("c")), ALL).await.unwrap();
     assert_eq!(page.head, 2);
-    assert_eq!(node.conversations.heads(&[conv("none")]).await.unwrap(), vec![None]);
+    assert_eq!(head(node, "none").await, None);
 }
 
 pub async fn publications_come_in_order_on_every_node(rig: &dyn Rig) {
@@ -163,7 +163,7 @@ pub async fn reactions_are_idempotent(rig: &dyn Rig) {
     for missing in [0, 1, first.seq, 99] {
         assert_eq!(react("a", missing, true).await, Reacted::NoMessage, "{missing}");
     }
-    let head = node.conversations.heads(&[conv("c")]).await.unwrap()[0].unwrap();
+    let head = head(node, "c").await.unwrap();
     assert_eq!(head.seq, target + 3);
 }
 

@@ -7,6 +7,7 @@
 pub mod bus;
 pub mod conversations;
 pub mod cursors;
+pub mod fences;
 pub mod limits;
 pub mod log;
 pub mod nodes;
@@ -19,7 +20,9 @@ pub mod typing;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parlance_model::{Author, Conversation, ConversationId, ConversationKind, Message, Time, Topic, UserId};
+use parlance_model::{
+    Author, Conversation, ConversationId, ConversationKind, Head, LogKey, Message, Time, Topic, UserId,
+};
 
 use crate::{Appended, Backplane, Change, Delivery, Inbox, MemberSet, Publication, Stored};
 
@@ -62,6 +65,15 @@ macro_rules! contract_tests {
             cursors::cursors_only_move_forward_with_a_dense_version,
             cursors::concurrent_receipts_agree,
             cursors::a_members_cursors_begin_where_it_joined,
+            fences::heads_tell_logs_apart,
+            fences::what_is_there_is_not_fenced,
+            fences::one_of_many_fences_and_the_log_goes_on,
+            fences::ranges_reach_over_a_fence,
+            fences::what_was_left_free_does_not_count_as_kept,
+            fences::whoever_saw_more_or_other_things_fences_again,
+            fences::a_lost_conversation_goes_on_where_it_is_created_again,
+            fences::a_lost_conversation_may_get_another_number_or_be_deleted,
+            fences::feeds_and_their_integers_go_on_above_all_earlier_ones,
             limits::windows_slide_exactly,
             limits::limits_hold_over_nodes_and_entries_can_be_given_back,
             limits::shared_values_have_a_lifetime,
@@ -154,6 +166,11 @@ pub(crate) async fn create(node: &Backplane, id: &str, members: &[&str]) -> Conv
     let changed = node.conversations.change(change(id, exactly(members))).await.unwrap().unwrap();
     assert!(changed.created);
     changed.conversation
+}
+
+/// Where a living log stands.
+pub(crate) async fn head(node: &Backplane, id: &str) -> Option<Head> {
+    node.fences.heads(&[LogKey::Conversation(conv(id))]).await.remove(0).unwrap().log()
 }
 
 pub(crate) async fn say(node: &Backplane, to: &str, author: &str, body: &str) -> Stored {

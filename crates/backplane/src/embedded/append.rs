@@ -79,6 +79,7 @@ pub fn assign_number(step: &mut Step<'_, '_>, log: &str, block: u32) -> Result<u
 fn trim_entries(step: &mut Step<'_, '_>, log: &mut OpenLog, now: Time) -> Result<(), Fault> {
     let (keep, oldest) = (step.rules.retention_entries, now - step.rules.retention);
     for _ in 0..TRIM {
+        skip_hole(step, log)?;
         let first = log.state.first;
         if first >= log.state.seq {
             break;
@@ -86,7 +87,7 @@ fn trim_entries(step: &mut Step<'_, '_>, log: &mut OpenLog, now: Time) -> Result
         let had_reactions = {
             let found = step.read().entries.get((log.text.as_str(), first))?;
             let at = found.as_ref().map_or(0, |entry| entry.value().0);
-            if log.state.seq - first < keep && at >= oldest.millis() {
+            if log.state.seq - first - log.state.holes < keep && at >= oldest.millis() {
                 break;
             }
             found.is_some_and(|entry| {
@@ -100,6 +101,21 @@ fn trim_entries(step: &mut Step<'_, '_>, log: &mut OpenLog, now: Time) -> Result
             tables.reactions.retain_in((text, first, "", "")..(text, first + 1, "", ""), |_, _| false)?;
         }
         log.state.first = first + 1;
+    }
+    skip_hole(step, log)
+}
+
+/// Moves the beginning of a log over sequences that were left free.
+fn skip_hole(step: &Step<'_, '_>, log: &mut OpenLog) -> Result<(), Fault> {
+    if log.state.holes == 0 {
+        return Ok(());
+    }
+    let (text, first) = (log.text.as_str(), log.state.first);
+    let next = step.read().entries.range((text, first)..=(text, log.state.seq))?.next().transpose()?;
+    if let Some((key, _)) = next {
+        let found = key.value().1;
+        log.state.holes = log.state.holes.saturating_sub(found - first);
+        log.state.first = found;
     }
     Ok(())
 }
@@ -127,11 +143,12 @@ pub struct ClientKey<'a> {
 }
 
 /// What a client id stands for in this life of the conversation.
-pub fn known(step: &Step<'_, '_>, key: ClientKey<'_>, epoch: u32) -> Result<Option<Known>, Fault> {
+pub fn known(step: &Step<'_, '_>, key: ClientKey<'_>, state: &LogState) -> Result<Option<Known>, Fault> {
     let found = step.read().client_ids.get((key.sender, key.id, key.conversation))?;
     let found = found.map(|row| row.value()).map(|(seq, epoch, at)| Known { seq, epoch, at: Time(at) });
     let now = step.now();
-    Ok(found.filter(|known| known.epoch == epoch && known.at + step.rules.dedupe_window > now))
+    Ok(found
+        .filter(|known| state.remembers(known.seq, known.epoch) && known.at + step.rules.dedupe_window > now))
 }
 
 /// Remembers a client id, and forgets a few that left the window.

@@ -73,18 +73,10 @@ fn create(
             return Ok(Err(ChangeRefused::NumberTaken));
         }
     }
-    let mut state = tombstone.map_or_else(
-        || LogState { epoch: step.rules.epoch, ..LogState::default() },
-        |old| LogState {
-            seq: old.seq,
-            at: old.at,
-            epoch: old.epoch + 1,
-            version: old.version,
-            cursor_version: old.cursor_version,
-            ..LogState::default()
-        },
-    );
-    if let Some(number) = asked {
+    // Of one that was lost, its members are told by the record of that, which comes after where they join.
+    let told = tombstone.as_ref().is_some_and(|old| old.lost);
+    let mut state = tombstone.map_or_else(|| LogState::fresh(step.rules.epoch), |old| reborn(old, asked));
+    if let Some(number) = asked.filter(|number| state.numbers.first() != Some(number)) {
         step.write().numbers.insert(number, (key.as_str(), 0))?;
         state.numbers.push(number);
     }
@@ -102,8 +94,26 @@ fn create(
     };
     let (added, _) = difference(&[], &change.members);
     let log = OpenLog::new(LogKey::Conversation(change.id.clone()), state);
-    apply(step, change, Plan { log, meta, added, removed: Vec::new(), created: true, retitled: false })
-        .map(Ok)
+    let joined = log.state.seq - u64::from(told);
+    let plan = Plan { log, meta, added, removed: Vec::new(), joined, created: true, retitled: false };
+    apply(step, change, plan).map(Ok)
+}
+
+/// A conversation that comes back: sequence, time and versions go on where its earlier life ended. One that was lost
+/// keeps its number, unless another one is asked for, and the record of its loss.
+fn reborn(old: LogState, asked: Option<u32>) -> LogState {
+    let keeps = old.lost && asked.is_none_or(|asked| old.numbers.first() == Some(&asked));
+    LogState {
+        epoch: old.epoch + 1,
+        since: old.seq + 1,
+        born: old.seq + 1,
+        first: if old.lost { old.first } else { 0 },
+        holes: if old.lost { old.holes } else { 0 },
+        numbers: if keeps { old.numbers } else { Vec::new() },
+        deleted: false,
+        lost: false,
+        ..old
+    }
 }
 
 fn update(step: &mut Step<'_, '_>, change: &Change, state: LogState) -> Result<Changed, Fault> {
@@ -120,7 +130,8 @@ fn update(step: &mut Step<'_, '_>, change: &Change, state: LogState) -> Result<C
     meta.updated_at = step.now().millis();
     meta.title = title.unwrap_or(meta.title);
     let log = OpenLog::new(LogKey::Conversation(change.id.clone()), state);
-    apply(step, change, Plan { log, meta, added, removed, created: false, retitled })
+    let joined = log.state.seq;
+    apply(step, change, Plan { log, meta, added, removed, joined, created: false, retitled })
 }
 
 /// Who comes and who goes.
@@ -147,13 +158,14 @@ struct Plan {
     meta: Meta,
     added: Vec<UserId>,
     removed: Vec<UserId>,
+    joined: u64,
     created: bool,
     retitled: bool,
 }
 
 fn apply(step: &mut Step<'_, '_>, change: &Change, plan: Plan) -> Result<Changed, Fault> {
-    let Plan { mut log, meta, added, removed, created, retitled } = plan;
-    let (id, joined) = (change.id.as_str(), log.state.seq);
+    let Plan { mut log, meta, added, removed, joined, created, retitled } = plan;
+    let id = change.id.as_str();
     let tables = step.write();
     for user in &added {
         tables.members.insert((id, user.as_str()), joined)?;
@@ -184,7 +196,8 @@ fn apply(step: &mut Step<'_, '_>, change: &Change, plan: Plan) -> Result<Changed
 /// Deletes one, leaving a tombstone; `false` when there was none.
 pub fn delete(step: &mut Step<'_, '_>, id: &ConversationId) -> Result<bool, Fault> {
     let key = conversation_key(id);
-    let Some(state) = row::<LogState>(&step.read().logs, &key)?.filter(|state| !state.deleted) else {
+    let Some(state) = row::<LogState>(&step.read().logs, &key)?.filter(|state| !state.deleted || state.lost)
+    else {
         return Ok(false);
     };
     let members = members_of(&step.read().members, id)?;
@@ -202,7 +215,7 @@ pub fn delete(step: &mut Step<'_, '_>, id: &ConversationId) -> Result<bool, Faul
     tables.cursors.retain_in((id, "")..(end.as_str(), ""), |_, _| false)?;
     tables.conversations.remove(id)?;
     // Client ids are forgotten by their epoch, numbers stay used: see `append::known`, `log::find_id`.
-    log.state.deleted = true;
+    (log.state.deleted, log.state.lost) = (true, false);
     put_row(&mut tables.logs, &key, &log.state)?;
     Ok(true)
 }

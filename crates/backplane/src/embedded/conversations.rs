@@ -1,7 +1,7 @@
 //! The conversations trait: reading them; the changes are in [`super::change`].
 
 use async_trait::async_trait;
-use parlance_model::{Conversation, ConversationId, Head, UserId, delivery::Marks};
+use parlance_model::{Conversation, ConversationId, UserId, delivery::Marks};
 use redb::ReadTransaction;
 
 use super::Node;
@@ -36,16 +36,6 @@ impl Conversations for Node {
     async fn of_user(&self, user: &UserId) -> Result<Vec<Membership>, Fault> {
         let user = user.clone();
         self.engine.read(move |txn| of_user(txn, user.as_str())).await
-    }
-
-    async fn heads(&self, ids: &[ConversationId]) -> Result<Vec<Option<Head>>, Fault> {
-        let keys: Vec<String> = ids.iter().map(conversation_key).collect();
-        self.engine
-            .read(move |txn| {
-                let logs = txn.open_table(LOGS)?;
-                keys.iter().map(|key| Ok(live_state(&logs, key)?.map(|state| state.head()))).collect()
-            })
-            .await
     }
 
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault> {

@@ -47,7 +47,7 @@ impl Log for Node {
         self.engine
             .writer
             .run(move |step| {
-                let fresh = LogState { epoch: step.rules.epoch, ..LogState::default() };
+                let fresh = LogState::fresh(step.rules.epoch);
                 let state = live_state(&step.read().logs, &log_key(&key))?.unwrap_or(fresh);
                 let mut log = OpenLog::new(key.clone(), state);
                 Ok(stored(&append(step, &mut log, record.clone())?))
@@ -89,7 +89,7 @@ fn append_message(
     let client = message.client_id.as_deref();
     let client = client.map(|id| ClientKey { sender, id, conversation: conversation.as_str() });
     if let Some(client) = client
-        && let Some(known) = known(step, client, state.epoch)?
+        && let Some(known) = known(step, client, &state)?
     {
         return Ok(Appended::Duplicate(Stored { seq: known.seq, id: state.id(known.seq)?, at: known.at }));
     }
@@ -108,7 +108,7 @@ fn read_range(txn: &ReadTransaction, key: &str, range: Range, epoch: u32) -> Res
         return Ok(Page { first: 1, epoch, ..Page::default() });
     };
     // The log of a deleted conversation reads as empty, at the place where it ended.
-    let first = if state.deleted { state.seq + 1 } else { state.first.max(1) };
+    let first = if state.deleted && !state.lost { state.seq + 1 } else { state.first.max(1) };
     let mut page = Page { first, head: state.seq, epoch: state.epoch, ..Page::default() };
     let entries: Entries = txn.open_table(ENTRIES)?;
     let (from, to, limit) = match range {
@@ -116,20 +116,24 @@ fn read_range(txn: &ReadTransaction, key: &str, range: Range, epoch: u32) -> Res
         Range::Since { at, limit } => {
             (first_since(&entries, key, (first, state.seq + 1), at)?, state.seq + 1, limit)
         }
-        Range::Before { seq, limit } => {
-            let to = seq.min(state.seq + 1).max(first);
-            (first.max(to.saturating_sub(limit as u64)), to, limit)
-        }
+        Range::Before { seq, limit } => (first, seq.min(state.seq + 1).max(first), limit),
     };
-    if from < to {
-        for found in entries.range((key, from)..(key, to))?.take(limit) {
-            page.entries.push(decode(found?.1.value().1)?);
-        }
+    if from >= to {
+        return Ok(page);
     }
-    page.more = match range {
-        Range::Before { .. } => from > first,
-        _ => to.saturating_sub(from) > page.entries.len() as u64,
-    };
+    let mut found = entries.range((key, from)..(key, to))?;
+    let backwards = matches!(range, Range::Before { .. });
+    // One more than asked for: whether there is one.
+    while let Some(next) = if backwards { found.next_back() } else { found.next() } {
+        if page.entries.len() == limit {
+            page.more = true;
+            break;
+        }
+        page.entries.push(decode(next?.1.value().1)?);
+    }
+    if backwards {
+        page.entries.reverse();
+    }
     Ok(page)
 }
 
@@ -138,11 +142,11 @@ fn first_since(entries: &Entries, key: &str, (low, high): (u64, u64), at: Time) 
     let (mut low, mut high) = (low, high);
     while low < high {
         let middle = low + (high - low) / 2;
-        let before = entries.get((key, middle))?.is_none_or(|entry| entry.value().0 < at.millis());
-        if before {
-            low = middle + 1;
-        } else {
-            high = middle;
+        // Sequences may be left free: the next entry decides.
+        let next = entries.range((key, middle)..(key, high))?.next().transpose()?;
+        match next.map(|(key, entry)| (key.value().1, entry.value().0)) {
+            Some((seq, appended)) if appended < at.millis() => low = seq + 1,
+            _ => high = middle,
         }
     }
     Ok(low)
@@ -189,7 +193,8 @@ fn find_client_id(
         }
         let place =
             ConversationId::parse(place).map_err(|_| super::tables::corrupt("conversation", place))?;
-        let lives = live_state(&logs, &conversation_key(&place))?.is_some_and(|state| state.epoch == epoch);
+        let lives =
+            live_state(&logs, &conversation_key(&place))?.is_some_and(|state| state.remembers(seq, epoch));
         if lives && newest.as_ref().is_none_or(|(best, ..)| at >= *best) {
             newest = Some((at, place, seq));
         }

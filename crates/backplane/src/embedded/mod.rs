@@ -10,6 +10,7 @@ mod bus;
 mod change;
 mod conversations;
 mod cursors;
+mod fences;
 mod limits;
 mod log;
 mod nodes;
@@ -142,6 +143,7 @@ impl Embedded {
             log: node.clone(),
             reactions: node.clone(),
             conversations: node.clone(),
+            fences: node.clone(),
             cursors: node.clone(),
             sequences: node.clone(),
             presence: node.clone(),

@@ -7,7 +7,7 @@ use redb::ReadableTable;
 use super::Node;
 use super::tables::{LogState, MARKS, POINTERS, after, log_key, parse_log_key, row};
 use super::writer::Step;
-use crate::{Fault, Sequences};
+use crate::{FENCE_MARGIN, Fault, Sequences};
 
 /// Pointers to trimmed entries removed per assignment.
 const TRIM: usize = 4;
@@ -80,6 +80,17 @@ fn assign(step: &mut Step<'_, '_>, user: &str, log: &str, seq: u64) -> Result<u6
     tables.marks.insert((user, log), mark.max(seq))?;
     trim(step, user, last + 1)?;
     Ok(last + 1)
+}
+
+/// Lets a user's integers go on above all that were ever given, with one for this entry.
+pub fn leap(step: &mut Step<'_, '_>, user: &str, (log, seq): (&str, u64)) -> Result<(), Fault> {
+    let last = newest(step, user)?;
+    let integer = if last == 0 { step.now().millis() } else { last + FENCE_MARGIN };
+    let tables = step.write();
+    tables.pointers.insert((user, integer), (log, seq))?;
+    tables.assigned.insert((user, log, seq), integer)?;
+    tables.marks.insert((user, log), seq)?;
+    Ok(())
 }
 
 fn newest(step: &Step<'_, '_>, user: &str) -> Result<u64, Fault> {

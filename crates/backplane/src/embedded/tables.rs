@@ -137,9 +137,31 @@ pub struct LogState {
     /// A tombstone: the conversation is gone, but sequence and epoch go on if it comes back.
     #[serde(rename = "d", default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
+    /// With `deleted`: nobody deleted the conversation, it was lost.
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+    /// First sequence of the epoch.
+    #[serde(rename = "b", default)]
+    pub since: u64,
+    /// First sequence of this life of the conversation; 0 in files of the first release.
+    #[serde(rename = "l", default)]
+    pub born: u64,
+    /// Sequences between the first and the newest entry that were left free.
+    #[serde(rename = "h", default)]
+    pub holes: u64,
 }
 
 impl LogState {
+    /// A log that begins.
+    pub fn fresh(epoch: u32) -> Self {
+        Self { epoch, since: 1, born: 1, ..Self::default() }
+    }
+
+    /// Whether a client id that was noted at this place is one of this life of the conversation.
+    pub const fn remembers(&self, seq: u64, epoch: u32) -> bool {
+        epoch == self.epoch || (self.born > 0 && seq >= self.born)
+    }
+
     /// The id of a sequence of this log.
     pub fn id(&self, seq: u64) -> Result<MessageId, Fault> {
         MessageId::of_sequence(&self.numbers, seq)
@@ -154,6 +176,7 @@ impl LogState {
             at: Time(self.at),
             cursor_version: self.cursor_version,
             version: self.version,
+            since: self.since.max(1),
         }
     }
 }

@@ -225,14 +225,16 @@ impl Feed {
         if ids.is_empty() {
             return;
         }
-        let heads = match self.node.backplane.conversations.heads(&ids).await {
-            Ok(heads) => heads,
-            Err(fault) => {
-                tracing::warn!(%fault, "head check");
-                return;
-            }
-        };
+        let logs: Vec<LogKey> = ids.iter().cloned().map(LogKey::Conversation).collect();
+        let heads = self.node.backplane.fences.heads(&logs).await;
         for (id, head) in ids.into_iter().zip(heads) {
+            let head = match head {
+                Ok(place) => place.log(),
+                Err(fault) => {
+                    tracing::warn!(%fault, "head check");
+                    continue;
+                }
+            };
             let topic = Topic::Conversation(id);
             let Some(track) = self.open.get(&topic) else { continue };
             let Some(head) = head else {

@@ -34,9 +34,8 @@ pub(super) async fn remember(node: &Node, link: &Link) -> Result<(), Fault> {
     if ids.is_empty() {
         return Ok(());
     }
-    let heads = node.backplane.conversations.heads(&ids).await?;
     let told: Told =
-        ids.iter().zip(heads).filter_map(|(id, head)| Some((id.to_string(), head?.cursor_version))).collect();
+        versions_of(node, ids).await?.into_iter().map(|(id, version)| (id.to_string(), version)).collect();
     let bytes = serde_json::to_vec(&told).map_err(|e| Fault::Corrupt(e.to_string()))?;
     node.backplane.shared.save(&key(link), bytes, Some(KEPT)).await
 }
@@ -74,10 +73,20 @@ async fn tell(node: &Node, link: &Link, moved: &[(ConversationId, u64)], told: &
 
 /// The conversations in which a cursor ever moved, and their versions.
 async fn moved(node: &Node, link: &Link) -> Result<Vec<(ConversationId, u64)>, Fault> {
-    let ids = conversations(link);
-    let heads = node.backplane.conversations.heads(&ids).await?;
-    let versions = ids.into_iter().zip(heads).filter_map(|(id, head)| Some((id, head?.cursor_version)));
-    Ok(versions.filter(|(_, version)| *version > 0).collect())
+    let versions = versions_of(node, conversations(link)).await?;
+    Ok(versions.into_iter().filter(|(_, version)| *version > 0).collect())
+}
+
+/// The cursor versions of those of these conversations that exist.
+async fn versions_of(node: &Node, ids: Vec<ConversationId>) -> Result<Vec<(ConversationId, u64)>, Fault> {
+    let logs: Vec<LogKey> = ids.iter().cloned().map(LogKey::Conversation).collect();
+    let mut versions = Vec::with_capacity(ids.len());
+    for (id, place) in ids.into_iter().zip(node.backplane.fences.heads(&logs).await) {
+        if let Some(head) = place?.log() {
+            versions.push((id, head.cursor_version));
+        }
+    }
+    Ok(versions)
 }
 
 fn conversations(link: &Link) -> Vec<ConversationId> {

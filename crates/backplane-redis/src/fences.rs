@@ -1,0 +1,119 @@
+//! The fences trait: comparing what was seen with what Redis still has.
+//!
+//! Heads are asked for by partition, so that one server that is away hides no other's. Must not know: who saw what.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use parlance_backplane::{FENCE_MARGIN, Fault, Fenced, Fences, Place, Seen};
+use parlance_model::{Head, LogKey, Time};
+
+use crate::engine::{Args, Node};
+use crate::keys::{log_text, partition};
+use crate::link::{Reply, at};
+use crate::log::stored;
+
+/// Logs asked about in one call.
+const CHUNK: usize = 300;
+
+/// A head, from what `head_of` in `00_common.lua` answers.
+pub fn head(list: &[Reply]) -> Result<Head, Fault> {
+    Ok(Head {
+        seq: at(list, 0).number()?,
+        epoch: epoch(at(list, 1))?,
+        at: Time(at(list, 2).number()?),
+        cursor_version: at(list, 3).number()?,
+        version: at(list, 4).number()?,
+        since: at(list, 5).number()?,
+    })
+}
+
+fn epoch(of: &Reply) -> Result<u32, Fault> {
+    of.number().map(|epoch| u32::try_from(epoch).unwrap_or(u32::MAX))
+}
+
+fn place(told: Reply) -> Result<Place, Fault> {
+    let told = told.list()?;
+    let place = at(&told, 1).clone().list()?;
+    Ok(match at(&told, 0).text()? {
+        "log" => Place::Log(head(&place)?),
+        "lost" => Place::Lost(head(&place)?),
+        "deleted" => Place::Deleted(head(&place)?),
+        _ => Place::Nothing { epoch: epoch(at(&place, 0))? },
+    })
+}
+
+impl Node {
+    /// The places of some logs of one partition.
+    async fn places_of(&self, logs: &[&LogKey]) -> Result<Vec<Place>, Fault> {
+        let states = logs.iter().map(|log| self.keys.state(log));
+        let keys: Vec<String> = states.chain(logs.first().map(|log| self.keys.epoch(log))).collect();
+        self.list("gw1_heads", &keys, Args::none()).await?.into_iter().map(place).collect()
+    }
+
+    /// The number for a block of a log that is fenced: the one it had, where it is free.
+    async fn number_for(&self, log: &LogKey, block: u64, seen: &Seen) -> Result<u32, Fault> {
+        if block == 0 && seen.number != 0 {
+            let (fresh, owner) = self.claim(seen.number, log, 0).await?;
+            if fresh || owner == format!("0 {}", log_text(log)) {
+                return Ok(seen.number);
+            }
+        }
+        self.assign_number(log, block).await
+    }
+}
+
+#[async_trait]
+impl Fences for Node {
+    async fn heads(&self, logs: &[LogKey]) -> Vec<Result<Place, Fault>> {
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (index, log) in logs.iter().enumerate() {
+            groups.entry(partition(&log_text(log))).or_default().push(index);
+        }
+        let chunks: Vec<&[usize]> = groups.values().flat_map(|indexes| indexes.chunks(CHUNK)).collect();
+        let answers = join_all(chunks.iter().map(|indexes| async {
+            let logs: Vec<&LogKey> = indexes.iter().filter_map(|index| logs.get(*index)).collect();
+            self.places_of(&logs).await
+        }))
+        .await;
+        let missing = || Err(Fault::Corrupt("a head is missing in an answer".to_owned()));
+        let mut places: Vec<Result<Place, Fault>> = logs.iter().map(|_| missing()).collect();
+        for (indexes, answer) in chunks.into_iter().zip(answers) {
+            for (nth, index) in indexes.iter().enumerate() {
+                let Some(place) = places.get_mut(*index) else { continue };
+                *place = match &answer {
+                    Ok(told) => told.get(nth).map_or_else(missing, |told| Ok(*told)),
+                    Err(fault) => Err(fault.clone()),
+                };
+            }
+        }
+        places
+    }
+
+    async fn fence(&self, log: &LogKey, seen: Seen) -> Result<Fenced, Fault> {
+        let mut keys = self.keys.log(log);
+        if let LogKey::User(user) = log {
+            keys.extend(self.keys.sequence(user));
+        }
+        let mut numbers = Vec::new();
+        loop {
+            let args = self
+                .appending(&numbers)
+                .and(seen.seq)
+                .and(seen.at.map_or(0, Time::millis))
+                .and(seen.epoch)
+                .and(seen.from.max(1))
+                .and(FENCE_MARGIN)
+                .and(log_text(log))
+                .and(u8::from(matches!(log, LogKey::Conversation(_))));
+            let answer = self.list("gw1_fence", &keys, args).await?;
+            match at(&answer, 0).text()? {
+                "new" => return Ok(Fenced::Begun(stored(&answer)?)),
+                "there" => return Ok(Fenced::There),
+                "already" => return Ok(Fenced::Already),
+                _ => numbers.push(self.number_for(log, at(&answer, 1).number()?, &seen).await?),
+            }
+        }
+    }
+}
