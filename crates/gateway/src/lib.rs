@@ -11,6 +11,8 @@ pub mod commands;
 pub mod config;
 mod events;
 pub mod feed;
+mod forward;
+mod health;
 pub mod http;
 pub mod line;
 pub mod metrics;

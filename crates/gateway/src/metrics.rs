@@ -88,6 +88,8 @@ pub struct Metrics {
     pub sweep_expired: IntCounterVec,
     /// Socket.IO sessions recovered after a cut.
     pub recovered: IntCounter,
+    /// Requests taken to the node that owns their session, by kind and outcome.
+    pub forwarded: IntCounterVec,
     /// Calls of the backplane that failed.
     pub backplane_errors: IntCounter,
 }
@@ -173,6 +175,11 @@ impl Metrics {
                 &["kind"],
             ),
             recovered: r.counter("sessions_recovered_total", "Socket.IO sessions recovered after a cut"),
+            forwarded: r.counters(
+                "forwarded_total",
+                "Requests taken to the node that owns their session",
+                &["kind", "outcome"],
+            ),
             backplane_errors: r.counter("backplane_errors_total", "Calls of the backplane that failed"),
             registry: r.0,
         };

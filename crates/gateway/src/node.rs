@@ -1,7 +1,7 @@
 //! One node: everything its sessions, listeners and background tasks share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
@@ -9,6 +9,7 @@ use parlance_backplane::{Backplane, Fault};
 use parlance_hub::{Hub, Notice};
 use parlance_model::{ConnectionId, MaintenanceNotice, NodeId, Reject, RejectCode, Time, Topic};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +17,8 @@ use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feed::FeedHandle;
+use crate::health::Health;
+use crate::forward::Forward;
 use crate::metrics::Metrics;
 use crate::orders::Orders;
 use crate::session::Link;
@@ -46,6 +49,8 @@ pub struct Node {
     pub(crate) sessions: DashMap<String, Option<u64>, rustc_hash::FxBuildHasher>,
     /// Counters.
     pub metrics: Metrics,
+    /// The way to other nodes.
+    pub(crate) forward: Forward,
     /// Verifies tokens; replaced by a reload.
     pub auth: ArcSwap<Authenticator>,
     /// Owns every task.
@@ -63,8 +68,10 @@ pub struct Node {
     /// Milliseconds at which the feed last came round.
     pub(crate) feed_pulse: AtomicU64,
     pub(crate) connections: AtomicU64,
-    /// Whether the engine could keep something when it was asked last.
-    pub(crate) engine_keeps: AtomicBool,
+    /// What is known of the engine.
+    pub(crate) health: Health,
+    /// Leases are to be carried at once.
+    pub(crate) leases: Notify,
 }
 
 /// The maintenance switch as it is stored and set over the server API.
@@ -92,7 +99,12 @@ impl Node {
         self.clock.now().millis().saturating_sub(self.feed_pulse.load(Ordering::Relaxed))
     }
 
-    /// Whether this node delivers.
+    /// Whether the feed comes round.
+    pub(crate) fn delivers(&self) -> bool {
+        self.feed_lag_ms() <= FEED_STALL_MS
+    }
+
+    /// Whether this node can do its work.
     ///
     /// # Errors
     /// What keeps it from delivering, for `/readyz`.
@@ -100,13 +112,21 @@ impl Node {
         if self.shutdown.is_cancelled() {
             return Err("stopping".to_owned());
         }
-        if self.feed_lag_ms() > FEED_STALL_MS {
+        if !self.delivers() {
             return Err("the feed has stopped".to_owned());
         }
-        if !self.engine_keeps.load(Ordering::Relaxed) {
+        if !self.health.keeps() {
             return Err("the engine cannot keep messages".to_owned());
         }
+        if !self.health.hears() {
+            return Err("publications do not arrive".to_owned());
+        }
         Ok(())
+    }
+
+    /// Has the leases carried to the backplane at once: after an outage, before they are taken for ended.
+    pub(crate) fn carry_leases(&self) {
+        self.leases.notify_one();
     }
 
     /// The refusal for a backplane that cannot do it now. Logs the fault.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -11,12 +11,15 @@ use parlance_backplane::{Backplane, Fault};
 use parlance_hub::{Hub, Notice};
 use parlance_model::{NodeId, Topic};
 use rand::seq::SliceRandom;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::forward::{self, Forward};
+use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::orders::{self, Orders};
@@ -53,7 +56,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// Tells every connection to come back elsewhere: in batches of random order with random pauses, spread over
 /// `within` at most, so that they do not all come back in one moment.
-async fn send_away(node: &Node, within: Duration) {
+pub(crate) async fn send_away(node: &Node, within: Duration, code: u16, reason: &str) {
     let mut listeners: Vec<_> = node.links.iter().map(|link| link.listener.clone()).collect();
     listeners.shuffle(&mut rand::rng());
     let batches = u32::try_from(listeners.len().div_ceil(LEAVING)).unwrap_or(u32::MAX).max(1);
@@ -64,10 +67,23 @@ async fn send_away(node: &Node, within: Duration) {
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.0..2.0))).await;
         }
         for listener in batch {
-            let reason = "this server is restarting; reconnect".to_owned();
-            listener.notify(Notice::Close { code: 1012, reason });
+            listener.notify(Notice::Close { code, reason: reason.to_owned() });
         }
     }
+}
+
+/// Opens the listeners. Other nodes know this one before any client does: its next request may go there.
+async fn open(
+    node: &Arc<Node>,
+    listen: SocketAddr,
+    internal: SocketAddr,
+) -> Result<(SocketAddr, SocketAddr), StartError> {
+    let doors = http::router::Public::new(node);
+    let internal = http::listen_internal(&doors, internal).map_err(|e| StartError::Listen(internal, e))?;
+    forward::join(node, internal).await?;
+    node.tracker.spawn(forward::keep(node.clone()));
+    let public = http::listen_public(&doors, listen).map_err(|e| StartError::Listen(listen, e))?;
+    Ok((public, internal))
 }
 
 impl Running {
@@ -86,6 +102,7 @@ impl Running {
         let inbox = backplane.bus.inbox().ok_or(StartError::Inbox)?;
         let (handle, requests) = feed::channel();
         let (listen, internal_listen) = (config.listen, config.internal_listen);
+        let idle = Duration::from_millis(config.limits.head_ms / 2);
         let now = clock.now();
         let node = Arc::new(Node {
             id,
@@ -96,6 +113,7 @@ impl Running {
             links: DashMap::default(),
             sessions: DashMap::default(),
             metrics: Metrics::new(),
+            forward: Forward::new(idle),
             auth: ArcSwap::from_pointee(auth),
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -105,7 +123,8 @@ impl Running {
             started_at: now,
             feed_pulse: AtomicU64::new(now.millis()),
             connections: AtomicU64::new(0),
-            engine_keeps: AtomicBool::new(true),
+            health: Health::default(),
+            leases: Notify::new(),
             clock,
         });
         node.tracker.spawn(feed::run(node.clone(), inbox, requests));
@@ -114,11 +133,9 @@ impl Running {
         node.tracker.spawn(orders::watch(node.clone(), orders));
         node.tracker.spawn(background::sweep(node.clone()));
         node.tracker.spawn(background::refresh(node.clone()));
-        node.tracker.spawn(background::probe(node.clone()));
-        let public = http::listen_public(&node, listen).await.map_err(|e| StartError::Listen(listen, e))?;
-        let internal = http::listen_internal(&node, internal_listen)
-            .await
-            .map_err(|e| StartError::Listen(internal_listen, e))?;
+        node.tracker.spawn(health::keep(node.clone()));
+        node.tracker.spawn(health::listen(node.clone()));
+        let (public, internal) = open(&node, listen, internal_listen).await?;
         let ack_level = node.backplane.ack_level.as_str();
         tracing::info!(node = %node.id, %public, %internal, ack_level, "listening");
         Ok(Self { node, public, internal })
@@ -165,8 +182,8 @@ impl Running {
         node.shutdown.cancel();
         let drain = node.config.load().timings.drain();
         let gone = async {
-            send_away(node, drain / 2).await;
-            while !node.links.is_empty() {
+            send_away(node, drain / 2, 1012, "this server is restarting; reconnect").await;
+            while !node.links.is_empty() || node.forward.under_way() > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

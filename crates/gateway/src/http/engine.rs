@@ -9,11 +9,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use parlance_model::NodeId;
 use parlance_wire::engineio::{Problem, Query, Transport};
 use tokio_util::task::TaskTracker;
 
@@ -99,6 +100,21 @@ impl Endpoint {
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
         self.door.sessions()
+    }
+
+    /// The node that owns the session a request is about, when it is another one.
+    pub(crate) fn owner(&self, uri: &Uri) -> Option<NodeId> {
+        let query = Query::parse(uri.query().unwrap_or_default());
+        query.known_transport().ok()?;
+        self.door.foreign(query.sid.as_deref()?)
+    }
+
+    /// Answers the pending poll of a session with nothing; the client polls again, elsewhere.
+    pub(crate) fn release(&self, uri: &Uri) {
+        let query = Query::parse(uri.query().unwrap_or_default());
+        if let Some(door::Session::Polling(desk)) = query.sid.and_then(|sid| self.door.find(&sid)) {
+            desk.release();
+        }
     }
 
     /// Answers a request. WebSockets can only be opened when it carries what hyper needs for an upgrade, and
@@ -286,7 +302,7 @@ const fn problem(refused: desk::Refused) -> Problem {
     }
 }
 
-pub(super) fn refuse(problem: Problem) -> Response {
+pub(crate) fn refuse(problem: Problem) -> Response {
     reply::json(StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::BAD_REQUEST), problem.body())
 }
 

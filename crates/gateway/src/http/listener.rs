@@ -29,8 +29,8 @@ pub struct Gate {
 
 impl Gate {
     /// A listener that serves `router`. Only the public one limits connections.
-    pub fn new(node: &Arc<Node>, name: &'static str, router: Router) -> Self {
-        Self { node: node.clone(), name, router, permits: Permits::default() }
+    pub fn new(node: &Arc<Node>, name: &'static str, router: Router, permits: Permits) -> Self {
+        Self { node: node.clone(), name, router, permits }
     }
 
     /// Binds and begins to accept, until the node halts.

@@ -12,8 +12,8 @@ mod health;
 pub(crate) mod history;
 mod listener;
 pub(crate) mod permit;
-mod reply;
-mod router;
+pub(crate) mod reply;
+pub(crate) mod router;
 pub mod socket;
 mod upgrade;
 
@@ -22,24 +22,22 @@ pub use permit::{Permit, Permits};
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use listener::Gate;
-
-use crate::node::Node;
+use router::Public;
 
 /// Opens the public listener: client traffic. Returns the address it is bound to.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn listen_public(node: &Arc<Node>, address: SocketAddr) -> io::Result<SocketAddr> {
-    Gate::new(node, "public", router::public(node)).open(address)
+pub(crate) fn listen_public(public: &Public, address: SocketAddr) -> io::Result<SocketAddr> {
+    Gate::new(&public.node, "public", router::public(public), public.permits.clone()).open(address)
 }
 
-/// Opens the internal listener: health, metrics, server API. Returns the address it is bound to.
+/// Opens the internal listener: health, metrics, server API, other nodes. Returns the address it is bound to.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn listen_internal(node: &Arc<Node>, address: SocketAddr) -> io::Result<SocketAddr> {
-    Gate::new(node, "internal", router::internal(node)).open(address)
+pub(crate) fn listen_internal(public: &Public, address: SocketAddr) -> io::Result<SocketAddr> {
+    Gate::new(&public.node, "internal", router::internal(public), Permits::default()).open(address)
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{any, get, post};
 use axum::{Router, middleware};
 use parlance_wire::Framing;
 
 use super::engine::{Endpoint, EngineSettings, Greeting};
+use super::permit::Permits;
 use super::{api, cors, health, history, reply, upgrade};
 use crate::config::Mount;
+use crate::forward::{self, hop, inbound};
 use crate::node::Node;
 use crate::session;
 
@@ -19,6 +21,8 @@ use crate::session;
 #[derive(Clone)]
 pub struct Public {
     pub node: Arc<Node>,
+    /// The connections of clients.
+    pub permits: Permits,
     places: Arc<[Place]>,
 }
 
@@ -91,6 +95,11 @@ fn endpoint(node: &Arc<Node>, first: &Mount, mounts: Arc<[Arc<Mount>]>) -> Endpo
 }
 
 impl Public {
+    /// What the mounts of a node are reached by.
+    pub fn new(node: &Arc<Node>) -> Self {
+        Self { node: node.clone(), permits: Permits::default(), places: places(node) }
+    }
+
     /// The place at a path. One of this host goes before one of every host, whatever their order.
     fn place(&self, host: &str, path: &str) -> Option<&Place> {
         let here = || self.places.iter().filter(|p| p.is_at(path));
@@ -100,38 +109,55 @@ impl Public {
 
     /// Whether a request is to an address where Engine.IO is spoken.
     pub(super) fn is_engine(&self, request: &Request) -> bool {
-        let place = self.place(&host(request), request.uri().path());
-        place.is_some_and(|place| matches!(place.door, Door::Engine(_)))
+        self.engine(request).is_some()
+    }
+
+    /// Where Engine.IO is spoken at the address of a request.
+    pub(crate) fn engine(&self, request: &Request) -> Option<&Endpoint> {
+        match &self.place(&host(request), request.uri().path())?.door {
+            Door::Engine(endpoint) => Some(endpoint),
+            Door::Raw(_) => None,
+        }
     }
 }
 
 /// The public listener. Mounts are matched by hand: they depend on the host too, and a path from the
 /// configuration must not be able to break the router.
-pub fn public(node: &Arc<Node>) -> Router {
-    let state = Public { node: node.clone(), places: places(node) };
+pub fn public(state: &Public) -> Router {
+    let node = &state.node;
     Router::new()
         .route("/livez", get(health::live).fallback(wrong_method))
         .merge(history::router(node))
         .fallback(mounted)
         .layer(middleware::from_fn_with_state(state.clone(), cors::guard))
-        .with_state(state)
+        .with_state(state.clone())
 }
 
 /// The internal listener.
-pub fn internal(node: &Arc<Node>) -> Router {
+pub fn internal(public: &Public) -> Router {
+    let node = &public.node;
+    let nodes = Router::new()
+        .route(&format!("{}/{{*path}}", forward::HERE), any(inbound::receive))
+        .route(&format!("{}/", forward::HERE), any(inbound::receive))
+        .route(&format!("{}/{{*path}}", forward::RELEASE), post(inbound::release))
+        .with_state(public.clone());
     Router::new()
         .route("/livez", get(health::live).fallback(wrong_method))
         .route("/readyz", get(health::ready).fallback(wrong_method))
         .route("/metrics", get(health::metrics).fallback(wrong_method))
         .with_state(node.clone())
         .merge(api::router(node))
+        .merge(nodes)
         .fallback(api::nothing_here)
 }
 
 async fn mounted(State(public): State<Public>, request: Request) -> Response {
     match public.place(&host(&request), request.uri().path()).map(|place| &place.door) {
         Some(Door::Raw(mount)) => upgrade::handle(&public.node, mount.clone(), request).await,
-        Some(Door::Engine(endpoint)) => endpoint.handle(request).await,
+        Some(Door::Engine(endpoint)) => match endpoint.owner(request.uri()) {
+            Some(owner) => hop::relay(&public.node, &owner, request).await,
+            None => endpoint.handle(request).await,
+        },
         None => nothing_here().await,
     }
 }

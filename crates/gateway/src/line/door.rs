@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use parlance_model::Time;
+use parlance_model::{NodeId, Time};
 use parlance_wire::engineio::{Heartbeat, Open, Transport};
 
 use super::Line;
@@ -47,6 +47,11 @@ impl Door {
     /// The session with that id.
     pub fn find(&self, sid: &str) -> Option<Session> {
         self.registry.find(sid)
+    }
+
+    /// The node that owns a session, when it is another one.
+    pub fn foreign(&self, sid: &str) -> Option<NodeId> {
+        self.registry.foreign(sid)
     }
 
     /// How many sessions there are.

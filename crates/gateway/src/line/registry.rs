@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
+use parlance_model::NodeId;
 use rustc_hash::FxHashMap;
 
 use super::desk::Desk;
@@ -56,6 +57,14 @@ impl Registry {
         let bytes = URL_SAFE_NO_PAD.decode(secret).ok()?;
         let key = u128::from_be_bytes(bytes.try_into().ok()?);
         self.sessions.lock().get(&key).cloned()
+    }
+
+    /// The node that an id names as its owner, when it is another one.
+    pub fn foreign(&self, sid: &str) -> Option<NodeId> {
+        let (secret, node) = sid.split_at_checked(SECRET).filter(|(_, node)| *node != self.node)?;
+        URL_SAFE_NO_PAD.decode(secret).ok()?;
+        let name = String::from_utf8(URL_SAFE_NO_PAD.decode(node).ok()?).ok()?;
+        NodeId::parse(&name).ok()
     }
 
     /// How many there are.
@@ -116,6 +125,18 @@ mod tests {
         }
         drop(entry);
         assert!(registry.find(&sid).is_none());
+    }
+
+    #[test]
+    fn an_id_names_its_owner_to_other_nodes() {
+        let (a, b) = (Registry::new("node-a"), Registry::new("node-b"));
+        let entry = a.enter(Session::Socket);
+        let sid = entry.sid();
+        assert_eq!((a.foreign(&sid), b.foreign(&sid)), (None, Some(NodeId::parse("node-a").unwrap())));
+        let odd = URL_SAFE_NO_PAD.encode("not a name/");
+        for wrong in ["", "é", &sid[..22], &sid[1..], &format!("{sid}!"), &format!("{}{odd}", &sid[..22])] {
+            assert_eq!(b.foreign(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

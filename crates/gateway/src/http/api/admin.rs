@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use parlance_backplane::{LiveNode, NodeState};
 use parlance_model::Time;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::errors::ApiError;
 use super::input::{self, Input, Named};
 use super::{Answer, answer};
+use crate::forward;
 use crate::node::{MAINTENANCE_KEY, MaintenanceSwitch, Node};
 use crate::orders::{self, Revocation};
 
@@ -99,15 +101,28 @@ pub async fn maintenance(State(node): State<Arc<Node>>, Input(switch): Input<Mai
     answer(StatusCode::OK, &switch)
 }
 
-/// The nodes; the embedded engine has one.
+/// The nodes of the cluster, as each said last; this one as it is now.
 pub async fn nodes(State(node): State<Arc<Node>>) -> Answer {
-    let this = json!({
-        "id": node.id.as_str(),
-        "version": env!("CARGO_PKG_VERSION"),
-        "connections": node.links.len(),
-        "startedAt": node.started_at.to_iso(),
-        "ready": node.ready().is_ok(),
-        "lagMs": node.feed_lag_ms(),
-    });
-    answer(StatusCode::OK, &json!({ "nodes": [this] }))
+    let mut live = node.backplane.nodes.live().await?;
+    let now = node.clock.now();
+    let this = forward::state(&node);
+    match live.iter_mut().find(|other| other.state.id == node.id) {
+        Some(own) => own.state = this,
+        None => live.insert(0, LiveNode { state: this, seen: now }),
+    }
+    let all: Vec<Value> = live.into_iter().map(|node| shown(node.state)).collect();
+    answer(StatusCode::OK, &json!({ "nodes": all }))
+}
+
+/// Without its pass.
+fn shown(state: NodeState) -> Value {
+    json!({
+        "id": state.id.as_str(),
+        "address": state.address,
+        "version": state.version,
+        "connections": state.connections,
+        "startedAt": state.started_at.to_iso(),
+        "lagMs": state.lag_ms,
+        "draining": state.draining,
+    })
 }
