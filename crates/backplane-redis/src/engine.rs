@@ -3,6 +3,7 @@
 //! Owns: connecting, options, the node handle. Must not know: what any one function does.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,21 +11,25 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_backplane::{AckLevel, Backplane, Clock, Fault, Inbox};
 use parlance_model::LogKey;
-use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::bus::Subscriber;
 use crate::checks;
 use crate::keys::Keys;
 use crate::library;
-use crate::link::{FredLink, RedisLink, Reply};
-use crate::topology::{Address, Layout, Topology};
+use crate::link::{Primary, Reply, Routed};
+use crate::topology::{self, Place};
 
 /// How the engine is built.
 #[derive(Clone)]
 pub struct Options {
-    /// `redis://[user:password@]host[:port][/db]` of a standalone Redis of release 7.0 or later.
+    /// Where Redis (7.0 or later) is: `redis://[user:password@]host[:port]`,
+    /// `redis-sentinel://[user:password@]host:port,.../service` or `redis-cluster://[user:password@]host:port,...`;
+    /// with TLS `rediss`.
     pub url: String,
+    /// With TLS: the PEM file of the certificates that are trusted; without it those that browsers trust.
+    pub ca_file: Option<PathBuf>,
     /// What every key begins with.
     pub prefix: String,
     /// Entries kept per log.
@@ -50,6 +55,7 @@ impl Options {
     pub fn new(url: &str, clock: Clock) -> Self {
         Self {
             url: url.to_owned(),
+            ca_file: None,
             prefix: "gw:".to_owned(),
             retention_entries: 1000,
             retention: Duration::from_secs(7 * 24 * 3600),
@@ -68,15 +74,18 @@ impl Options {
 pub struct Redis {
     node: Arc<Node>,
     tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 /// The node: implements every trait.
 pub(crate) struct Node {
-    pub link: Arc<dyn RedisLink>,
+    pub link: Arc<Routed>,
     pub keys: Keys,
     pub options: Options,
     pub subscriber: Subscriber,
     pub inbox: Mutex<Option<Inbox>>,
+    /// Ends the tasks when the node goes.
+    pub _stop: DropGuard,
 }
 
 impl Redis {
@@ -85,17 +94,22 @@ impl Redis {
     /// # Errors
     /// [`Fault::Unavailable`] when nobody answers there, or who answers is no Redis of release 7.0 or later.
     pub async fn connect(options: Options) -> Result<Self, Fault> {
-        let link = Arc::new(FredLink::connect(&options.url, options.patience).await?);
-        library::ensure(&*link).await?;
-        checks::complain(&*link).await?;
-        let tasks = TaskTracker::new();
-        let layout = Layout::standalone(Address::parse(&options.url)?);
-        let topology = Topology::new(watch::channel(Arc::new(layout)).1, Arc::default());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        // Also of an engine that cannot be started.
+        let guard = stop.clone().drop_guard();
+        let place = Place::parse(&options.url)?;
+        let dialer = place.dialer(options.ca_file.as_deref())?;
+        let topology = topology::start(place, dialer, &tasks, &stop).await?;
+        let link = Routed::start(&topology, options.patience, &tasks, &stop).await?;
+        for primary in link.primaries() {
+            library::ensure(&*primary.link).await?;
+            checks::complain(&*primary.link).await?;
+        }
         let (subscriber, inbox) = Subscriber::start(&topology, &options, &tasks);
         tasks.close();
         let keys = Keys::new(&options.prefix);
-        let node = Node { link, keys, options, subscriber, inbox: Mutex::new(Some(inbox)) };
-        Ok(Self { node: Arc::new(node), tasks })
+        let node = Node { link, keys, options, subscriber, inbox: Mutex::new(Some(inbox)), _stop: guard };
+        Ok(Self { node: Arc::new(node), tasks, stop })
     }
 
     /// This node's handle.
@@ -119,7 +133,7 @@ impl Redis {
         }
     }
 
-    /// Whether Redis answers.
+    /// Whether every primary answers.
     ///
     /// # Errors
     /// [`Fault::Unavailable`] when it does not.
@@ -127,17 +141,18 @@ impl Redis {
         Ok(self.node.link.ping().await?)
     }
 
-    /// A section of `INFO`.
+    /// A section of `INFO` of every primary.
     ///
     /// # Errors
     /// [`Fault::Unavailable`] when Redis does not answer.
-    pub async fn info(&self, section: &str) -> Result<String, Fault> {
+    pub async fn info(&self, section: &str) -> Result<Vec<String>, Fault> {
         Ok(self.node.link.info(section).await?)
     }
 
     /// Ends the connections.
     pub async fn close(&self) {
         self.node.subscriber.stop();
+        self.stop.cancel();
         self.tasks.wait().await;
         self.node.link.close().await;
     }
@@ -194,7 +209,13 @@ impl Node {
 
     /// Calls a function.
     pub async fn call(&self, function: &str, keys: &[String], args: Args) -> Result<Reply, Fault> {
-        Ok(library::call(&*self.link, function, keys, args.0).await?)
+        // What has no key is nobody's in particular: any slot will do.
+        let key = keys.first().map_or("", String::as_str);
+        let work = |primary: Arc<Primary>| {
+            let args = args.0.clone();
+            async move { library::call(&*primary.link, function, keys, args).await }
+        };
+        Ok(self.link.at(key, work).await?)
     }
 
     /// Calls a function that answers with a list.

@@ -3,92 +3,176 @@
 //! Its own backpressure stops the client for good when it is reached, and retried commands are executed twice: so
 //! the bound is a semaphore here and every command is sent once. Must not know: keys, subscriptions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fred::prelude::{Builder, Client, ClientLike, Config, ReconnectPolicy, Value};
-use fred::types::config::UnresponsiveConfig;
-use fred::types::{ClusterHash, CustomCommand, RespVersion};
+use fred::error::ErrorKind;
+use fred::prelude::{Builder, Client, ClientLike, Config, EventInterface, ReconnectPolicy, Value};
+use fred::types::config::{
+    Server, ServerConfig, TlsConfig, TlsConnector, TlsHostMapping, UnresponsiveConfig,
+};
+use fred::types::{ClusterHash, ConnectHandle, CustomCommand, RespVersion};
 use tokio::sync::Semaphore;
 
 use super::{LinkFault, RedisLink, Reply, Run};
+use crate::topology::{Address, Dialer};
 
 /// Commands under way at once; more wait for the earlier ones, as long as a command may take.
 const UNDER_WAY: usize = 4096;
 const SILENCE: Duration = Duration::from_secs(3);
+/// A server that is gone is looked for again after at least and at most so many milliseconds.
+const AGAIN: (u32, u32) = (20, 1000);
 
-/// A command client for one server.
+/// A command client for one server. Cheap to clone; with the last clone the connection goes.
+#[derive(Clone)]
 pub struct FredLink {
+    line: Arc<Line>,
+    asking: bool,
+}
+
+struct Line {
     client: Client,
+    task: ConnectHandle,
     room: Semaphore,
     patience: Duration,
 }
 
+impl Drop for Line {
+    fn drop(&mut self) {
+        // It would look for a server that left the installation for ever.
+        self.task.abort();
+    }
+}
+
+fn client(address: &Address, dialer: &Dialer, patience: Duration) -> Result<Client, LinkFault> {
+    let mut config = Config {
+        version: RespVersion::RESP3,
+        // A server that is away for the moment is looked for like one that went away later.
+        fail_fast: false,
+        server: ServerConfig::Centralized { server: Server::new(address.host.as_str(), address.port) },
+        ..Config::default()
+    };
+    if let Some((user, password)) = &address.login {
+        config.username = Some(user.clone());
+        config.password = Some(password.clone());
+    }
+    if address.tls {
+        let connector = dialer.connector().map(TlsConnector::Rustls);
+        let connector = connector.ok_or_else(|| LinkFault::Failed("TLS is not set up".to_owned()))?;
+        config.tls = Some(TlsConfig { connector, hostnames: TlsHostMapping::None });
+    }
+    Builder::from_config(config)
+        .with_performance_config(|performance| performance.default_command_timeout = patience)
+        .with_connection_config(|connection| {
+            connection.connection_timeout = patience;
+            connection.internal_command_timeout = patience;
+            connection.max_command_attempts = 1;
+            connection.max_command_buffer_len = 0;
+            connection.unresponsive =
+                UnresponsiveConfig { max_timeout: Some(SILENCE), interval: Duration::from_millis(500) };
+            connection.tcp.nodelay = Some(true);
+        })
+        .set_policy(ReconnectPolicy::Exponential {
+            attempts: 0,
+            max_attempts: 0,
+            min_delay: AGAIN.0,
+            max_delay: AGAIN.1,
+            base: 2,
+            jitter: AGAIN.0,
+        })
+        .build()
+        .map_err(|error| failed(&error))
+}
+
 impl FredLink {
+    /// Begins to connect, and looks for the server for as long as there is somebody to use the link.
+    ///
+    /// # Errors
+    /// [`LinkFault::Failed`] when the address cannot be used.
+    pub fn open(address: &Address, dialer: &Dialer, patience: Duration) -> Result<Self, LinkFault> {
+        let client = client(address, dialer, patience)?;
+        let task = client.connect();
+        let line = Line { client, task, room: Semaphore::new(UNDER_WAY), patience };
+        Ok(Self { line: Arc::new(line), asking: false })
+    }
+
     /// Connects; later interruptions are healed in the background.
     ///
     /// # Errors
-    /// [`LinkFault::Failed`] when the address is wrong or nobody answers there in time.
-    pub async fn connect(url: &str, patience: Duration) -> Result<Self, LinkFault> {
-        let mut config = Config::from_url_centralized(url).map_err(|error| failed(&error))?;
-        config.version = RespVersion::RESP3;
-        config.fail_fast = true;
-        let client = Builder::from_config(config)
-            .with_performance_config(|performance| performance.default_command_timeout = patience)
-            .with_connection_config(|connection| {
-                connection.connection_timeout = patience;
-                connection.internal_command_timeout = patience;
-                connection.max_command_attempts = 1;
-                connection.max_command_buffer_len = 0;
-                connection.unresponsive =
-                    UnresponsiveConfig { max_timeout: Some(SILENCE), interval: Duration::from_millis(500) };
-                connection.tcp.nodelay = Some(true);
-            })
-            .set_policy(ReconnectPolicy::new_exponential(0, 50, 2000, 2))
-            .build()
-            .map_err(|error| failed(&error))?;
-        client.init().await.map_err(|error| failed(&error))?;
-        Ok(Self { client, room: Semaphore::new(UNDER_WAY), patience })
+    /// As the first attempt fails.
+    pub async fn connect(address: &Address, dialer: &Dialer, patience: Duration) -> Result<Self, LinkFault> {
+        let client = client(address, dialer, patience)?;
+        let mut errors = client.error_rx();
+        let task = client.connect();
+        let line = Line { client, task, room: Semaphore::new(UNDER_WAY), patience };
+        let link = Self { line: Arc::new(line), asking: false };
+        let nobody = || LinkFault::Away(format!("{address}: nobody answers"));
+        tokio::select! {
+            connected = link.line.client.wait_for_connect() => connected.map_err(|error| failed(&error))?,
+            error = errors.recv() => match error {
+                Ok((error, _)) => return Err(LinkFault::Away(format!("{address}: {}", error.details()))),
+                Err(_) => return Err(nobody()),
+            },
+            () = tokio::time::sleep(patience) => return if link.is_connected() { Ok(link) } else { Err(nobody()) },
+        }
+        Ok(link)
     }
 
-    /// Sends any command.
-    ///
-    /// # Errors
-    /// As it fails.
-    pub async fn send(&self, name: &'static str, args: Vec<Bytes>) -> Result<Reply, LinkFault> {
-        self.command(name, args.into_iter().map(Value::Bytes).collect()).await
+    /// Whether there is a connection now.
+    pub fn is_connected(&self) -> bool {
+        self.line.client.is_connected()
+    }
+
+    /// Whether nobody looks for the server any more: a new link has to.
+    pub fn is_ended(&self) -> bool {
+        self.line.task.is_finished()
+    }
+
+    /// The same, for commands on a slot that is on its way to this server.
+    pub fn asking(&self) -> Self {
+        Self { asking: true, ..self.clone() }
     }
 
     async fn command(&self, name: &'static str, args: Vec<Value>) -> Result<Reply, LinkFault> {
-        let room = tokio::time::timeout(self.patience, self.room.acquire()).await;
+        let Line { client, room, patience, .. } = &*self.line;
+        let room = tokio::time::timeout(*patience, room.acquire()).await;
         let _room = room.map_err(|_| LinkFault::Failed("too many commands under way".to_owned()))?;
+        if !self.is_connected() {
+            return Err(LinkFault::Away("Redis: no connection".to_owned()));
+        }
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
-        let answer: Result<Value, _> = self.client.custom(command, args).await;
+        let answer: Result<Value, _> = if self.asking {
+            // It is of use to the very next command of the connection only.
+            let both = client.pipeline();
+            let asking = CustomCommand::new_static("ASKING", ClusterHash::Random, false);
+            let _: Value = both.custom(asking, Vec::<Value>::new()).await.map_err(|error| refused(&error))?;
+            let _: Value = both.custom(command, args).await.map_err(|error| refused(&error))?;
+            both.last().await
+        } else {
+            client.custom(command, args).await
+        };
         answer.map(reply).map_err(|error| refused(&error))
     }
 }
 
-/// Beginnings of refusals by a server that did not execute the command and of which another may.
-const ELSEWHERE: [&str; 5] = ["MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY"];
-
 fn refused(error: &fred::error::Error) -> LinkFault {
-    let said = error.details();
-    if said.contains("Function not found") {
-        LinkFault::NoFunction
-    } else if said.starts_with("NOSCRIPT") {
-        LinkFault::NoScript
-    } else if said.starts_with("NOPERM") || said.contains("unknown command") {
-        LinkFault::Forbidden(said.to_owned())
-    } else if ELSEWHERE.iter().any(|word| said.starts_with(word)) {
-        LinkFault::Elsewhere(said.to_owned())
-    } else {
-        failed(error)
+    match LinkFault::of_error(error.details()) {
+        // Not only servers fail.
+        LinkFault::Failed(_) => failed(error),
+        fault => fault,
     }
 }
 
 fn failed(error: &fred::error::Error) -> LinkFault {
-    LinkFault::Failed(format!("Redis: {:?}: {}", error.kind(), error.details()))
+    let said = format!("Redis: {:?}: {}", error.kind(), error.details());
+    match error.kind() {
+        ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Routing => {
+            LinkFault::Lost(said)
+        }
+        _ => LinkFault::Failed(said),
+    }
 }
 
 fn reply(value: Value) -> Reply {
@@ -116,13 +200,8 @@ fn text(of: &str) -> Value {
 #[async_trait]
 impl RedisLink for FredLink {
     async fn run(&self, run: Run<'_>, keys: &[String], args: Vec<Bytes>) -> Result<Reply, LinkFault> {
-        let (command, script) = run.words();
-        let mut all = Vec::with_capacity(2 + keys.len() + args.len());
-        all.push(text(script));
-        all.push(text(&keys.len().to_string()));
-        all.extend(keys.iter().map(|key| text(key)));
-        all.extend(args.into_iter().map(Value::Bytes));
-        self.command(command, all).await
+        let command = run.command(keys, args);
+        self.command(command.name, command.args.into_iter().map(Value::Bytes).collect()).await
     }
 
     async fn spublish(&self, channel: &str, payload: Bytes) -> Result<(), LinkFault> {
@@ -143,8 +222,12 @@ impl RedisLink for FredLink {
     }
 
     async fn close(&self) {
-        if let Err(error) = self.client.quit().await {
+        // It waits for commands that are under way, but not for a server that is away.
+        if self.is_connected()
+            && let Err(error) = self.line.client.quit().await
+        {
             tracing::debug!(%error, "the connection to Redis was gone already");
         }
+        self.line.task.abort();
     }
 }

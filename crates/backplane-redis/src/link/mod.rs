@@ -3,12 +3,15 @@
 //! Owns: what an answer looks like and that every operation ends. Must not know: keys, what functions mean.
 
 mod fred;
+mod redirect;
+mod routed;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parlance_backplane::Fault;
 
 pub use self::fred::FredLink;
+pub use routed::{Primary, Routed};
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +35,12 @@ pub enum LinkFault {
     NoScript,
     /// The server or its access rules do not know such a command.
     Forbidden(String),
-    /// Not executed: the slot has another server, or this one is no primary now.
+    /// Not executed: the slot has another server, or this one is no primary now, or not ready yet.
     Elsewhere(String),
+    /// Not sent: there is no connection.
+    Away(String),
+    /// The connection broke or nobody answered in time; whether the command was executed is not known.
+    Lost(String),
     /// Anything else; whether the command was executed is not known.
     Failed(String),
 }
@@ -44,9 +51,11 @@ impl From<LinkFault> for Fault {
             LinkFault::NoFunction | LinkFault::NoScript => {
                 Self::Unavailable("Redis lost the functions".to_owned())
             }
-            LinkFault::Forbidden(why) | LinkFault::Elsewhere(why) | LinkFault::Failed(why) => {
-                Self::Unavailable(why)
-            }
+            LinkFault::Forbidden(why)
+            | LinkFault::Elsewhere(why)
+            | LinkFault::Away(why)
+            | LinkFault::Lost(why)
+            | LinkFault::Failed(why) => Self::Unavailable(why),
         }
     }
 }
@@ -62,18 +71,63 @@ pub enum Run<'a> {
     Text(&'a str),
 }
 
-impl<'a> Run<'a> {
-    /// The command and what it names.
-    pub const fn words(self) -> (&'static str, &'a str) {
-        match self {
+/// A command as it is sent.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// What follows.
+    pub args: Vec<Bytes>,
+}
+
+impl Command {
+    /// From words.
+    pub fn new(name: &'static str, words: &[&str]) -> Self {
+        Self { name, args: words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect() }
+    }
+}
+
+impl Run<'_> {
+    /// As a command.
+    pub fn command(self, keys: &[String], args: Vec<Bytes>) -> Command {
+        let (name, script) = match self {
             Self::Function(name) => ("FCALL", name),
             Self::Script(hash) => ("EVALSHA", hash),
             Self::Text(text) => ("EVAL", text),
+        };
+        let mut all = Vec::with_capacity(2 + keys.len() + args.len());
+        all.push(Bytes::copy_from_slice(script.as_bytes()));
+        all.push(Bytes::from(keys.len().to_string()));
+        all.extend(keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())));
+        all.extend(args);
+        Command { name, args: all }
+    }
+}
+
+/// Beginnings of refusals by a server that did not execute the command and of which another may.
+const ELSEWHERE: [&str; 7] =
+    ["MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN"];
+
+impl LinkFault {
+    /// What a server's error means.
+    pub fn of_error(said: &str) -> Self {
+        // Access rules also refuse keys; only a refused command can be done without.
+        let no_command = said.starts_with("NOPERM") && said.contains("command");
+        if said.contains("Function not found") {
+            Self::NoFunction
+        } else if said.starts_with("NOSCRIPT") {
+            Self::NoScript
+        } else if no_command || said.contains("unknown command") {
+            Self::Forbidden(said.to_owned())
+        } else if ELSEWHERE.iter().any(|word| said.starts_with(word)) {
+            Self::Elsewhere(said.to_owned())
+        } else {
+            Self::Failed(format!("Redis: {said}"))
         }
     }
 }
 
-/// Commands to the server that has a slot.
+/// Commands to one server.
 ///
 /// Guarantees: an operation ends within the configured time; commands issued one after the other by one task reach
 /// the server in that order, also while earlier ones are unanswered; nothing is sent twice.
@@ -90,7 +144,7 @@ pub trait RedisLink: Send + Sync {
     /// Publishes on a sharded channel.
     async fn spublish(&self, channel: &str, payload: Bytes) -> Result<(), LinkFault>;
 
-    /// Loads (or replaces) a function library on every server.
+    /// Loads (or replaces) a function library there.
     async fn function_load(&self, code: &str) -> Result<(), LinkFault>;
 
     /// Whether the server answers.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use parlance_backplane::Fault;
 
+use super::Place;
+
 /// One server. Its password is not shown.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
@@ -34,27 +36,12 @@ impl Address {
     /// # Errors
     /// [`Fault::Unavailable`] when it is something else.
     pub fn parse(url: &str) -> Result<Self, Fault> {
-        let bad = || Fault::Unavailable("a Redis address is redis://[user:password@]host[:port]".to_owned());
-        let (tls, rest) = match url.strip_prefix("rediss://") {
-            Some(rest) => (true, rest),
-            None => (false, url.strip_prefix("redis://").ok_or_else(bad)?),
-        };
-        let rest = rest.split('/').next().unwrap_or(rest);
-        let (login, place) = match rest.rsplit_once('@') {
-            Some((login, place)) => (Some(login), place),
-            None => (None, rest),
-        };
-        let login = login.map(|login| login.split_once(':').unwrap_or((login, "")));
-        let login = login.map(|(user, password)| {
-            let user = if user.is_empty() { "default" } else { user };
-            (user.to_owned(), password.to_owned())
-        });
-        let (host, port) = match place.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| bad())?),
-            _ => (place, 6379),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        if host.is_empty() { Err(bad()) } else { Ok(Self { host, port, tls, login }) }
+        match Place::parse(url)? {
+            Place::Standalone(address) => Ok(address),
+            Place::Sentinel { .. } | Place::Cluster(_) => {
+                Err(Fault::Unavailable("a Redis address is redis://[user:password@]host[:port]".to_owned()))
+            }
+        }
     }
 }
 

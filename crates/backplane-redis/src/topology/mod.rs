@@ -3,6 +3,12 @@
 //! Owns: the layout as it was last seen, and telling of new ones. Must not know: keys, functions, subscriptions.
 
 mod address;
+mod cluster;
+mod probe;
+mod sentinel;
+mod tls;
+mod url;
+mod watcher;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +16,9 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 
 pub use address::Address;
+pub use tls::{Dialer, Stream};
+pub use url::Place;
+pub use watcher::start;
 
 /// Slots of a cluster; a standalone server has them all.
 pub const SLOTS: u16 = 16384;
@@ -60,12 +69,24 @@ impl Layout {
 pub struct Topology {
     seen: watch::Receiver<Arc<Layout>>,
     doubt: Arc<Notify>,
+    dialer: Dialer,
 }
 
 impl Topology {
     /// A layout that whoever holds the sender changes, looking again when `doubt` is notified.
-    pub const fn new(seen: watch::Receiver<Arc<Layout>>, doubt: Arc<Notify>) -> Self {
-        Self { seen, doubt }
+    pub fn new(seen: watch::Receiver<Arc<Layout>>, doubt: Arc<Notify>) -> Self {
+        Self { seen, doubt, dialer: Dialer::default() }
+    }
+
+    /// With another way to open connections than without TLS.
+    #[must_use]
+    pub fn dialed_by(self, dialer: Dialer) -> Self {
+        Self { dialer, ..self }
+    }
+
+    /// How connections to its servers are opened.
+    pub const fn dialer(&self) -> &Dialer {
+        &self.dialer
     }
 
     /// As it was last seen.

@@ -1,0 +1,293 @@
+//! Commands to whichever primary has the slot of a key.
+//!
+//! Owns: one link per primary, following redirections, trying again what was not executed. A shard that is away
+//! costs the others nothing: each has a connection of its own, and after a second its commands fail at once.
+//! Must not know: what is called.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::redirect::Redirect;
+use super::{FredLink, LinkFault, RedisLink};
+use crate::keys::slot;
+use crate::topology::{Address, Topology};
+
+/// What was not executed is tried again for so long. A server that is away for longer is not waited for.
+const AGAIN: Duration = Duration::from_secs(1);
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
+/// Redirections in a row before the layout is given time to settle.
+const HOPS: u32 = 3;
+
+/// One primary.
+pub struct Primary {
+    /// Where it is.
+    pub address: Address,
+    /// The way to it.
+    pub link: Arc<dyn RedisLink>,
+}
+
+struct Wire {
+    primary: Arc<Primary>,
+    link: FredLink,
+    /// Since when there is no connection, as far as somebody noticed.
+    away: Mutex<Option<Instant>>,
+}
+
+/// Links to all primaries. Opened when they are needed, closed when the server is a primary no more.
+pub struct Routed {
+    topology: Topology,
+    patience: Duration,
+    wires: Mutex<FxHashMap<Address, Arc<Wire>>>,
+}
+
+/// Where a command goes next.
+enum Aim {
+    Owner,
+    Named(Address),
+    Asked(Address),
+}
+
+/// How much patience one command still has.
+struct Retry {
+    until: Instant,
+    pause: Duration,
+    hops: u32,
+}
+
+impl Retry {
+    /// Waits a little; `false`: there is no time left.
+    async fn pause(&mut self) -> bool {
+        let go_on = Instant::now() + self.pause < self.until;
+        if go_on {
+            tokio::time::sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(PAUSE.1);
+        }
+        go_on
+    }
+}
+
+impl Routed {
+    /// Connects to every primary, and follows the layout until `stop`.
+    ///
+    /// # Errors
+    /// When none of them answers. One that does not is complained about, and looked for in the background.
+    pub async fn start(
+        topology: &Topology,
+        patience: Duration,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Arc<Self>, LinkFault> {
+        let routed = Arc::new(Self { topology: topology.clone(), patience, wires: Mutex::default() });
+        let layout = topology.layout();
+        let opened = join_all(layout.primaries().into_iter().map(async |address| {
+            let link = FredLink::connect(address, topology.dialer(), patience).await;
+            let wire = link.map(|link| Wire::new(address.clone(), link));
+            wire.map(|wire| drop(routed.wires.lock().insert(address.clone(), wire)))
+        }));
+        let mut fault = LinkFault::Away("Redis: no server has any slot".to_owned());
+        for opened in opened.await {
+            if let Err(error) = opened {
+                tracing::warn!(?error, "a primary of Redis does not answer");
+                fault = error;
+            }
+        }
+        if routed.wires.lock().is_empty() {
+            return Err(fault);
+        }
+        let (followed, stop) = (routed.clone(), stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(followed.follow()).await });
+        Ok(routed)
+    }
+
+    /// Opens links to new primaries before they are needed, and closes those to servers that are primaries no more.
+    async fn follow(self: Arc<Self>) {
+        let mut seen = self.topology.watch();
+        while seen.changed().await.is_ok() {
+            let layout = seen.borrow_and_update().clone();
+            let current = layout.primaries();
+            for address in &current {
+                if let Err(error) = self.wire(address) {
+                    tracing::warn!(%address, ?error, "no link to a primary of Redis");
+                }
+            }
+            let gone: Vec<Arc<Wire>> = {
+                let mut wires = self.wires.lock();
+                let left: Vec<Address> =
+                    wires.keys().filter(|known| !current.contains(known)).cloned().collect();
+                left.iter().filter_map(|address| wires.remove(address)).collect()
+            };
+            join_all(gone.iter().map(|wire| wire.link.close())).await;
+        }
+    }
+
+    fn wire(&self, address: &Address) -> Result<Arc<Wire>, LinkFault> {
+        let mut wires = self.wires.lock();
+        if let Some(wire) = wires.get(address).filter(|wire| !wire.link.is_ended()) {
+            return Ok(wire.clone());
+        }
+        let link = FredLink::open(address, self.topology.dialer(), self.patience)?;
+        let wire = Wire::new(address.clone(), link);
+        wires.insert(address.clone(), wire.clone());
+        Ok(wire)
+    }
+
+    /// Does something at the primary that has the slot of `key`: again where it was not executed, for a second at
+    /// most.
+    ///
+    /// # Errors
+    /// The last fault.
+    pub async fn at<T, W, F>(&self, key: &str, work: W) -> Result<T, LinkFault>
+    where
+        W: Fn(Arc<Primary>) -> F,
+        F: Future<Output = Result<T, LinkFault>>,
+    {
+        let slot = slot(key);
+        let mut retry = Retry { until: Instant::now() + AGAIN.min(self.patience), pause: PAUSE.0, hops: 0 };
+        let mut aim = Aim::Owner;
+        loop {
+            let (wire, primary) = match self.aimed(&aim, slot) {
+                Ok(aimed) => aimed,
+                Err(fault) => {
+                    self.topology.doubt();
+                    if retry.pause().await {
+                        continue;
+                    }
+                    return Err(fault);
+                }
+            };
+            let fault = match work(primary).await {
+                Err(fault) => fault,
+                done => {
+                    wire.back();
+                    return done;
+                }
+            };
+            match self.after(&fault, &wire, &mut retry).await {
+                Some(next) => aim = next,
+                None => return Err(fault),
+            }
+        }
+    }
+
+    fn aimed(&self, aim: &Aim, slot: u16) -> Result<(Arc<Wire>, Arc<Primary>), LinkFault> {
+        match aim {
+            Aim::Owner => {
+                let layout = self.topology.layout();
+                let nobody = || LinkFault::Elsewhere(format!("Redis: no server has slot {slot}"));
+                let wire = self.wire(layout.of_slot(slot).ok_or_else(nobody)?)?;
+                Ok((wire.clone(), wire.primary.clone()))
+            }
+            Aim::Named(address) => {
+                let wire = self.wire(address)?;
+                Ok((wire.clone(), wire.primary.clone()))
+            }
+            Aim::Asked(address) => {
+                let wire = self.wire(address)?;
+                let primary = Primary { address: address.clone(), link: Arc::new(wire.link.asking()) };
+                Ok((wire, Arc::new(primary)))
+            }
+        }
+    }
+
+    /// Where to go after a fault; `None`: nowhere.
+    async fn after(&self, fault: &LinkFault, wire: &Wire, retry: &mut Retry) -> Option<Aim> {
+        let from = &wire.primary.address;
+        if !matches!(fault, LinkFault::Away(_)) {
+            wire.back();
+        }
+        let named = |host: &str, port| from.beside(if host.is_empty() { &from.host } else { host }, port);
+        match fault {
+            LinkFault::Elsewhere(said) => {
+                let redirect = Redirect::of(said);
+                // A slot on its way is where the layout says it is.
+                if !matches!(redirect, Redirect::Ask(..)) {
+                    self.topology.doubt();
+                }
+                retry.hops += 1;
+                let settled = retry.hops <= HOPS;
+                match redirect {
+                    Redirect::Moved(host, port) if settled => Some(Aim::Named(named(&host, port))),
+                    Redirect::Ask(host, port) if settled => Some(Aim::Asked(named(&host, port))),
+                    _ => retry.pause().await.then_some(Aim::Owner),
+                }
+            }
+            LinkFault::Away(_) => {
+                self.topology.doubt();
+                // Who comes while the server is long gone does not wait for it; who waited may see its successor.
+                let gone = wire.away().elapsed() >= AGAIN;
+                (!gone && retry.pause().await).then_some(Aim::Owner)
+            }
+            LinkFault::Lost(_) => {
+                self.topology.doubt();
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// Publishes on a sharded channel.
+    ///
+    /// # Errors
+    /// As [`Self::at`].
+    pub async fn spublish(&self, channel: &str, payload: Bytes) -> Result<(), LinkFault> {
+        self.at(channel, |primary| {
+            let payload = payload.clone();
+            async move { primary.link.spublish(channel, payload).await }
+        })
+        .await
+    }
+
+    /// Every primary there is now.
+    pub fn primaries(&self) -> Vec<Arc<Primary>> {
+        let layout = self.topology.layout();
+        let wires = layout.primaries().into_iter().filter_map(|address| self.wire(address).ok());
+        wires.map(|wire| wire.primary.clone()).collect()
+    }
+
+    /// Whether all primaries answer.
+    ///
+    /// # Errors
+    /// The fault of one that does not.
+    pub async fn ping(&self) -> Result<(), LinkFault> {
+        let all = self.primaries();
+        join_all(all.iter().map(|primary| primary.link.ping())).await.into_iter().collect()
+    }
+
+    /// A section of what each primary says of itself.
+    ///
+    /// # Errors
+    /// The fault of one that does not answer.
+    pub async fn info(&self, section: &str) -> Result<Vec<String>, LinkFault> {
+        let all = self.primaries();
+        join_all(all.iter().map(|primary| primary.link.info(section))).await.into_iter().collect()
+    }
+
+    /// Ends the connections.
+    pub async fn close(&self) {
+        let wires: Vec<Arc<Wire>> = self.wires.lock().drain().map(|(_, wire)| wire).collect();
+        join_all(wires.iter().map(|wire| wire.link.close())).await;
+    }
+}
+
+impl Wire {
+    fn new(address: Address, link: FredLink) -> Arc<Self> {
+        let primary = Arc::new(Primary { address, link: Arc::new(link.clone()) });
+        Arc::new(Self { primary, link, away: Mutex::default() })
+    }
+
+    fn away(&self) -> Instant {
+        *self.away.lock().get_or_insert_with(Instant::now)
+    }
+
+    fn back(&self) {
+        *self.away.lock() = None;
+    }
+}

@@ -1,0 +1,94 @@
+//! The task that looks at the layout: every second, and at once when it is doubted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_backplane::Fault;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Dialer, Layout, Place, Topology, cluster, sentinel};
+
+/// Between two looks when nobody doubts.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Between two looks however much is doubted.
+const GAP: Duration = Duration::from_millis(50);
+
+enum Eye {
+    Cluster(cluster::Eye),
+    Sentinel(sentinel::Eye),
+}
+
+impl Eye {
+    async fn look(&mut self, known: &Layout) -> Result<Layout, String> {
+        match self {
+            Self::Cluster(eye) => eye.look(known).await,
+            Self::Sentinel(eye) => eye.look().await,
+        }
+    }
+
+    fn doubted(&mut self) {
+        if let Self::Cluster(eye) = self {
+            eye.turn();
+        }
+    }
+}
+
+/// Looks for the first time, and keeps looking until `stop`.
+///
+/// # Errors
+/// [`Fault::Unavailable`] when nobody can tell what the layout is.
+pub async fn start(
+    place: Place,
+    dialer: Dialer,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Topology, Fault> {
+    let doubt = Arc::new(Notify::new());
+    let mut eye = match place {
+        Place::Standalone(address) => {
+            let layout = Arc::new(Layout::standalone(address));
+            return Ok(Topology::new(watch::channel(layout).1, doubt).dialed_by(dialer));
+        }
+        Place::Cluster(seeds) => Eye::Cluster(cluster::Eye::new(dialer.clone(), seeds)),
+        Place::Sentinel { sentinels, service, server } => {
+            Eye::Sentinel(sentinel::Eye::new(dialer.clone(), sentinels, service, server))
+        }
+    };
+    let first = eye.look(&Layout::new([])).await.map_err(Fault::Unavailable)?;
+    let (sender, seen) = watch::channel(Arc::new(first));
+    let doubts = doubt.clone();
+    let stop = stop.clone();
+    tasks.spawn(async move { stop.run_until_cancelled(keep(eye, sender, doubts)).await });
+    Ok(Topology::new(seen, doubt).dialed_by(dialer))
+}
+
+async fn keep(mut eye: Eye, seen: watch::Sender<Arc<Layout>>, doubt: Arc<Notify>) {
+    let mut blind = false;
+    loop {
+        tokio::time::sleep(GAP).await;
+        if tokio::time::timeout(PERIOD, doubt.notified()).await.is_ok() {
+            eye.doubted();
+        }
+        let known = seen.borrow().clone();
+        match eye.look(&known).await {
+            Ok(layout) => {
+                if blind {
+                    tracing::info!("it can be seen again where Redis is");
+                    blind = false;
+                }
+                if layout != *known {
+                    tracing::info!(primaries = ?layout.primaries(), "Redis is laid out anew");
+                    seen.send_replace(Arc::new(layout));
+                }
+            }
+            // Said once: what was known last stays in use.
+            Err(error) if !blind => {
+                tracing::warn!(%error, "it cannot be seen where Redis is");
+                blind = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
