@@ -43,8 +43,11 @@ impl Typists {
         if transition == Transition::Start || to.is_empty() {
             typing.to = to.to_vec();
         } else if !typing.to.is_empty() {
-            let fresh: Vec<UserId> = to.iter().filter(|u| !typing.to.contains(u)).cloned().collect();
-            typing.to.extend(fresh);
+            for user in to {
+                if !typing.to.contains(user) {
+                    typing.to.push(user.clone());
+                }
+            }
         }
         let until = typing.typist.deadline().unwrap_or(moment.now);
         moment.tell(&key.0, typing, true, until);
