@@ -10,15 +10,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_backplane::{AckLevel, Backplane, Clock, Fault, Inbox};
-use parlance_model::LogKey;
+use parlance_model::{LogKey, NodeId};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::bus::Subscriber;
-use crate::checks;
-use crate::keys::Keys;
-use crate::library;
+use crate::durable::{Durable, Replicas, Setting};
+use crate::keys::{Keys, PARTITIONS};
+use crate::library::{GENERATION, Library};
 use crate::link::{Primary, Reply, Routed};
+use crate::presence::Sweeper;
+use crate::primaries::Greeter;
 use crate::topology::{self, Place};
 
 /// How the engine is built.
@@ -30,8 +32,14 @@ pub struct Options {
     pub url: String,
     /// With TLS: the PEM file of the certificates that are trusted; without it those that browsers trust.
     pub ca_file: Option<PathBuf>,
-    /// What every key begins with.
+    /// What every key begins with. Two installations with different ones share a Redis and see nothing of each other.
     pub prefix: String,
+    /// What every channel begins with; absent: as the keys.
+    pub channel_prefix: Option<String>,
+    /// What an acknowledgement promises: [`AckLevel::Redis`], [`AckLevel::RedisWait`] or [`AckLevel::RedisFsync`].
+    pub ack_level: AckLevel,
+    /// What [`AckLevel::RedisWait`] asks of replicas.
+    pub replicas: Replicas,
     /// Entries kept per log.
     pub retention_entries: u64,
     /// How long entries are kept.
@@ -42,12 +50,16 @@ pub struct Options {
     pub typing_ttl: Duration,
     /// Publications the inbox holds before it says [`parlance_backplane::Delivery::Lost`].
     pub inbox: usize,
+    /// The node it is for: it sweeps its share of what all nodes have to sweep. `None`: everything, each time.
+    pub sweeper: Option<NodeId>,
     /// How long a command may take.
     pub patience: Duration,
     /// The clock that callers' deadlines are of; it may differ from that of Redis.
     pub clock: Clock,
     /// For tests: everything goes by `clock` instead of the time of Redis.
     pub tell_time: bool,
+    /// For tests: the functions are named as those of another release.
+    pub generation: u32,
 }
 
 impl Options {
@@ -57,14 +69,19 @@ impl Options {
             url: url.to_owned(),
             ca_file: None,
             prefix: "gw:".to_owned(),
+            channel_prefix: None,
+            ack_level: AckLevel::Redis,
+            replicas: Replicas { count: 1, within: Duration::from_millis(500) },
             retention_entries: 1000,
             retention: Duration::from_secs(7 * 24 * 3600),
             dedupe_window: Duration::from_secs(48 * 3600),
             typing_ttl: Duration::from_secs(4),
             inbox: 65_536,
+            sweeper: None,
             patience: Duration::from_secs(2),
             clock,
             tell_time: false,
+            generation: GENERATION,
         }
     }
 }
@@ -80,12 +97,16 @@ pub struct Redis {
 /// The node: implements every trait.
 pub(crate) struct Node {
     pub link: Arc<Routed>,
+    pub library: Arc<Library>,
+    /// The way of what is promised to survive the loss of a primary.
+    pub durable: Option<Durable>,
     pub keys: Keys,
     pub options: Options,
     pub subscriber: Subscriber,
     pub inbox: Mutex<Option<Inbox>>,
-    /// Ends the tasks when the node goes.
-    pub _stop: DropGuard,
+    pub sweeper: Option<Sweeper>,
+    /// An engine that is dropped ends its tasks.
+    _ended: DropGuard,
 }
 
 impl Redis {
@@ -96,19 +117,27 @@ impl Redis {
     pub async fn connect(options: Options) -> Result<Self, Fault> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         // Also of an engine that cannot be started.
-        let guard = stop.clone().drop_guard();
+        let _ended = stop.clone().drop_guard();
         let place = Place::parse(&options.url)?;
         let dialer = place.dialer(options.ca_file.as_deref())?;
         let topology = topology::start(place, dialer, &tasks, &stop).await?;
         let link = Routed::start(&topology, options.patience, &tasks, &stop).await?;
-        for primary in link.primaries() {
-            library::ensure(&*primary.link).await?;
-            checks::complain(&*primary.link).await?;
-        }
+        let library = Arc::new(Library::new(options.generation));
+        let greeter = Greeter::new(&options, &topology, &library);
+        greeter.all().await?;
+        let stopped = stop.clone();
+        tasks.spawn(async move { stopped.run_until_cancelled(greeter.newcomers()).await });
+        let setting = Setting::new(&options, &topology, &library);
+        let waits = options.ack_level == AckLevel::RedisWait;
+        let durable = waits.then(|| Durable::new(setting, tasks.clone(), stop.clone()));
         let (subscriber, inbox) = Subscriber::start(&topology, &options, &tasks);
+        let channels = options.channel_prefix.as_deref().unwrap_or(&options.prefix);
+        let keys = Keys::new(&options.prefix, channels);
+        let inbox = Mutex::new(Some(inbox));
+        let sweeper = options.sweeper.clone().map(|me| Sweeper::new(me, options.typing_ttl));
+        let node = Node { link, library, durable, keys, options, subscriber, inbox, sweeper, _ended };
+        node.settle().await?;
         tasks.close();
-        let keys = Keys::new(&options.prefix);
-        let node = Node { link, keys, options, subscriber, inbox: Mutex::new(Some(inbox)), _stop: guard };
         Ok(Self { node: Arc::new(node), tasks, stop })
     }
 
@@ -129,7 +158,7 @@ impl Redis {
             bus: node.clone(),
             shared: node.clone(),
             nodes: node,
-            ack_level: AckLevel::Redis,
+            ack_level: self.node.options.ack_level,
         }
     }
 
@@ -209,13 +238,33 @@ impl Node {
 
     /// Calls a function.
     pub async fn call(&self, function: &str, keys: &[String], args: Args) -> Result<Reply, Fault> {
-        // What has no key is nobody's in particular: any slot will do.
-        let key = keys.first().map_or("", String::as_str);
-        let work = |primary: Arc<Primary>| {
-            let args = args.0.clone();
-            async move { library::call(&*primary.link, function, keys, args).await }
+        let answer = match &self.durable {
+            Some(durable) if Durable::promises(function) => durable.call(function, keys, &args.0).await,
+            _ => {
+                // What has no key is nobody's in particular: any slot will do.
+                let key = keys.first().map_or("", String::as_str);
+                let work = |primary: Arc<Primary>| {
+                    let args = args.0.clone();
+                    async move { self.library.call(&*primary.link, function, keys, args).await }
+                };
+                self.link.at(key, work).await
+            }
         };
-        Ok(self.link.at(key, work).await?)
+        Ok(answer?)
+    }
+
+    /// What all nodes of an installation must agree about, settled by the first one.
+    async fn settle(&self) -> Result<(), Fault> {
+        let own = PARTITIONS.to_string();
+        let settled = self.call("gw1_settle", &[self.keys.config()], Args::none().and(&own)).await?;
+        if settled.text()? == own {
+            return Ok(());
+        }
+        Err(Fault::Unavailable(format!(
+            "what is kept there under {} has {} partitions, and this release has {own}",
+            self.options.prefix,
+            settled.text()?
+        )))
     }
 
     /// Calls a function that answers with a list.

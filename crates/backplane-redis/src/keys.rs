@@ -29,10 +29,11 @@ const TAGS: [&str; PARTITIONS] = [
     "6ip", "2e9", "jg", "647", "iin", "0fo", "820", "47a", "jx9", "330", "3nw", "bhn", "q4o", "10f", "9d9", "5ah",
     "6m0", "wh", "2x6", "60w", "4nf", "8k7", "86p", "a9q", "b1i", "37p", "3j7", "je6", "58o", "9y6", "1ia", "qmh",];
 
-/// The spelling of one installation: its prefix.
+/// The spelling of one installation: its prefixes.
 #[derive(Debug, Clone)]
 pub struct Keys {
     prefix: String,
+    channels: String,
 }
 
 /// The log of a deleted, live or future conversation, feed or channel in text: `c:id`, `u:id`, `a:name`.
@@ -65,14 +66,15 @@ pub fn user_partition(user: &UserId) -> usize {
 }
 
 impl Keys {
-    /// Keys that begin with `prefix`.
-    pub fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+    /// Keys that begin with `prefix`, channels that begin with `channels`.
+    pub fn new(prefix: &str, channels: &str) -> Self {
+        Self { prefix: prefix.to_owned(), channels: channels.to_owned() }
     }
 
     fn key(&self, partition: usize, kind: &str, text: &str) -> String {
         let tag = TAGS.get(partition % PARTITIONS).copied().unwrap_or_default();
-        format!("{}{kind}:{{{tag}}}{text}", self.prefix)
+        let prefix = if kind.starts_with("ch") { &self.channels } else { &self.prefix };
+        format!("{prefix}{kind}:{{{tag}}}{text}")
     }
 
     /// The keys of a log, in the order every function on logs takes them.
@@ -103,18 +105,18 @@ impl Keys {
         self.key(partition(&log_text(log)), "e", "")
     }
 
-    /// A user's presence: leases, announced status, rooms, the partition's endings and deadlines, channels.
+    /// A user's presence: leases, announced status, places, the partition's endings and deadlines, channels.
     pub fn presence(&self, user: &UserId) -> Vec<String> {
         let at = user_partition(user);
         let of = |kind| self.key(at, kind, user.as_str());
         let whole = |kind| self.key(at, kind, "");
-        vec![of("p"), of("pa"), of("pg"), whole("pe"), whole("px"), of("ch:p"), whole("ch:pa")]
+        vec![of("p"), of("pa"), of("pw"), whole("po"), whole("px"), of("ch:p"), whole("ch:pa")]
     }
 
     /// What a sweep of a partition looks at.
     pub fn sweep(&self, partition: usize) -> Vec<String> {
         let whole = |kind| self.key(partition, kind, "");
-        let kinds = ["sw", "pe", "px", "ty", "tx", "ch:pa", "p", "pa", "pg", "ch:p"];
+        let kinds = ["sw", "po", "px", "ty", "tx", "ch:pa", "p", "pa", "pw", "ch:p"];
         let mut keys: Vec<String> = kinds.into_iter().map(whole).collect();
         keys.push(self.key(partition, "ch", "c:"));
         keys
@@ -122,7 +124,7 @@ impl Keys {
 
     /// The endings of a partition.
     pub fn endings(&self, partition: usize) -> String {
-        self.key(partition, "pe", "")
+        self.key(partition, "po", "")
     }
 
     /// Members, typists, deadlines and channel of a conversation.
@@ -172,6 +174,11 @@ impl Keys {
         self.key(0, "n", "")
     }
 
+    /// What the installation settled at its first start.
+    pub fn config(&self) -> String {
+        self.key(0, "cfg", "")
+    }
+
     /// Whose the numbers of one partition are.
     pub fn owners(&self, number: u32) -> String {
         self.key(number as usize % PARTITIONS, "no", "")
@@ -192,11 +199,15 @@ impl Keys {
     }
 }
 
-/// The cluster slot of a key, by its hash tag when it has one.
-pub fn slot(key: &str) -> u16 {
+/// What of a key decides its slot: its hash tag when it has one.
+pub fn tag(key: &str) -> &str {
     let tagged = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
-    let hashed = tagged.filter(|tag| !tag.is_empty()).unwrap_or(key);
-    let crc = hashed.bytes().fold(0u16, |crc, byte| {
+    tagged.filter(|tag| !tag.is_empty()).unwrap_or(key)
+}
+
+/// The cluster slot of a key.
+pub fn slot(key: &str) -> u16 {
+    let crc = tag(key).bytes().fold(0u16, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
             if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 }
         })
@@ -218,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_one_call_touches_lies_in_one_slot() {
-        let keys = Keys::new("gw:");
+        let keys = Keys::new("gw:", "gw/");
         let (user, id) = (UserId::parse("u:1").unwrap(), ConversationId::parse("c@2").unwrap());
         let log = LogKey::Conversation(id.clone());
         let mut of_conversation = keys.log(&log);
@@ -242,7 +253,7 @@ mod tests {
 
     #[test]
     fn sweeps_find_the_keys_of_users_and_conversations() {
-        let keys = Keys::new("gw:");
+        let keys = Keys::new("gw:", "gw/");
         let (user, id) = (UserId::parse("u").unwrap(), ConversationId::parse("c").unwrap());
         let sweep = keys.sweep(user_partition(&user));
         let presence = keys.presence(&user);

@@ -1,23 +1,29 @@
-//! The functions that run inside Redis: one file per verb, loaded as one library.
+//! The functions that run inside Redis: one file per verb, loaded as one library, or run as one script where functions
+//! are forbidden (managed services, strict access rules).
 //!
-//! Owns: that the library is there, in the version this build was made with. Must not know: what the functions do.
+//! Owns: that they are there, in the version this build was made with, and that old ones go. Must not know: what the
+//! functions do.
 
-use std::sync::LazyLock;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use sha1::{Digest, Sha1};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::link::{LinkFault, RedisLink, Reply};
+use crate::durable::Socket;
+use crate::link::{Command, LinkFault, RedisLink, Reply, Run, at};
 
 /// In the order they build on each other; names carry the library's generation, so that two can stand side by side
 /// during a rollout. A change that older nodes would not understand is a new generation.
-const FILES: [&str; 17] = [
+const FILES: [&str; 18] = [
     include_str!("functions/00_common.lua"),
     include_str!("functions/10_rooms.lua"),
     include_str!("functions/20_presence.lua"),
     include_str!("functions/21_typing.lua"),
     include_str!("functions/append.lua"),
     include_str!("functions/change.lua"),
+    include_str!("functions/config.lua"),
     include_str!("functions/cursor.lua"),
     include_str!("functions/fence.lua"),
     include_str!("functions/index.lua"),
@@ -30,44 +36,197 @@ const FILES: [&str; 17] = [
     include_str!("functions/shared.lua"),
     include_str!("functions/z_sweep.lua"),
 ];
-const VERSION: &str = "gw1_version";
+/// What every file calls its functions: the first generation. A later one is renamed throughout.
+const FIRST: &str = "gw1_";
+/// The generation of this build.
+pub const GENERATION: u32 = 1;
 
-struct Library {
+/// In a script there is nothing to register with: the functions are kept in a table instead.
+const SCRIPT_HEAD: &str = "local all, server = {}, redis
+local redis = { call = server.call }
+function redis.register_function(name, callback)
+  if type(name) == 'table' then all[name.function_name] = name.callback else all[name] = callback end
+end
+";
+/// And the one that is named by the first argument is called with the others.
+const SCRIPT_TAIL: &str = "local name, args = ARGV[1], {}
+for index = 2, #ARGV do args[index - 1] = ARGV[index] end
+return all[name](KEYS, args)
+";
+
+/// One generation of the functions, as a library and, for a server that allows none, as one script.
+pub struct Library {
+    generation: u32,
     version: String,
-    code: String,
+    functions: String,
+    script: String,
+    hash: String,
+    /// Functions are forbidden here: everything goes as a script.
+    scripts: AtomicBool,
 }
 
-static LIBRARY: LazyLock<Library> = LazyLock::new(|| {
-    let body = FILES.concat();
-    let version = format!("{:016x}", xxh3_64(body.as_bytes()));
-    let said = format!(
-        "redis.register_function {{ function_name = '{VERSION}', flags = {{ 'no-writes' }}, \
-         callback = function() return '{version}' end }}\n"
-    );
-    Library { version, code: format!("#!lua name=gw1\n{body}{said}") }
-});
+impl Library {
+    /// The functions of this build, named as of a generation.
+    pub fn new(generation: u32) -> Self {
+        let body = FILES.concat().replace(FIRST, &format!("gw{generation}_"));
+        let version = format!("{:016x}", xxh3_64(body.as_bytes()));
+        let said = format!(
+            "redis.register_function {{ function_name = 'gw{generation}_version', flags = {{ 'no-writes' }}, \
+             callback = function() return '{version}' end }}\n"
+        );
+        let script = format!("{SCRIPT_HEAD}{body}{SCRIPT_TAIL}");
+        let hash = Sha1::digest(script.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            generation,
+            version,
+            functions: format!("#!lua name=gw{generation}\n{body}{said}"),
+            script,
+            hash,
+            scripts: AtomicBool::new(false),
+        }
+    }
 
-/// Loads the library unless the server has this very version.
-pub async fn ensure(link: &dyn RedisLink) -> Result<(), LinkFault> {
-    match link.fcall(VERSION, &[], Vec::new()).await {
-        Ok(Reply::Bytes(version)) if version == LIBRARY.version.as_bytes() => Ok(()),
-        Ok(_) | Err(LinkFault::NoFunction) => link.function_load(&LIBRARY.code).await,
-        Err(fault) => Err(fault),
+    /// Whether functions were found to be forbidden.
+    pub fn as_scripts(&self) -> bool {
+        self.scripts.load(Ordering::Relaxed)
+    }
+
+    fn use_scripts(&self, why: &str) {
+        if !self.scripts.swap(true, Ordering::Relaxed) {
+            tracing::info!(%why, "this Redis allows no functions: scripts do the same");
+        }
+    }
+
+    fn named<'a>(&self, function: &'a str) -> Cow<'a, str> {
+        match function.strip_prefix(FIRST) {
+            Some(rest) if self.generation != GENERATION => format!("gw{}_{rest}", self.generation).into(),
+            _ => function.into(),
+        }
+    }
+
+    /// What a call is on the wire.
+    pub fn command(&self, function: &str, keys: &[String], args: Vec<Bytes>) -> Command {
+        let name = self.named(function);
+        if !self.as_scripts() {
+            return Run::Function(&name).command(keys, args);
+        }
+        Run::Script(&self.hash).command(keys, dispatched(&name, args))
+    }
+
+    /// Calls a function; a server that lost the functions, or forbids them, is helped once.
+    pub async fn call(
+        &self,
+        link: &dyn RedisLink,
+        function: &str,
+        keys: &[String],
+        args: Vec<Bytes>,
+    ) -> Result<Reply, LinkFault> {
+        let name = self.named(function);
+        if !self.as_scripts() {
+            match link.run(Run::Function(&name), keys, args.clone()).await {
+                Err(LinkFault::NoFunction) => match link.function_load(&self.functions).await {
+                    Ok(()) => return link.run(Run::Function(&name), keys, args).await,
+                    Err(LinkFault::Forbidden(why)) => self.use_scripts(&why),
+                    Err(fault) => return Err(fault),
+                },
+                Err(LinkFault::Forbidden(why)) => self.use_scripts(&why),
+                answer => return answer,
+            }
+        }
+        let args = dispatched(&name, args);
+        match link.run(Run::Script(&self.hash), keys, args.clone()).await {
+            Err(LinkFault::NoScript) => link.run(Run::Text(&self.script), keys, args).await,
+            answer => answer,
+        }
+    }
+
+    /// Sees to it that one server has this very version, and no longer has what is two generations older.
+    pub async fn ensure(&self, server: &mut Socket) -> Result<(), LinkFault> {
+        let version = format!("gw{}_version", self.generation);
+        match server.ask(Run::Function(&version).command(&[], Vec::new())).await {
+            Ok(Reply::Bytes(version)) if version == self.version.as_bytes() => {}
+            Ok(_) => self.supply(server, &LinkFault::NoFunction).await?,
+            Err(fault) => self.supply(server, &fault).await?,
+        }
+        match self.drop_old(server).await {
+            // Who may not look needs not tidy up.
+            Err(LinkFault::Forbidden(_)) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Gives a server what a call found missing there; any other fault is given back.
+    pub async fn supply(&self, server: &mut Socket, missing: &LinkFault) -> Result<(), LinkFault> {
+        if *missing == LinkFault::NoFunction && !self.as_scripts() {
+            match server.ask(Command::new("FUNCTION", &["LOAD", "REPLACE", &self.functions])).await {
+                Err(LinkFault::Forbidden(why)) => self.use_scripts(&why),
+                done => return done.map(drop),
+            }
+        }
+        match missing {
+            LinkFault::Forbidden(why) => self.use_scripts(why),
+            LinkFault::NoFunction | LinkFault::NoScript => {}
+            other => return Err(other.clone()),
+        }
+        server.ask(Command::new("SCRIPT", &["LOAD", &self.script])).await.map(drop)
+    }
+
+    async fn drop_old(&self, server: &mut Socket) -> Result<(), LinkFault> {
+        let told = server.ask(Command::new("FUNCTION", &["LIST", "LIBRARYNAME", "gw*"])).await?;
+        for name in library_names(&told).filter(|name| self.is_old(name)) {
+            tracing::info!(%name, "a library of an old release is dropped");
+            match server.ask(Command::new("FUNCTION", &["DELETE", name])).await {
+                // Another node was faster.
+                Ok(_) | Err(LinkFault::Failed(_)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// The one before stays: nodes of the previous release work with it until they are replaced.
+    fn is_old(&self, name: &str) -> bool {
+        let generation = name.strip_prefix("gw").and_then(|number| number.parse::<u32>().ok());
+        generation.is_some_and(|generation| generation.saturating_add(1) < self.generation)
     }
 }
 
-/// Calls a function; a server that lost the library gets it again, once.
-pub async fn call(
-    link: &dyn RedisLink,
-    function: &str,
-    keys: &[String],
-    args: Vec<Bytes>,
-) -> Result<Reply, LinkFault> {
-    match link.fcall(function, keys, args.clone()).await {
-        Err(LinkFault::NoFunction) => {
-            link.function_load(&LIBRARY.code).await?;
-            link.fcall(function, keys, args).await
-        }
-        answer => answer,
+fn dispatched(name: &str, args: Vec<Bytes>) -> Vec<Bytes> {
+    std::iter::once(Bytes::copy_from_slice(name.as_bytes())).chain(args).collect()
+}
+
+/// From the answer of `FUNCTION LIST`: a list of libraries, each a list of names and values.
+fn library_names(told: &Reply) -> impl Iterator<Item = &str> {
+    fn elements(reply: &Reply) -> &[Reply] {
+        if let Reply::List(all) = reply { all } else { &[] }
+    }
+    let name = |library| {
+        let mut pairs = elements(library).chunks(2);
+        let pair = pairs.find(|pair| at(pair, 0).text() == Ok("library_name"))?;
+        pair.get(1)?.text().ok()
+    };
+    elements(told).iter().filter_map(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_two_generations_older_is_old() {
+        let library = Library::new(4);
+        let old = |name| library.is_old(name);
+        assert_eq!(
+            ["gw1", "gw2", "gw3", "gw4", "gw5", "gwen", "gw"].map(old),
+            [true, true, false, false, false, false, false]
+        );
+    }
+
+    #[test]
+    fn every_function_is_named_by_its_generation() {
+        let library = Library::new(2);
+        assert!(!library.functions.contains("gw1") && library.functions.contains("'gw2_append'"));
+        assert_eq!(library.named("gw1_append"), "gw2_append");
+        assert_ne!(library.version, Library::new(1).version);
     }
 }

@@ -1,0 +1,152 @@
+//! One primary's lane: whatever waits is sent at once, and then it is asked how many replicas have it.
+//!
+//! Owns: the batches. A batch is sent as soon as the one before is through, with what has gathered meanwhile: alone
+//! under little load, up to [`BATCH`] under much, and never held up by a timer. Must not know: why somebody waits.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Setting, Socket};
+use crate::keys::tag;
+use crate::link::{Command, LinkFault, Reply};
+use crate::topology::Address;
+
+/// Calls of one batch.
+const BATCH: usize = 64;
+/// Calls that wait for the next batches; callers wait beyond, and not for ever.
+const QUEUE: usize = 1024;
+
+type Answered = Result<Reply, LinkFault>;
+
+/// A call.
+pub struct Job {
+    pub function: String,
+    pub keys: Vec<String>,
+    pub args: Vec<Bytes>,
+    pub answer: oneshot::Sender<Answered>,
+}
+
+/// The way in.
+pub type Lane = mpsc::Sender<Job>;
+
+/// The task behind it.
+pub struct Keeper {
+    shared: Arc<Setting>,
+    address: Address,
+    jobs: mpsc::Receiver<Job>,
+    socket: Option<Socket>,
+}
+
+/// A lane to one primary, not connected yet.
+pub fn open(shared: Arc<Setting>, address: Address) -> (Lane, Keeper) {
+    let (lane, jobs) = mpsc::channel(QUEUE);
+    (lane, Keeper { shared, address, jobs, socket: None })
+}
+
+impl Keeper {
+    /// Until nobody can send any more.
+    pub async fn run(mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while self.jobs.recv_many(&mut batch, BATCH).await > 0 {
+            // Whoever gave up has been told that it failed: it need not happen any more.
+            batch.retain(|job| !job.answer.is_closed());
+            if !batch.is_empty() {
+                self.serve(std::mem::take(&mut batch)).await;
+            }
+        }
+    }
+
+    async fn serve(&mut self, batch: Vec<Job>) {
+        let most = self.shared.patience + self.shared.replicas.within;
+        let answers = match tokio::time::timeout(most, self.attempt(&batch)).await {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(error)) => self.broken(&error.to_string(), batch.len()),
+            Err(_) => self.broken("no answer in time", batch.len()),
+        };
+        for (job, answer) in batch.into_iter().zip(answers) {
+            // Nobody waits any more: the client was told that it failed, and asks again.
+            drop(job.answer.send(answer));
+        }
+    }
+
+    fn broken(&mut self, why: &str, count: usize) -> Vec<Answered> {
+        self.socket = None;
+        self.shared.topology.doubt();
+        vec![Err(LinkFault::Failed(format!("Redis ({}): {why}", self.address))); count]
+    }
+
+    /// What to call is called, and once more where the server lacked the functions.
+    async fn attempt(&mut self, batch: &[Job]) -> std::io::Result<Vec<Answered>> {
+        let mut answers = self.round(batch.iter().collect()).await?;
+        let lacking = |answer: &Answered| {
+            matches!(answer, Err(LinkFault::NoFunction | LinkFault::NoScript | LinkFault::Forbidden(_)))
+        };
+        let again: Vec<usize> = (0..answers.len()).filter(|index| lacking(&answers[*index])).collect();
+        let Some(Err(fault)) = again.first().and_then(|index| answers.get(*index)).cloned() else {
+            return Ok(answers);
+        };
+        let Some(socket) = &mut self.socket else { return Ok(answers) };
+        if self.shared.library.supply(socket, &fault).await.is_ok() {
+            let jobs = again.iter().filter_map(|index| batch.get(*index)).collect();
+            for (index, answer) in again.iter().zip(self.round(jobs).await?) {
+                answers[*index] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The calls, a word written after them, and the question how many replicas have that word.
+    ///
+    /// `WAIT` speaks of what its own connection wrote. The word makes it speak of everything before: also of what a
+    /// call found to be there already, written by another node.
+    async fn round(&mut self, jobs: Vec<&Job>) -> std::io::Result<Vec<Answered>> {
+        let Some(first) = jobs.first().and_then(|job| job.keys.first()) else { return Ok(Vec::new()) };
+        let replicas = self.shared.replicas;
+        let word = format!("{}k:{{{}}}", self.shared.prefix, tag(first));
+        let (count, within) = (replicas.count.to_string(), replicas.within.as_millis().max(1).to_string());
+        let library = &self.shared.library;
+        let calls = jobs.iter().map(|job| library.command(&job.function, &job.keys, job.args.clone()));
+        let mut commands: Vec<Command> = calls.collect();
+        commands.push(Command::new("SET", &[&word, ""]));
+        commands.push(Command::new("WAIT", &[&count, &within]));
+        let socket = match &mut self.socket {
+            Some(socket) => socket,
+            none => none.insert(Socket::open(self.shared.topology.dialer(), &self.address).await?),
+        };
+        let mut answers = socket.batch(&commands).await?;
+        let (waited, written) = (answers.pop(), answers.pop());
+        match confirmed(replicas.count, waited, written) {
+            Ok(()) => Ok(answers),
+            Err(fault) => Ok(answers.into_iter().map(|answer| answer.and(Err(fault.clone()))).collect()),
+        }
+    }
+}
+
+/// Whether so many replicas have what was written.
+fn confirmed(count: u32, waited: Option<Answered>, written: Option<Answered>) -> Result<(), LinkFault> {
+    // What was executed is not to be repeated by anybody but its client: not `Elsewhere`.
+    let failed = |fault| LinkFault::Failed(format!("Redis does not confirm: {fault:?}"));
+    written.unwrap_or(Ok(Reply::Nil)).map_err(failed)?;
+    let have = waited.unwrap_or(Ok(Reply::Nil)).map_err(failed)?.number().unwrap_or(0);
+    if have >= u64::from(count) {
+        return Ok(());
+    }
+    Err(LinkFault::Failed(format!("only {have} of {count} replicas confirmed in time")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_replicas_or_no_word_is_no_confirmation() {
+        let (ok, one) = (Some(Ok(Reply::Nil)), Some(Ok(Reply::Int(1))));
+        assert_eq!(confirmed(1, one.clone(), ok.clone()), Ok(()));
+        assert!(confirmed(2, one.clone(), ok.clone()).is_err());
+        assert!(confirmed(1, None, ok).is_err());
+        let refused = Some(Err(LinkFault::Elsewhere("MOVED 1 h:1".to_owned())));
+        assert!(matches!(confirmed(1, one, refused), Err(LinkFault::Failed(_))));
+    }
+}
