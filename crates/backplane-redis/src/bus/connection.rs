@@ -9,12 +9,12 @@ use bytes::{Bytes, BytesMut};
 use redis_protocol::resp3::decode::complete::decode_bytes_mut;
 use redis_protocol::resp3::types::BytesFrame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::topology::Address;
+use super::table::Channel;
+use crate::topology::{Address, Dialer, Stream};
 
 /// After so long without a byte the server is asked whether it is there; after twice that it is not.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What the server sends by itself.
 #[derive(Debug)]
@@ -30,11 +30,13 @@ pub enum Push {
     Subscribed(String),
     /// A subscription ended.
     Unsubscribed(String),
+    /// The oldest command cannot be carried out here, now.
+    Refused(String),
 }
 
 /// A greeted connection.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     buffer: BytesMut,
     asked: bool,
 }
@@ -56,16 +58,15 @@ impl Connection {
     ///
     /// # Errors
     /// When nobody answers in time, or refuses.
-    pub async fn open(address: &Address, patience: Duration) -> io::Result<Self> {
+    pub async fn open(address: &Address, dialer: &Dialer, patience: Duration) -> io::Result<Self> {
         let connect = async {
-            let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
-            stream.set_nodelay(true)?;
+            let stream = dialer.dial(address).await?;
             let mut connection = Self { stream, buffer: BytesMut::with_capacity(16 * 1024), asked: false };
             let mut hello = vec!["3"];
             if let Some((user, password)) = &address.login {
                 hello.extend(["AUTH", user, password]);
             }
-            connection.stream.write_all(&encode("HELLO", &hello)).await?;
+            connection.write("HELLO", &hello).await?;
             match connection.frame().await? {
                 BytesFrame::Map { .. } => Ok(connection),
                 other => Err(broken(format!("Redis did not greet: {}", error_text(&other)))),
@@ -75,9 +76,14 @@ impl Connection {
     }
 
     /// Sends a command about channels.
-    pub async fn send(&mut self, command: &str, channels: &[String]) -> io::Result<()> {
-        let args: Vec<&str> = channels.iter().map(String::as_str).collect();
-        tokio::time::timeout(SILENCE, self.stream.write_all(&encode(command, &args))).await?
+    pub async fn send(&mut self, command: &str, channels: &[Channel]) -> io::Result<()> {
+        let args: Vec<&str> = channels.iter().map(AsRef::as_ref).collect();
+        tokio::time::timeout(SILENCE, self.write(command, &args)).await?
+    }
+
+    async fn write(&mut self, command: &str, args: &[&str]) -> io::Result<()> {
+        self.stream.write_all(&encode(command, args)).await?;
+        self.stream.flush().await
     }
 
     /// The next push; `None` for what is of no interest. May be dropped and called again.
@@ -87,14 +93,19 @@ impl Connection {
             Err(_) if self.asked => return Err(io::ErrorKind::TimedOut.into()),
             Err(_) => {
                 self.asked = true;
-                self.stream.write_all(&encode("PING", &[])).await?;
+                tokio::time::timeout(SILENCE, self.write("PING", &[])).await??;
                 return Ok(None);
             }
         };
         self.asked = false;
         match frame {
             BytesFrame::Push { data, .. } => push(data),
-            BytesFrame::SimpleError { .. } | BytesFrame::BlobError { .. } => Err(broken(error_text(&frame))),
+            BytesFrame::SimpleError { .. } | BytesFrame::BlobError { .. } => {
+                let why = error_text(&frame);
+                let elsewhere = ["MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN "];
+                let elsewhere = elsewhere.iter().any(|head| why.starts_with(head));
+                if elsewhere { Ok(Some(Push::Refused(why))) } else { Err(broken(why)) }
+            }
             _ => Ok(None),
         }
     }

@@ -1,242 +1,324 @@
-//! The subscriptions of a node: which are wanted, which are confirmed, who waits for them.
+//! The subscriptions of a node: which are wanted, at whom, who waits for them, where a gap is open.
 //!
-//! Owns: what is sent after which order and what a push means. Must not know: sockets, time.
+//! Owns: that a channel is subscribed at the owner of its slot, and at nobody else. A gap opens when a subscription
+//! that stood stands no more, and closes when it stands again. Must not know: sockets, commands, the form of publications.
 
-use std::collections::VecDeque;
-use std::io;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use parlance_backplane::Publication;
 use parlance_model::Topic;
 use rustc_hash::FxHashMap;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
-use super::Outlet;
-use super::connection::Push;
-use crate::envelope;
+use super::outlet::Outlet;
+use super::table::{Channel, Command, Table};
 use crate::keys::slot;
+use crate::topology::{Address, Layout};
 
-/// Channels per command: one after the other is slow, and a very long command holds up the server.
-const BATCH: usize = 50;
+/// The number of a line: the connection to one primary, and those that follow it.
+pub type LineId = u32;
+
+/// What a line's task is given.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// Its number.
+    pub id: LineId,
+    /// To whom.
+    pub address: Address,
+    /// Notified when there is something to send.
+    pub wake: Arc<Notify>,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+struct Line {
+    assignment: Assignment,
+    table: Table,
+    /// Channels of it with an open gap.
+    gaps: usize,
+}
+
+struct Wanted {
+    topic: Topic,
+    slot: u16,
+    owner: Option<LineId>,
+    waiting: Vec<u64>,
+    gap: bool,
+}
 
 /// Who waits for confirmations.
 struct Ticket {
     left: usize,
-    /// The caller; without one, everything that was subscribed is so again.
-    caller: Option<oneshot::Sender<()>>,
+    caller: oneshot::Sender<()>,
 }
 
 /// The state of the subscriptions.
 pub struct Desk {
-    topics: FxHashMap<String, Topic>,
-    /// By channel, one list of tickets for each subscription that was sent and not confirmed yet, in order.
-    pending: FxHashMap<String, VecDeque<Vec<u64>>>,
+    wanted: FxHashMap<Channel, Wanted>,
+    lines: BTreeMap<LineId, Line>,
+    last_line: LineId,
+    layout: Arc<Layout>,
     tickets: FxHashMap<u64, Ticket>,
     last_ticket: u64,
     outlet: Outlet,
-    before: bool,
-}
-
-/// Channels by slot, in batches: one command may only name channels of one slot.
-fn batches(mut channels: Vec<String>) -> Vec<Vec<String>> {
-    channels.sort_by_cached_key(|channel| slot(channel));
-    let of_slots = channels.chunk_by(|one, other| slot(one) == slot(other));
-    of_slots.flat_map(|all| all.chunks(BATCH)).map(<[String]>::to_vec).collect()
 }
 
 impl Desk {
     /// No subscriptions.
     pub fn new(outlet: Outlet) -> Self {
         Self {
-            topics: FxHashMap::default(),
-            pending: FxHashMap::default(),
+            wanted: FxHashMap::default(),
+            lines: BTreeMap::new(),
+            last_line: 0,
+            layout: Arc::default(),
             tickets: FxHashMap::default(),
             last_ticket: 0,
             outlet,
-            before: false,
         }
     }
 
-    fn ticket(&mut self, caller: Option<oneshot::Sender<()>>) -> u64 {
-        self.last_ticket += 1;
-        self.tickets.insert(self.last_ticket, Ticket { left: 1, caller });
-        self.last_ticket
+    /// Whether the way to any primary is whole.
+    pub fn hears(&self) -> bool {
+        self.lines.is_empty() || self.lines.values().any(|line| line.gaps == 0)
     }
 
-    fn wait(&mut self, ticket: u64) {
-        if let Some(ticket) = self.tickets.get_mut(&ticket) {
-            ticket.left += 1;
+    /// Says what is owed about gaps.
+    pub fn settle(&mut self) {
+        self.outlet.settle();
+    }
+
+    fn line_to(&self, address: &Address) -> Option<LineId> {
+        self.lines.values().find(|line| line.assignment.address == *address).map(|line| line.assignment.id)
+    }
+
+    fn owner(&self, slot: u16) -> Option<LineId> {
+        self.layout.of_slot(slot).and_then(|address| self.line_to(address))
+    }
+
+    fn arrived(&mut self, tickets: Vec<u64>) {
+        for id in tickets {
+            let Some(ticket) = self.tickets.get_mut(&id) else { continue };
+            ticket.left -= 1;
+            if ticket.left == 0
+                && let Some(ticket) = self.tickets.remove(&id)
+            {
+                // A caller that gave up waiting is subscribed all the same.
+                let _gone = ticket.caller.send(());
+            }
         }
     }
 
-    fn arrived(&mut self, ticket: u64) {
-        let Some(waiting) = self.tickets.get_mut(&ticket) else { return };
-        waiting.left -= 1;
-        if waiting.left > 0 {
+    /// Forgets callers that gave up: with nobody there to confirm, they would pile up.
+    fn forget_callers(&mut self) {
+        let gone: Vec<u64> =
+            self.tickets.iter().filter(|(_, it)| it.caller.is_closed()).map(|(id, _)| *id).collect();
+        if gone.is_empty() {
             return;
         }
-        match self.tickets.remove(&ticket).and_then(|ticket| ticket.caller) {
-            // A caller that gave up waiting is subscribed all the same.
-            Some(caller) => drop(caller.send(())),
-            None => self.outlet.lose(),
-        }
-    }
-
-    /// A new connection: what to send. When all of it is confirmed `Lost` is said, unless it is the first one.
-    pub fn resume(&mut self) -> Vec<Vec<String>> {
-        let again = self.before.then(|| self.ticket(None));
-        self.before = true;
-        let channels: Vec<String> = self.topics.keys().cloned().collect();
-        for channel in &channels {
-            let waiting = self.pending.entry(channel.clone()).or_default();
-            let mut tickets: Vec<u64> = waiting.drain(..).flatten().collect();
-            tickets.extend(again);
-            waiting.push_back(tickets);
-            if let Some(again) = again {
-                self.wait(again);
-            }
-        }
-        if let Some(again) = again {
-            self.arrived(again);
-        }
-        batches(channels)
-    }
-
-    /// The connection is gone. Whoever waits is served by the next one.
-    pub fn interrupted(&mut self) {
-        self.outlet.lose();
-        let again: Vec<u64> =
-            self.tickets.iter().filter(|(_, ticket)| ticket.caller.is_none()).map(|(id, _)| *id).collect();
-        for id in again {
-            self.tickets.remove(&id);
-        }
-        // Subscriptions that were ended before they were confirmed: nobody will confirm them.
-        let ended: Vec<String> =
-            self.pending.keys().filter(|channel| !self.topics.contains_key(*channel)).cloned().collect();
-        for channel in ended {
-            for ticket in self.pending.remove(&channel).into_iter().flatten().flatten() {
-                self.arrived(ticket);
-            }
+        self.tickets.retain(|_, ticket| !ticket.caller.is_closed());
+        for wanted in self.wanted.values_mut() {
+            wanted.waiting.retain(|id| self.tickets.contains_key(id));
         }
     }
 
     /// Wants channels; `done` is told when all of them are confirmed.
-    pub fn subscribe(
-        &mut self,
-        channels: Vec<(String, Topic)>,
-        done: oneshot::Sender<()>,
-    ) -> Vec<Vec<String>> {
-        let ticket = self.ticket(Some(done));
-        let mut fresh = Vec::new();
+    pub fn subscribe(&mut self, channels: Vec<(String, Topic)>, done: oneshot::Sender<()>) {
+        // Now and then: it goes over everything.
+        if self.tickets.len() >= 64 && self.tickets.len().is_power_of_two() {
+            self.forget_callers();
+        }
+        self.last_ticket += 1;
+        let id = self.last_ticket;
+        self.tickets.insert(id, Ticket { left: 1, caller: done });
         for (channel, topic) in channels {
-            if self.topics.insert(channel.clone(), topic).is_none() {
-                self.pending.entry(channel.clone()).or_default().push_back(vec![ticket]);
-                self.wait(ticket);
-                fresh.push(channel);
-            } else if let Some(last) = self.pending.get_mut(&channel).and_then(VecDeque::back_mut) {
-                last.push(ticket);
-                self.wait(ticket);
+            let slot = slot(&channel);
+            let channel = Channel::from(channel);
+            let owner = self.wanted.get(&channel).map_or_else(|| self.owner(slot), |wanted| wanted.owner);
+            let fresh = Wanted { topic, slot, owner, waiting: Vec::new(), gap: false };
+            let wanted = self.wanted.entry(channel.clone()).or_insert(fresh);
+            let line = owner.and_then(|owner| self.lines.get_mut(&owner));
+            let on = line.is_some_and(|line| {
+                line.table.want(&channel, slot);
+                line.assignment.wake.notify_one();
+                line.table.is_on(&channel)
+            });
+            if !on {
+                wanted.waiting.push(id);
+                if let Some(ticket) = self.tickets.get_mut(&id) {
+                    ticket.left += 1;
+                }
             }
         }
-        self.arrived(ticket);
-        batches(fresh)
+        self.arrived(vec![id]);
     }
 
     /// Wants channels no more.
-    pub fn unsubscribe(&mut self, channels: Vec<String>) -> Vec<Vec<String>> {
-        let known: Vec<String> =
-            channels.into_iter().filter(|channel| self.topics.remove(channel).is_some()).collect();
-        batches(known)
-    }
-
-    /// Takes what the server sent.
-    ///
-    /// # Errors
-    /// When the server ended a subscription by itself: a new connection has to find where the channel is now.
-    pub fn push(&mut self, push: &Push) -> io::Result<()> {
-        match push {
-            Push::Message { channel, payload } => {
-                let Some(topic) = self.topics.get(channel) else { return Ok(()) };
-                match envelope::publication(topic, payload) {
-                    Ok(Some(publication)) => self.outlet.deliver(topic, publication),
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!(%error, "an unreadable publication was skipped"),
-                }
-            }
-            Push::Subscribed(channel) => {
-                let Some(waiting) = self.pending.get_mut(channel) else { return Ok(()) };
-                let tickets = waiting.pop_front();
-                if waiting.is_empty() {
-                    self.pending.remove(channel);
-                }
-                for ticket in tickets.into_iter().flatten() {
-                    self.arrived(ticket);
-                }
-            }
-            Push::Unsubscribed(channel) => {
-                if self.topics.contains_key(channel) && !self.pending.contains_key(channel) {
-                    return Err(io::Error::other("the server ended a subscription"));
+    pub fn unsubscribe(&mut self, channels: Vec<String>) {
+        for channel in channels {
+            let Some((channel, wanted)) = self.wanted.remove_entry(channel.as_str()) else { continue };
+            self.arrived(wanted.waiting);
+            if let Some(line) = wanted.owner.and_then(|owner| self.lines.get_mut(&owner)) {
+                line.table.leave(&channel);
+                line.assignment.wake.notify_one();
+                if wanted.gap {
+                    Self::close_gap(line, &mut self.outlet);
                 }
             }
         }
-        Ok(())
+    }
+
+    fn close_gap(line: &mut Line, outlet: &mut Outlet) {
+        line.gaps -= 1;
+        if line.gaps == 0 {
+            outlet.gap();
+        }
+    }
+
+    /// A layout was seen: channels go where their slots are. The lines to start; those that have nothing to do any
+    /// more are stopped.
+    pub fn lay_out(&mut self, layout: Arc<Layout>) -> Vec<Assignment> {
+        let mut fresh = Vec::new();
+        for address in layout.primaries() {
+            if self.line_to(address).is_none() {
+                self.last_line += 1;
+                let (wake, stop) = (Arc::default(), CancellationToken::new());
+                let assignment = Assignment { id: self.last_line, address: address.clone(), wake, stop };
+                fresh.push(assignment.clone());
+                self.lines.insert(self.last_line, Line { assignment, table: Table::default(), gaps: 0 });
+            }
+        }
+        self.layout = layout;
+        self.assign();
+        let used: Vec<&Address> = self.layout.primaries();
+        let owners: std::collections::BTreeSet<_> = self.wanted.values().filter_map(|it| it.owner).collect();
+        self.lines.retain(|id, line| {
+            let keep = owners.contains(id) || used.contains(&&line.assignment.address);
+            if !keep {
+                line.assignment.stop.cancel();
+            }
+            keep
+        });
+        fresh
+    }
+
+    /// Gives every channel to the owner of its slot. One whose slot nobody has stays where it was.
+    fn assign(&mut self) {
+        let by_address: BTreeMap<&Address, LineId> =
+            self.lines.values().map(|line| (&line.assignment.address, line.assignment.id)).collect();
+        let owner = |slot| self.layout.of_slot(slot).and_then(|it| by_address.get(it).copied());
+        let moved: Vec<(Channel, LineId)> = self
+            .wanted
+            .iter()
+            .filter_map(|(channel, wanted)| {
+                let owner = owner(wanted.slot).filter(|owner| wanted.owner != Some(*owner))?;
+                Some((channel.clone(), owner))
+            })
+            .collect();
+        let mut opened = false;
+        for (channel, owner) in moved {
+            let Some(wanted) = self.wanted.get_mut(&channel) else { continue };
+            if let Some(before) = wanted.owner.and_then(|before| self.lines.get_mut(&before)) {
+                if wanted.gap {
+                    before.gaps -= 1;
+                } else if before.table.is_on(&channel) {
+                    wanted.gap = true;
+                    opened = true;
+                }
+                before.table.leave(&channel);
+                before.assignment.wake.notify_one();
+            }
+            wanted.owner = Some(owner);
+            if let Some(line) = self.lines.get_mut(&owner) {
+                line.gaps += usize::from(wanted.gap);
+                line.table.want(&channel, wanted.slot);
+                line.assignment.wake.notify_one();
+            }
+        }
+        if opened {
+            self.outlet.gap();
+        }
+    }
+
+    /// What a line has to send now.
+    pub fn work(&mut self, line: LineId) -> Vec<Command> {
+        self.lines.get_mut(&line).map(|line| line.table.work()).unwrap_or_default()
+    }
+
+    /// The topic of a channel, when it is wanted of this line.
+    pub fn topic(&self, line: LineId, channel: &str) -> Option<&Topic> {
+        self.wanted.get(channel).filter(|wanted| wanted.owner == Some(line)).map(|wanted| &wanted.topic)
+    }
+
+    /// Hands on what came.
+    pub fn deliver(&mut self, topic: Topic, publication: Publication) {
+        self.outlet.deliver(topic, publication);
+    }
+
+    /// A server confirmed a subscription.
+    pub fn subscribed(&mut self, id: LineId, channel: &str) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let confirmed = line.table.subscribed(channel);
+        let wanted = confirmed.and_then(|channel| self.wanted.get_mut(&channel));
+        let Some(wanted) = wanted.filter(|wanted| wanted.owner == Some(id)) else { return };
+        if std::mem::take(&mut wanted.gap) {
+            Self::close_gap(line, &mut self.outlet);
+        }
+        let waiting = std::mem::take(&mut wanted.waiting);
+        self.arrived(waiting);
+    }
+
+    /// A server ended a subscription; whether by itself.
+    pub fn unsubscribed(&mut self, id: LineId, channel: &str) -> bool {
+        let Some(line) = self.lines.get_mut(&id) else { return false };
+        let Some(channel) = line.table.unsubscribed(channel) else { return false };
+        self.open_gaps(id, vec![channel]);
+        true
+    }
+
+    fn open_gaps(&mut self, id: LineId, channels: Vec<Channel>) {
+        let mut opened = 0;
+        for channel in channels {
+            let wanted = self.wanted.get_mut(&channel).filter(|it| it.owner == Some(id) && !it.gap);
+            if let Some(wanted) = wanted {
+                wanted.gap = true;
+                opened += 1;
+            }
+        }
+        if let Some(line) = self.lines.get_mut(&id) {
+            line.gaps += opened;
+        }
+        if opened > 0 {
+            self.outlet.gap();
+        }
+    }
+
+    /// A server refused a line's oldest command; `false` when there was none.
+    pub fn refused(&mut self, line: LineId) -> bool {
+        self.lines.get_mut(&line).is_some_and(|line| line.table.refused())
+    }
+
+    /// Whether something was refused and waits for [`Self::retry`].
+    pub fn waits(&self, line: LineId) -> bool {
+        self.lines.get(&line).is_some_and(|line| line.table.waits())
+    }
+
+    /// What a line was refused is tried again.
+    pub fn retry(&mut self, line: LineId) {
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.table.retry();
+        }
+    }
+
+    /// A line's connection is gone.
+    pub fn interrupted(&mut self, id: LineId) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let stood = line.table.interrupted();
+        self.open_gaps(id, stood);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use parlance_backplane::{Delivery, Inbox};
-    use tokio::sync::mpsc;
-
-    use super::*;
-
-    fn desk() -> (Desk, Inbox) {
-        let (inbox, receiver) = mpsc::channel(8);
-        (Desk::new(Outlet { inbox, lost: false }), receiver)
-    }
-
-    fn wanted(channel: &str) -> Vec<(String, Topic)> {
-        vec![(channel.to_owned(), Topic::Nodes)]
-    }
-
-    fn confirm(desk: &mut Desk, channel: &str) {
-        desk.push(&Push::Subscribed(channel.to_owned())).unwrap();
-    }
-
-    #[test]
-    fn a_caller_is_told_when_its_own_subscription_is_confirmed() {
-        let (mut desk, _inbox) = desk();
-        assert!(desk.resume().is_empty());
-        let (done, mut first) = oneshot::channel();
-        assert_eq!(desk.subscribe(wanted("a"), done), [["a"]]);
-        assert_eq!(desk.unsubscribe(vec!["a".to_owned()]), [["a"]]);
-        let (done, mut second) = oneshot::channel();
-        assert_eq!(desk.subscribe(wanted("a"), done), [["a"]]);
-        let (done, mut third) = oneshot::channel();
-        assert!(desk.subscribe(wanted("a"), done).is_empty(), "on the way already");
-        confirm(&mut desk, "a");
-        assert_eq!((first.try_recv().is_ok(), second.try_recv().is_ok()), (true, false));
-        desk.push(&Push::Unsubscribed("a".to_owned())).unwrap();
-        confirm(&mut desk, "a");
-        assert!(second.try_recv().is_ok() && third.try_recv().is_ok());
-        assert!(desk.push(&Push::Unsubscribed("a".to_owned())).is_err(), "nobody asked for that");
-    }
-
-    #[test]
-    fn after_an_interruption_everything_is_subscribed_again_and_lost_is_said() {
-        let (mut desk, mut inbox) = desk();
-        desk.resume();
-        let (done, mut told) = oneshot::channel();
-        desk.subscribe(vec![("a".to_owned(), Topic::Nodes), ("b".to_owned(), Topic::Nodes)], done);
-        confirm(&mut desk, "a");
-        desk.interrupted();
-        assert_eq!(inbox.try_recv(), Ok(Delivery::Lost));
-        let mut again = desk.resume().concat();
-        again.sort();
-        assert_eq!(again, ["a", "b"]);
-        confirm(&mut desk, "b");
-        assert!(told.try_recv().is_ok());
-        assert!(inbox.try_recv().is_err(), "not everything is back yet");
-        confirm(&mut desk, "a");
-        assert_eq!(inbox.try_recv(), Ok(Delivery::Lost));
-        assert!(desk.tickets.is_empty() && desk.pending.is_empty());
-    }
-}
+#[path = "desk_tests.rs"]
+mod tests;
