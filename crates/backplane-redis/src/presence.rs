@@ -4,34 +4,52 @@
 //! lease's end has to take out is therefore written down in the same step ("endings"), carried out, and only then
 //! struck off: after a crash in between any sweeper carries it out. Must not know: why connections end.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
-use parlance_backplane::{Fault, Presence, Swept, Touch, Touched, UserPresence};
-use parlance_model::{ConnectionId, ConversationId, LogKey, Time, UserId};
+use parking_lot::Mutex;
+use parlance_backplane::{Fault, Nodes as _, Presence, Swept, Touch, Touched, UserPresence, WORTH};
+use parlance_model::{ConnectionId, ConversationId, LogKey, NodeId, Time, UserId};
 
-use crate::engine::{Args, Node, millis};
+use crate::engine::{Node, millis};
 use crate::envelope;
 use crate::keys::{PARTITIONS, user_partition};
 use crate::link::{Reply, at};
+use crate::turns::Turns;
 
 /// Leases and typists that one call ends at most; the rest waits for the next sweep.
 const MOST: usize = 200;
+/// Leases that one call refreshes at most: Redis does nothing else meanwhile.
+const REFRESHED: usize = 200;
+/// How often a sweeper asks which nodes there are.
+const LOOK: Duration = Duration::from_secs(2);
 
-impl Node {
-    async fn touched(&self, touch: &Touch, create: bool) -> Result<Reply, Fault> {
-        let status = touch.status.map(|status| envelope::status_digit(status).to_string());
-        let args = self
-            .timed()
-            .and(&touch.user)
-            .and(&touch.connection)
-            .and(&touch.mount)
-            .and(status.unwrap_or_default())
-            .and(millis(touch.deadline.since((self.options.clock)())))
-            .and(touch.max)
-            .and(u8::from(create));
-        self.call("gw1_touch", &self.keys.presence(&touch.user), args).await
+/// A sweeper's memory.
+pub struct Sweeper {
+    began: Instant,
+    plan: Mutex<Plan>,
+}
+
+struct Plan {
+    turns: Turns,
+    looked: Option<Instant>,
+}
+
+impl Sweeper {
+    /// Of a node that shares the sweeping with the others.
+    pub fn new(me: NodeId, typing_ttl: Duration) -> Self {
+        let plan = Plan { turns: Turns::new(me, typing_ttl), looked: None };
+        Self { began: Instant::now(), plan: Mutex::new(plan) }
     }
 
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Node {
     /// Takes connections whose leases ended out of their rooms.
     async fn carry_out(&self, partition: usize, endings: Vec<Reply>) -> Result<(), Fault> {
         if endings.is_empty() {
@@ -40,8 +58,8 @@ impl Node {
         let leave = async |ending: &Reply| {
             let text = ending.text()?;
             let corrupt = || Fault::Corrupt(format!("ending {text:?}"));
-            let parts: Vec<&str> = text.splitn(4, '\0').collect();
-            let [user, connection, lease, place] = parts[..] else { return Err(corrupt()) };
+            let parts: Vec<&str> = text.splitn(5, '\0').collect();
+            let [user, connection, lease, place, _] = parts[..] else { return Err(corrupt()) };
             let log = LogKey::Conversation(ConversationId::parse(place).map_err(|_| corrupt())?);
             let args = self.timed().and(user).and(connection).and(0).and(lease).and("");
             self.call("gw1_leave", &self.keys.log(&log), args).await.map(drop)
@@ -57,28 +75,99 @@ impl Node {
         if done.is_empty() {
             return Ok(());
         }
-        self.call("gw1_ended", &[self.keys.endings(partition)], Args::none().all(done)).await.map(drop)
+        self.call("gw1_ended", &[self.keys.endings(partition)], self.timed().all(done)).await.map(drop)
     }
 
-    async fn sweep_one(&self, partition: usize) -> Result<Swept, Fault> {
+    async fn sweep_one(&self, partition: usize) -> Result<(Swept, Option<u64>), Fault> {
         let answer = self.list("gw1_sweep", &self.keys.sweep(partition), self.timed().and(MOST)).await?;
         self.carry_out(partition, at(&answer, 2).clone().list()?).await?;
         let count = |of: &Reply| of.number().map(|count| usize::try_from(count).unwrap_or(usize::MAX));
-        Ok(Swept { leases: count(at(&answer, 0))?, typists: count(at(&answer, 1))? })
+        let swept = Swept { leases: count(at(&answer, 0))?, typists: count(at(&answer, 1))? };
+        // Negative: nothing is there at all.
+        Ok((swept, at(&answer, 3).number().ok()))
     }
+
+    /// The partitions to be swept now.
+    async fn turn(&self) -> Vec<usize> {
+        let Some(sweeper) = &self.sweeper else { return (0..PARTITIONS).collect() };
+        let look = sweeper.plan.lock().looked.is_none_or(|at| at.elapsed() >= LOOK);
+        if look {
+            match self.live().await {
+                Ok(live) => {
+                    let mut plan = sweeper.plan.lock();
+                    plan.turns.among(live.into_iter().map(|node| node.state.id).collect(), sweeper.now());
+                    plan.looked = Some(Instant::now());
+                }
+                Err(fault) => tracing::debug!(%fault, "asking which nodes there are"),
+            }
+        }
+        sweeper.plan.lock().turns.due(sweeper.now())
+    }
+
+    /// Refreshes leases of one partition. Returns which of them had ended.
+    async fn refresh_some(&self, partition: usize, touches: &[(usize, &Touch)]) -> Result<Vec<usize>, Fault> {
+        let now = (self.options.clock)();
+        let args = touches.iter().fold(self.timed().and(millis(WORTH)), |args, (_, touch)| {
+            args.and(&touch.user)
+                .and(&touch.connection)
+                .and(status_word(touch))
+                .and(millis(touch.deadline.since(now)))
+        });
+        let missing = self.list("gw1_touch_many", &self.keys.sweep(partition), args).await?;
+        let index = |reply: &Reply| Ok(usize::try_from(reply.number()?).unwrap_or(usize::MAX));
+        let missing = missing.iter().map(index).collect::<Result<Vec<_>, Fault>>()?;
+        Ok(missing.into_iter().filter_map(|at| touches.get(at)).map(|(index, _)| *index).collect())
+    }
+}
+
+fn status_word(touch: &Touch) -> String {
+    touch.status.map(|status| envelope::status_digit(status).to_string()).unwrap_or_default()
 }
 
 #[async_trait]
 impl Presence for Node {
     async fn touch(&self, touch: Touch) -> Result<Touched, Fault> {
-        let answer = self.touched(&touch, true).await?;
+        let args = self
+            .timed()
+            .and(&touch.user)
+            .and(&touch.connection)
+            .and(&touch.mount)
+            .and(status_word(&touch))
+            .and(millis(touch.deadline.since((self.options.clock)())))
+            .and(touch.max);
+        let answer = self.call("gw1_touch", &self.keys.presence(&touch.user), args).await?;
         Ok(if answer.text()? == "many" { Touched::TooMany } else { Touched::Ok })
     }
 
     async fn refresh(&self, touches: &[Touch]) -> Result<Vec<usize>, Fault> {
-        let answers = try_join_all(touches.iter().map(|touch| self.touched(touch, false))).await?;
-        let missing = answers.iter().enumerate().filter(|(_, answer)| answer.text() == Ok("missing"));
-        Ok(missing.map(|(index, _)| index).collect())
+        let mut partitions: BTreeMap<usize, Vec<(usize, &Touch)>> = BTreeMap::new();
+        for (index, touch) in touches.iter().enumerate() {
+            partitions.entry(user_partition(&touch.user)).or_default().push((index, touch));
+        }
+        let calls = partitions.iter().flat_map(|(partition, all)| {
+            all.chunks(REFRESHED).map(move |some| self.refresh_some(*partition, some))
+        });
+        let (mut ended, mut any) = (Vec::new(), false);
+        // Of several faults one says enough.
+        let mut failed = None;
+        for answer in join_all(calls).await {
+            match answer {
+                Ok(missing) => {
+                    ended.extend(missing);
+                    any = true;
+                }
+                Err(fault) => failed = Some(fault),
+            }
+        }
+        ended.sort_unstable();
+        match failed {
+            Some(fault) if !any => Err(fault),
+            Some(fault) => {
+                tracing::warn!(%fault, "some leases could not be refreshed");
+                Ok(ended)
+            }
+            None => Ok(ended),
+        }
     }
 
     async fn close(&self, user: &UserId, connection: &ConnectionId) -> Result<(), Fault> {
@@ -88,11 +177,23 @@ impl Presence for Node {
     }
 
     async fn sweep(&self) -> Result<Swept, Fault> {
-        let all = try_join_all((0..PARTITIONS).map(|partition| self.sweep_one(partition))).await?;
-        Ok(all.into_iter().fold(Swept::default(), |sum, one| Swept {
-            leases: sum.leases + one.leases,
-            typists: sum.typists + one.typists,
-        }))
+        let turn = self.turn().await;
+        let done = join_all(turn.iter().map(|partition| self.sweep_one(*partition))).await;
+        let (mut sum, mut failed) = (Swept::default(), None);
+        for (partition, done) in turn.iter().zip(done) {
+            match done {
+                Ok((swept, idle)) => {
+                    sum.leases += swept.leases;
+                    sum.typists += swept.typists;
+                    if let Some(sweeper) = &self.sweeper {
+                        sweeper.plan.lock().turns.swept(*partition, sweeper.now(), idle);
+                    }
+                }
+                // It is tried again with the next sweep, and holds up no other.
+                Err(fault) => failed = Some(fault),
+            }
+        }
+        failed.map_or(Ok(sum), Err)
     }
 
     async fn status(&self, users: &[UserId]) -> Result<Vec<UserPresence>, Fault> {

@@ -15,7 +15,7 @@ use crate::envelope;
 
 impl Node {
     async fn guest(&self, entering: &Entering) -> Result<String, Fault> {
-        let args = Args::none().and(&entering.connection).all(&entering.conversations);
+        let args = self.timed().and(&entering.connection).all(&entering.conversations);
         let lease = self.call("gw1_guest", &self.keys.presence(&entering.author.id), args).await?;
         Ok(lease.text()?.to_owned())
     }

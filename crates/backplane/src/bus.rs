@@ -116,4 +116,9 @@ pub trait Bus: Send + Sync {
 
     /// This node's inbox; `Some` once.
     fn inbox(&self) -> Option<Inbox>;
+
+    /// Whether publications arrive; not while the way of all subscriptions is broken.
+    fn hears(&self) -> bool {
+        true
+    }
 }

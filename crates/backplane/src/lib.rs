@@ -28,7 +28,7 @@ pub use limits::{Limits, Rule, Verdict};
 pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Reactions, Sequences, Standing, Stored};
 pub use nodes::{LiveNode, NodeState, Nodes, Pass};
 use parlance_model::Time;
-pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence};
+pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, WORTH};
 pub use rooms::{Entering, Leaving, RoomChanged, Rooms};
 pub use shared::Shared;
 

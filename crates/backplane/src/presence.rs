@@ -1,6 +1,7 @@
 //! Presence leases and typing deadlines.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parlance_model::{Author, ConnectionId, ConversationId, Status, Time, UserId};
@@ -23,6 +24,9 @@ pub struct Touch {
     /// At most so many connections of the user on this mount; 0 = unlimited. Only a new one is refused.
     pub max: u32,
 }
+
+/// A lease that would not end later than this by a refresh is left as it is.
+pub const WORTH: Duration = Duration::from_millis(500);
 
 /// What came of a touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +68,16 @@ pub trait Presence: Send + Sync {
     /// Takes or refreshes a lease.
     async fn touch(&self, touch: Touch) -> Result<Touched, Fault>;
 
-    /// Refreshes many at once. Returns the indexes of those that had ended: touch them again.
+    /// Refreshes many at once; one that is prolonged by less than [`WORTH`] and says no status is left as it is.
+    /// Returns the indexes of those that had ended: touch them again. What is out of reach now is passed over, unless
+    /// it is everything.
     async fn refresh(&self, touches: &[Touch]) -> Result<Vec<usize>, Fault>;
 
     /// Ends a lease now. Unknown ones are fine.
     async fn close(&self, user: &UserId, connection: &ConnectionId) -> Result<(), Fault>;
 
-    /// Ends what is past its deadline, of presence and of typing.
+    /// Ends what is past its deadline, of presence and of typing. Nodes share the work: each does its part, and all
+    /// parts together are everything.
     async fn sweep(&self) -> Result<Swept, Fault>;
 
     /// The presence of each of these users.

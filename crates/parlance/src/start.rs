@@ -29,7 +29,7 @@ impl Engine {
     async fn open(config: &Config, clock: &Clock, id: &NodeId) -> Result<(Self, Backplane), Failure> {
         if let Some(url) = &config.redis_url {
             let redis =
-                Redis::connect(redis_options(config, url, clock)).await.context("cannot use Redis")?;
+                Redis::connect(redis_options(config, url, clock, id)).await.context("cannot use Redis")?;
             let backplane = redis.backplane();
             return Ok((Self::Redis(redis), backplane));
         }
@@ -108,8 +108,14 @@ fn options(config: &Config) -> Options {
     }
 }
 
-fn redis_options(config: &Config, url: &str, clock: &Clock) -> parlance_backplane_redis::Options {
+fn redis_options(
+    config: &Config,
+    url: &str,
+    clock: &Clock,
+    id: &NodeId,
+) -> parlance_backplane_redis::Options {
     parlance_backplane_redis::Options {
+        sweeper: Some(id.clone()),
         retention_entries: config.retention.entries,
         retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),
         dedupe_window: Duration::from_secs(config.retention.dedupe_hours.saturating_mul(3_600)),

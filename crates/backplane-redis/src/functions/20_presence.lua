@@ -1,8 +1,13 @@
--- Presence leases. Keys of a user: leases, announced status, rooms of the connections; of the partition: endings,
--- deadlines; channels of the user and of everybody. A lease is "status deadline lease mount".
+-- Presence leases. Keys of a user: leases, announced status, places of the connections with the time of entering; of
+-- the partition: endings by when they are to be carried out, deadlines; channels of the user and of everybody.
+-- A lease is "status deadline lease mount".
 -- Who is away for so long was never heard of.
 local REMEMBERED = 30 * 24 * 3600 * 1000
-local LEASES, ANNOUNCED, GUEST, ENDINGS, DEADLINES, OWN, ALL = 1, 2, 3, 4, 5, 6, 7
+-- An entering that was begun may arrive so late.
+local ENTERING = 10000
+-- Whoever ended a lease has so long to carry the endings out before others do.
+local CARRYING = 2000
+local LEASES, ANNOUNCED, PLACES, ENDINGS, DEADLINES, OWN, ALL = 1, 2, 3, 4, 5, 6, 7
 
 local function lease_of(value)
   local status, deadline, lease, mount = string.match(value, '^(%d) (%d+) (%d+) (.*)$')
@@ -36,31 +41,33 @@ local function settle(keys, user, cause, now)
   redis.call('SPUBLISH', keys[ALL], told)
 end
 
--- Ends a lease: what it was in is put among the endings, for whoever reads them to leave. Settling is the caller's.
-local function end_lease(keys, user, connection)
+-- Ends a lease: what it was in is put among the endings, for whoever reads them to leave. An ending says until when
+-- an entering may still be under way: it is carried out once more then. Settling is the caller's.
+local function end_lease(keys, user, connection, now)
   local value = redis.call('HGET', keys[LEASES], connection)
   if not value then return nil end
   local lease, rooms = lease_of(value).lease, {}
   redis.call('HDEL', keys[LEASES], connection)
   redis.call('ZREM', keys[DEADLINES], user .. '\0' .. connection)
-  for _, guest in ipairs(redis.call('SMEMBERS', keys[GUEST])) do
-    local who, place = string.match(guest, '^(%Z+)%z(.*)$')
+  local places = redis.call('HGETALL', keys[PLACES])
+  for index = 1, #places, 2 do
+    local who, place = string.match(places[index], '^(%Z+)%z(.*)$')
     if who == connection then
-      redis.call('SREM', keys[GUEST], guest)
-      local ending = user .. '\0' .. connection .. '\0' .. lease .. '\0' .. place
-      redis.call('SADD', keys[ENDINGS], ending)
+      redis.call('HDEL', keys[PLACES], places[index])
+      local ending = user .. '\0' .. connection .. '\0' .. lease .. '\0' .. place .. '\0'
+        .. int(places[index + 1] + ENTERING)
+      redis.call('ZADD', keys[ENDINGS], int(now + CARRYING), ending)
       rooms[#rooms + 1] = ending
     end
   end
   return rooms
 end
 
--- Arguments: time, user, connection, mount, status or '', how long, most, whether a new one may come.
+-- Arguments: time, user, connection, mount, status or '', how long, most.
 redis.register_function('gw1_touch', function(keys, args)
   local now, user, connection, status = clock(args[1]), args[2], args[3], args[5]
   local deadline, most = now + tonumber(args[6]), tonumber(args[7])
   local value = redis.call('HGET', keys[LEASES], connection)
-  if not value and args[8] == '0' then return 'missing' end
   local lease
   if value then
     lease = lease_of(value)
@@ -84,7 +91,7 @@ end)
 -- Arguments: time, user, connection. Returns the endings to be carried out.
 redis.register_function('gw1_close', function(keys, args)
   local now = clock(args[1])
-  local rooms = end_lease(keys, args[2], args[3])
+  local rooms = end_lease(keys, args[2], args[3], now)
   if not rooms then return {} end
   redis.call('HSET', keys[ANNOUNCED], 'seen', int(now))
   settle(keys, args[2], 'closed', now)
@@ -101,15 +108,52 @@ redis.register_function { function_name = 'gw1_status', flags = { 'no-writes' },
   return { row[1] or '0', live, row[2] or '' }
 end }
 
--- Writes down where a connection is about to enter, and returns its lease. Arguments: connection, conversations.
+-- Writes down where a connection is about to enter, and returns its lease. Arguments: time, connection, conversations.
 redis.register_function('gw1_guest', function(keys, args)
-  local value = redis.call('HGET', keys[LEASES], args[1])
+  local value, now = redis.call('HGET', keys[LEASES], args[2]), int(clock(args[1]))
   if not value then return '' end
-  for index = 2, #args do redis.call('SADD', keys[GUEST], args[1] .. '\0' .. args[index]) end
+  for index = 3, #args do redis.call('HSET', keys[PLACES], args[2] .. '\0' .. args[index], now) end
   return lease_of(value).lease
 end)
 
--- Endings that were carried out. Arguments: they.
+-- Endings that were carried out. Arguments: time, they.
 redis.register_function('gw1_ended', function(keys, args)
-  return redis.call('SREM', keys[1], unpack(args))
+  local now = clock(args[1])
+  for index = 2, #args do
+    local again = string.match(args[index], '%d+$')
+    if tonumber(again) > now then
+      redis.call('ZADD', keys[1], 'XX', again, args[index])
+    else
+      redis.call('ZREM', keys[1], args[index])
+    end
+  end
+end)
+
+-- A user's keys, from those of the partition (keys.rs, `sweep`).
+local function keys_of(keys, user)
+  return { keys[7] .. user, keys[8] .. user, keys[9] .. user, keys[2], keys[3], keys[10] .. user, keys[6] }
+end
+
+-- Refreshes leases of one partition. Arguments: time, what a prolongation is worth, and of each: user, connection, status or '', how long.
+-- Returns the places (from 0) of those that had ended.
+redis.register_function('gw1_touch_many', function(keys, args)
+  local now, worth, missing = clock(args[1]), tonumber(args[2]), {}
+  for index = 3, #args, 4 do
+    local user, connection, status = args[index], args[index + 1], args[index + 2]
+    local own = keys_of(keys, user)
+    local value = redis.call('HGET', own[LEASES], connection)
+    if value then
+      local lease, deadline = lease_of(value), now + tonumber(args[index + 3])
+      if status ~= '' or deadline >= lease.deadline + worth then
+        lease.deadline = math.max(lease.deadline, deadline)
+        if status ~= '' then lease.status = status end
+        put_lease(own, user, connection, lease)
+        redis.call('HSET', own[ANNOUNCED], 'seen', int(now))
+        if status ~= '' then settle(own, user, 'said', now) end
+      end
+    else
+      missing[#missing + 1] = (index - 3) / 4
+    end
+  end
+  return missing
 end)

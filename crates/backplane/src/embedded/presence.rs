@@ -14,7 +14,7 @@ use super::tables::LAST_SEEN;
 use super::typing::Moment;
 use super::{Engine, Node};
 use crate::{
-    Fault, Presence, PresenceCause, PresenceChanged, Publication, Swept, Touch, Touched, UserPresence,
+    Fault, Presence, PresenceCause, PresenceChanged, Publication, Swept, Touch, Touched, UserPresence, WORTH,
 };
 
 /// Longer without a sweep means that the nodes could not refresh their leases either …
@@ -55,7 +55,7 @@ type Left = (UserId, Time);
 
 impl Leases {
     fn touch(&mut self, touch: &Touch, now: Time, hub: &Hub) -> Touched {
-        if self.refresh(touch, now, hub) {
+        if self.refresh(touch, None, Instant { now, hub }) {
             return Touched::Ok;
         }
         let new_user = || User { leases: HashMap::new(), status: Status::Offline, last_seen: now };
@@ -74,9 +74,14 @@ impl Leases {
     }
 
     /// `false` when there is no such lease.
-    fn refresh(&mut self, touch: &Touch, now: Time, hub: &Hub) -> bool {
+    fn refresh(&mut self, touch: &Touch, worth: Option<Duration>, at: Instant<'_>) -> bool {
+        let Instant { now, hub } = at;
         let Some(user) = self.users.get_mut(&touch.user) else { return false };
         let Some(lease) = user.leases.get_mut(&touch.connection) else { return false };
+        let little = worth.is_some_and(|worth| touch.deadline < lease.deadline + worth);
+        if little && touch.status.is_none() {
+            return true;
+        }
         if touch.deadline > lease.deadline {
             self.deadlines.remove(&(lease.deadline, touch.user.clone(), touch.connection.clone()));
             self.deadlines.insert((touch.deadline, touch.user.clone(), touch.connection.clone()));
@@ -190,8 +195,10 @@ impl Presence for Node {
     async fn refresh(&self, touches: &[Touch]) -> Result<Vec<usize>, Fault> {
         let now = self.engine.now();
         let mut leases = self.engine.leases.lock();
-        let missing =
-            touches.iter().enumerate().filter(|(_, touch)| !leases.refresh(touch, now, &self.engine.hub));
+        let missing = touches
+            .iter()
+            .enumerate()
+            .filter(|(_, touch)| !leases.refresh(touch, Some(WORTH), Instant { now, hub: &self.engine.hub }));
         Ok(missing.map(|(index, _)| index).collect())
     }
 

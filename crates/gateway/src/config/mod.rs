@@ -15,6 +15,7 @@ mod limits;
 mod load;
 mod mounts;
 mod options;
+mod redis;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use limits::Limits;
 pub use load::{ConfigError, Overrides, SHORTCUTS, Shortcut, unknown_variables};
 pub(crate) use mounts::default_subjects;
 pub use mounts::{Membership, Mount, PresenceScope, Rate, default_mounts};
+pub use redis::Redis;
 pub use reference::{default_toml, markdown};
 pub use timings::Timings;
 
@@ -42,8 +44,10 @@ pub struct Config {
     pub redis_url: Option<String>,
     /// Folder of the embedded engine's file.
     pub data_dir: PathBuf,
-    /// What an acknowledgement means: `memory` or `file`; with Redis `redis`.
+    /// What an acknowledgement means: `memory` or `file`; with Redis `redis`, `redis-wait` or `redis-fsync`.
     pub ack_level: String,
+    /// What becomes of connections while the engine is away: `stay` or `close`.
+    pub degraded: Degraded,
     /// Verification of user tokens.
     pub auth: Auth,
     /// Keys of the server API; several during rotation. None: the server API refuses every call.
@@ -59,6 +63,8 @@ pub struct Config {
     pub retention: Retention,
     /// Logging.
     pub log: Log,
+    /// How the shared Redis is used.
+    pub redis: Redis,
     /// Where clients connect, and which dialect is spoken there.
     pub mounts: Vec<Mount>,
 }
@@ -72,6 +78,7 @@ impl Default for Config {
             redis_url: None,
             data_dir: PathBuf::from("data"),
             ack_level: "file".to_owned(),
+            degraded: Degraded::default(),
             auth: Auth::default(),
             api_keys: Vec::new(),
             origins: Vec::new(),
@@ -79,6 +86,7 @@ impl Default for Config {
             timings: Timings::default(),
             retention: Retention::default(),
             log: Log::default(),
+            redis: Redis::default(),
             mounts: default_mounts(),
         }
     }
@@ -95,7 +103,10 @@ impl Config {
         for secret in secrets {
             MASK.clone_into(secret);
         }
-        let addresses = [&mut auth.jwks_url, &mut auth.session_url, &mut shown.redis_url];
+        if let Some(url) = &mut shown.redis_url {
+            *url = redis::without_password(url, MASK);
+        }
+        let addresses = [&mut auth.jwks_url, &mut auth.session_url];
         for address in addresses.into_iter().flatten() {
             if let Ok(mut url) = url::Url::parse(address)
                 && url.password().is_some()
@@ -118,6 +129,17 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.effective_toml())
     }
+}
+
+/// What becomes of connections while the engine is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Degraded {
+    /// They stay; what needs the engine is refused for the time being.
+    #[default]
+    Stay,
+    /// After 5 s they are closed with 1013.
+    Close,
 }
 
 /// Verification of user tokens.

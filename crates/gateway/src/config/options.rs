@@ -12,6 +12,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("timings", "Time spans of presence, typing and housekeeping, in milliseconds."),
     ("retention", "How much history is kept per conversation, user feed and application channel."),
     ("log", "Logging. Never a token, a secret or a message body."),
+    ("redis", "How the Redis of `redis_url` is used."),
     ("auth.keys", "Public key files, each with the one algorithm it may verify."),
     (
         "mounts",
@@ -39,8 +40,15 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("data_dir", "Folder of the embedded engine's file."),
     (
         "ack_level",
-        "What an acknowledged message survives: `file` (the process being killed) or `memory` (nothing); with \
-         `redis_url` it is `redis` (what that Redis survives: see its appendonly and appendfsync).",
+        "What an acknowledged message survives: `file` (the process being killed) or `memory` (nothing). With \
+         `redis_url`: `redis` (what that Redis survives by itself: with appendonly yes, being killed; of a power loss \
+         or a failover all but the last moments), `redis-wait` (the loss of a primary: replicas have it first) or \
+         `redis-fsync` (power loss of the Redis host: needs appendfsync always).",
+    ),
+    (
+        "degraded",
+        "What becomes of connections while Redis is away: `stay` (they stay, sends are refused with the dialect's \
+         retryable error) or `close` (after 5 s they are closed with 1013, for clients that find another place).",
     ),
     ("api_keys", "Keys of the server API; several during rotation. None: the server API refuses every call."),
     (
@@ -131,6 +139,26 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     (
         "log.level",
         "Level (`error`, `warn`, `info`, `debug`, `trace`) or filter (`info,parlance_gateway=debug`).",
+    ),
+    (
+        "redis.prefix",
+        "What every key begins with. Installations with different prefixes share a Redis and see nothing of each \
+         other.",
+    ),
+    ("redis.channel_prefix", "What every channel begins with; absent: as the keys."),
+    (
+        "redis.wait_replicas",
+        "`redis-wait`: replicas of each primary that must have what is acknowledged. The node does not start where \
+         fewer are connected.",
+    ),
+    (
+        "redis.wait_ms",
+        "`redis-wait`: how long the replicas may take; then the sender is told to try again, and its resend is \
+         recognised.",
+    ),
+    (
+        "redis.ca_file",
+        "Certificates (PEM) that TLS connections to Redis trust; absent: those that browsers trust.",
     ),
     ("log.format", "`auto` (human on a terminal, JSON elsewhere), `human` or `json`."),
     ("mounts.name", "Names the mount in metrics and limits."),

@@ -185,6 +185,7 @@ impl Feed {
         }
         self.check_heads(ready).await;
         self.node.orders.look();
+        self.node.carry_leases();
     }
 
     async fn sort_in(&mut self, topic: Topic, publication: Publication, ready: &mut Vec<deliver::Ready>) {

@@ -30,7 +30,9 @@ pub async fn ready(State(node): State<Arc<Node>>) -> Response {
         "maintenance": node.maintenance.load().is_some(),
         "checks": {
             "stopping": node.shutdown.is_cancelled(),
-            "feed": if failure.is_none() || node.shutdown.is_cancelled() { "ok" } else { "stalled" },
+            "engine": if node.health.keeps() { "ok" } else { "away" },
+            "publications": if node.health.hears() { "ok" } else { "missing" },
+            "feed": if node.delivers() { "ok" } else { "stalled" },
         },
     });
     reply::json(status, body.to_string())
