@@ -3,6 +3,8 @@
 //! Must not know: the gateway's code. What a test sees, a client could see.
 
 pub mod backend;
+pub mod balancer;
+pub mod chaos;
 pub mod exact;
 pub mod gateway;
 pub mod http;
@@ -14,6 +16,7 @@ pub mod token;
 pub mod tongue;
 pub mod ws;
 
+pub use balancer::Balancer;
 pub use gateway::{Gateway, Options};
 pub use http::Response;
 pub use io::IoClient;

@@ -1,0 +1,1 @@
+//! Each check finds a violation that was planted, and is silent without it.
