@@ -21,8 +21,12 @@ struct EmbeddedRig {
 
 impl EmbeddedRig {
     fn open(path: Option<PathBuf>, directory: Option<tempfile::TempDir>) -> Self {
+        Self::build(Options { path, ..Options::default() }, directory)
+    }
+
+    fn build(options: Options, directory: Option<tempfile::TempDir>) -> Self {
         let clock = Arc::new(AtomicU64::new(1_755_633_600_000));
-        let options = Options { path, retention_entries: 200, ..Options::default() };
+        let options = Options { retention_entries: 200, ..options };
         let time = clock.clone();
         let engine =
             Embedded::open(options.clone(), Arc::new(move || Time(time.load(Ordering::SeqCst)))).unwrap();
@@ -62,6 +66,14 @@ mod in_memory {
     use super::EmbeddedRig;
 
     parlance_backplane::contract_tests!(async { EmbeddedRig::open(None, None) });
+}
+
+mod inline {
+    use super::{EmbeddedRig, Options};
+
+    parlance_backplane::contract_tests!(async {
+        EmbeddedRig::build(Options { inline: true, ..Options::default() }, None)
+    });
 }
 
 mod on_file {

@@ -2,7 +2,7 @@
 //!
 //! Owns: who hears what, and saying so when an inbox overflowed. Must not know: where publications come from.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -15,7 +15,8 @@ use crate::{Bus, Delivery, Fault, Inbox, Publication, Signal};
 /// The attached nodes.
 #[derive(Default)]
 pub struct Hub {
-    nodes: Mutex<HashMap<NodeId, Subscriber>>,
+    // Ordered: what is published at one time reaches the nodes in one order always.
+    nodes: Mutex<BTreeMap<NodeId, Subscriber>>,
 }
 
 struct Subscriber {

@@ -58,6 +58,8 @@ pub struct Options {
     pub typing_ttl: Duration,
     /// Publications a node's inbox holds before it says [`crate::Delivery::Lost`].
     pub inbox: usize,
+    /// No thread of its own: each call does all its work when it is polled first. Slow, and repeatable: for simulations.
+    pub inline: bool,
 }
 
 impl Default for Options {
@@ -69,6 +71,7 @@ impl Default for Options {
             dedupe_window: Duration::from_secs(48 * 3600),
             typing_ttl: Duration::from_secs(4),
             inbox: 65_536,
+            inline: false,
         }
     }
 }
@@ -119,7 +122,12 @@ impl Embedded {
         };
         let leases = Arc::new(Mutex::new(Leases::default()));
         let outlet = Outlet { hub: hub.clone(), leases: leases.clone() };
-        let (writer, thread) = Writer::start(store.clone(), rules, outlet)?;
+        let (writer, thread) = if options.inline {
+            (Writer::inline(store.clone(), rules, outlet), None)
+        } else {
+            let (writer, thread) = Writer::start(store.clone(), rules, outlet)?;
+            (writer, Some(thread))
+        };
         let engine = Engine {
             store,
             writer,
@@ -132,7 +140,7 @@ impl Embedded {
             options,
             epoch,
         };
-        Ok(Self { engine: Arc::new(engine), thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { engine: Arc::new(engine), thread: Arc::new(Mutex::new(thread)) })
     }
 
     /// A node's handle, with an inbox of its own.
@@ -182,12 +190,15 @@ impl Engine {
         (self.clock)()
     }
 
-    /// Runs a read transaction off the runtime's threads.
+    /// Runs a read transaction, off the runtime's threads unless inline.
     async fn read<T, F>(&self, work: F) -> Result<T, Fault>
     where
         T: Send + 'static,
         F: FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
     {
+        if self.options.inline {
+            return self.store.with(|db| work(&db.begin_read()?));
+        }
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || store.with(|db| work(&db.begin_read()?)))
             .await

@@ -101,8 +101,10 @@ impl<'t> Step<'_, 't> {
 }
 
 /// One operation: it may be run again when its batch was aborted because of another one.
-trait Job: Send {
+pub trait Job: Send {
+    /// Does it.
     fn run(&mut self, step: &mut Step<'_, '_>) -> Result<(), Fault>;
+    /// Says what came of it.
     fn answer(self: Box<Self>, outcome: Result<(), Fault>);
 }
 
@@ -130,15 +132,44 @@ where
     }
 }
 
-enum Order {
+/// What the thread is told.
+pub enum Order {
+    /// Run it.
     Do(Box<dyn Job>),
+    /// End after what was ordered before.
     Stop,
 }
 
 /// The way to the writer.
 #[derive(Clone)]
-pub struct Writer {
-    orders: mpsc::Sender<Order>,
+pub enum Writer {
+    /// To its thread.
+    Thread(mpsc::Sender<Order>),
+    /// Each operation is a transaction of its own where it is ordered: nothing happens beside the caller.
+    Inline(Arc<Inline>),
+}
+
+/// The writer without a thread.
+pub struct Inline {
+    store: Arc<Store>,
+    rules: Rules,
+    outlet: Outlet,
+    turn: Mutex<()>,
+}
+
+impl Inline {
+    fn run(&self, job: Box<dyn Job>) {
+        let _turn = self.turn.lock();
+        let mut batch = vec![job];
+        let done = self.store.with(|db| {
+            run_batch(db, &self.rules, &self.outlet, &mut batch);
+            Ok(())
+        });
+        for job in batch {
+            // Only left over when the store was closed underneath.
+            job.answer(done.clone().and_then(|()| Err(stopped())));
+        }
+    }
 }
 
 /// The writer's thread.
@@ -152,7 +183,12 @@ impl Writer {
             .name("parlance-writer".to_owned())
             .spawn(move || work(&store, &rules, &outlet, inbox))
             .map_err(|error| Fault::Unavailable(format!("cannot start the writer: {error}")))?;
-        Ok((Self { orders }, thread))
+        Ok((Self::Thread(orders), thread))
+    }
+
+    /// One without a thread.
+    pub fn inline(store: Arc<Store>, rules: Rules, outlet: Outlet) -> Self {
+        Self::Inline(Arc::new(Inline { store, rules, outlet, turn: Mutex::new(()) }))
     }
 
     /// Runs `work` in a transaction; resolves after its commit. `work` must only write when it will not
@@ -164,7 +200,10 @@ impl Writer {
     {
         let (answer, answered) = oneshot::channel();
         let call = Call { work, result: None, answer };
-        self.orders.send(Order::Do(Box::new(call))).await.map_err(|_| stopped())?;
+        match self {
+            Self::Thread(orders) => orders.send(Order::Do(Box::new(call))).await.map_err(|_| stopped())?,
+            Self::Inline(inline) => inline.run(Box::new(call)),
+        }
         answered.await.map_err(|_| stopped())?
     }
 
@@ -174,16 +213,23 @@ impl Writer {
         F: Fn(&mut Step<'_, '_>) -> Result<(), Fault> + Send + 'static,
     {
         let (answer, _) = oneshot::channel();
-        let call = Call { work, result: None, answer };
-        if self.orders.try_send(Order::Do(Box::new(call))).is_err() {
-            tracing::debug!("the writer is busy: a background write was skipped");
+        let call = Box::new(Call { work, result: None, answer });
+        match self {
+            Self::Thread(orders) => {
+                if orders.try_send(Order::Do(call)).is_err() {
+                    tracing::debug!("the writer is busy: a background write was skipped");
+                }
+            }
+            Self::Inline(inline) => inline.run(call),
         }
     }
 
     /// Ends the thread after what was ordered before.
     pub async fn stop(&self) {
-        // Stopped already: fine.
-        let _ = self.orders.send(Order::Stop).await;
+        if let Self::Thread(orders) = self {
+            // Stopped already: fine.
+            let _ = orders.send(Order::Stop).await;
+        }
     }
 }
 
