@@ -3,12 +3,13 @@
 //! Its own backpressure stops the client for good when it is reached, and retried commands are executed twice: so
 //! the bound is a semaphore here and every command is sent once. Must not know: keys, subscriptions.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fred::error::ErrorKind;
+use fred::error::{Error, ErrorKind};
 use fred::prelude::{Builder, Client, ClientLike, Config, EventInterface, ReconnectPolicy, Value};
 use fred::types::config::{
     Server, ServerConfig, TlsConfig, TlsConnector, TlsHostMapping, UnresponsiveConfig,
@@ -22,6 +23,8 @@ use crate::topology::{Address, Dialer};
 /// Commands under way at once; more wait for the earlier ones, as long as a command may take.
 const UNDER_WAY: usize = 4096;
 const SILENCE: Duration = Duration::from_secs(3);
+/// How often a command that is not answered looks whether the connection is still there.
+const CHECK: Duration = Duration::from_millis(200);
 /// A server that is gone is looked for again after at least and at most so many milliseconds.
 const AGAIN: (u32, u32) = (20, 1000);
 
@@ -136,28 +139,40 @@ impl FredLink {
     }
 
     async fn command(&self, name: &'static str, args: Vec<Value>) -> Result<Reply, LinkFault> {
-        let Line { client, room, patience, .. } = &*self.line;
+        let Line { room, patience, .. } = &*self.line;
         let room = tokio::time::timeout(*patience, room.acquire()).await;
         let _room = room.map_err(|_| LinkFault::Failed("too many commands under way".to_owned()))?;
         if !self.is_connected() {
             return Err(LinkFault::Away("Redis: no connection".to_owned()));
         }
         let command = CustomCommand::new_static(name, ClusterHash::Random, false);
-        let answer: Result<Value, _> = if self.asking {
-            // It is of use to the very next command of the connection only.
-            let both = client.pipeline();
-            let asking = CustomCommand::new_static("ASKING", ClusterHash::Random, false);
-            let _: Value = both.custom(asking, Vec::<Value>::new()).await.map_err(|error| refused(&error))?;
-            let _: Value = both.custom(command, args).await.map_err(|error| refused(&error))?;
-            both.last().await
-        } else {
-            client.custom(command, args).await
-        };
-        answer.map(reply).map_err(|error| refused(&error))
+        let mut answer = pin!(self.send(command, args));
+        loop {
+            match tokio::time::timeout(CHECK, &mut answer).await {
+                Ok(answer) => return answer.map(reply).map_err(|error| refused(&error)),
+                // It waits for the next connection, or was on its way when this one broke.
+                Err(_) if !self.is_connected() => {
+                    return Err(LinkFault::Lost("Redis: the connection broke".to_owned()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn send(&self, command: CustomCommand, args: Vec<Value>) -> Result<Value, Error> {
+        if !self.asking {
+            return self.line.client.custom(command, args).await;
+        }
+        // It is of use to the very next command of the connection only.
+        let both = self.line.client.pipeline();
+        let asking = CustomCommand::new_static("ASKING", ClusterHash::Random, false);
+        let _: Value = both.custom(asking, Vec::<Value>::new()).await?;
+        let _: Value = both.custom(command, args).await?;
+        both.last().await
     }
 }
 
-fn refused(error: &fred::error::Error) -> LinkFault {
+fn refused(error: &Error) -> LinkFault {
     match LinkFault::of_error(error.details()) {
         // Not only servers fail.
         LinkFault::Failed(_) => failed(error),
@@ -165,7 +180,7 @@ fn refused(error: &fred::error::Error) -> LinkFault {
     }
 }
 
-fn failed(error: &fred::error::Error) -> LinkFault {
+fn failed(error: &Error) -> LinkFault {
     let said = format!("Redis: {:?}: {}", error.kind(), error.details());
     match error.kind() {
         ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Routing => {

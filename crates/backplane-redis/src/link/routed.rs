@@ -200,7 +200,7 @@ impl Routed {
     /// Where to go after a fault; `None`: nowhere.
     async fn after(&self, fault: &LinkFault, wire: &Wire, retry: &mut Retry) -> Option<Aim> {
         let from = &wire.primary.address;
-        if !matches!(fault, LinkFault::Away(_)) {
+        if !matches!(fault, LinkFault::Away(_) | LinkFault::Lost(_)) {
             wire.back();
         }
         let named = |host: &str, port| from.beside(if host.is_empty() { &from.host } else { host }, port);
