@@ -82,6 +82,8 @@ pub struct Metrics {
     pub feed_gaps: IntCounter,
     /// Gaps filled from the log.
     pub feed_repairs: IntCounter,
+    /// Logs that were found to have lost what was delivered.
+    pub feed_losses: IntCounter,
     /// Presence transitions heard.
     pub presence_transitions: IntCounter,
     /// Leases and typists ended by this node's sweep, by kind.
@@ -168,6 +170,7 @@ impl Metrics {
                 .counter("dropped_passing_total", "Typing and presence events dropped at full outboxes"),
             feed_gaps: r.counter("feed_gaps_total", "Gaps noticed between publications and the log"),
             feed_repairs: r.counter("feed_repairs_total", "Gaps filled from the log"),
+            feed_losses: r.counter("feed_losses_total", "Logs that lost entries which were delivered already"),
             presence_transitions: r.counter("presence_transitions_total", "Presence transitions heard"),
             sweep_expired: r.counters(
                 "sweep_expired_total",

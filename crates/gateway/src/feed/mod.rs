@@ -1,31 +1,44 @@
 //! The cross-node feed: one task that takes this node's inbox, checks each log entry against its topic's
 //! position, fills gaps from the log, and hands events to the hub in order.
 //!
+//! What has to wait for the backplane waits by itself: the loop goes on with every other topic (see [`job`]).
 //! Owns: open topics and their positions. Must not know: sessions, sockets, dialects.
 
 mod announce;
+mod check;
 mod deliver;
+mod job;
+mod opening;
 mod presence;
 mod receipts;
+mod repair;
 mod track;
 mod typing;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parlance_backplane::{Delivery, Fault, Inbox, Publication, Range};
-use parlance_model::{ConversationId, LogKey, Topic, delivery::Marks};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use parlance_backplane::{Delivery, Fault, Inbox, Publication, Signal};
+use parlance_hub::Notice;
+use parlance_model::Topic;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use crate::node::Node;
 use announce::Announcer;
+use check::Checks;
+use deliver::Ready;
+use job::{Job, Readers, Todo};
+use opening::{Opened, Waiting};
 use track::Track;
 use typing::TypingTable;
 
-/// Publications taken at once: their integers are assigned in one call.
+/// Publications taken at once.
 const BATCH: usize = 256;
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,6 +46,8 @@ const TICK: Duration = Duration::from_millis(100);
 const IDLE_TICKS: u64 = 50;
 /// Waiting requests to open topics.
 const REQUESTS: usize = 1024;
+/// Things to do that wait for one topic's earlier ones; when it is more the log is read instead.
+const QUEUE: usize = 1024;
 
 struct Open {
     topics: Vec<Topic>,
@@ -68,21 +83,60 @@ impl FeedHandle {
     }
 }
 
+/// An open topic.
+#[derive(Default)]
+struct Slot {
+    /// Where it stands; away while something is done for it, not there yet while it is being opened.
+    track: Option<Track>,
+    /// What is to be done next.
+    todo: VecDeque<Todo>,
+    /// Who waits for it to be open.
+    waiting: Vec<u64>,
+    opening: bool,
+    /// Nobody listened at the last look.
+    idle: bool,
+}
+
+impl Slot {
+    fn push(&mut self, todo: Todo) {
+        if self.todo.len() < QUEUE {
+            self.todo.push_back(todo);
+        } else {
+            // The log has the entries, and says so of the cursors.
+            self.todo.clear();
+            self.todo.extend([Todo::Behind, Todo::Cursors]);
+        }
+    }
+}
+
+/// What something that was waited for came to.
+enum Outcome {
+    /// A topic's work is done.
+    Worked(Topic, Track),
+    Opened(Opened),
+    Checked(check::Answers),
+    /// Subscriptions were ended.
+    Closed,
+}
+
 pub(crate) struct Feed {
     node: Arc<Node>,
-    open: FxHashMap<Topic, Track>,
+    open: FxHashMap<Topic, Slot>,
     typing: TypingTable,
     announcer: Announcer,
+    under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    readers: Arc<Readers>,
+    waiting: Waiting,
+    checks: Checks,
+    /// Subscriptions without an open topic.
+    stray: Vec<Topic>,
+    /// Subscriptions are being ended: none is begun meanwhile.
+    closing: bool,
 }
 
 /// Runs the feed until the node halts.
 pub async fn run(node: Arc<Node>, mut inbox: Inbox, mut requests: FeedRequests) {
-    let mut feed = Feed {
-        node: node.clone(),
-        open: FxHashMap::default(),
-        typing: TypingTable::default(),
-        announcer: Announcer::default(),
-    };
+    let mut feed = Feed::new(node.clone());
     let mut batch = Vec::with_capacity(BATCH);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -95,186 +149,191 @@ pub async fn run(node: Arc<Node>, mut inbox: Inbox, mut requests: FeedRequests) 
             // Deadlines before everything: a busy inbox must not hold them up.
             _ = tick.tick() => {
                 ticks += 1;
-                feed.tick(ticks).await;
+                feed.tick(ticks);
             }
-            Some(open) = requests.0.recv() => {
-                let result = feed.open(&open.topics).await;
-                // A session that went away no longer waits for the answer.
-                let _ = open.done.send(result);
-            }
+            Some(outcome) = feed.under_way.next() => feed.finish(outcome),
+            Some(open) = requests.0.recv(), if !feed.closing => feed.open(open),
             taken = inbox.recv_many(&mut batch, BATCH) => {
                 if taken == 0 {
                     tracing::error!("the backplane closed this node's inbox");
                     node.halt.cancelled().await;
                     break;
                 }
-                feed.take(&mut batch).await;
+                feed.take(&mut batch);
             }
         }
     }
 }
 
 impl Feed {
-    async fn open(&mut self, topics: &[Topic]) -> Result<(), Fault> {
-        let fresh: Vec<Topic> = topics.iter().filter(|t| !self.open.contains_key(*t)).cloned().collect();
-        if !fresh.is_empty() {
-            // Subscribe first, read the log second: whatever is appended in between is published to us.
-            self.node.backplane.bus.subscribe(&fresh).await?;
-            for topic in &fresh {
-                let track = self.start(topic).await?;
-                self.node.hub.set_last(topic, track.seq);
-                self.node.hub.set_number(topic, track.number);
-                self.open.insert(topic.clone(), track);
-            }
+    fn new(node: Arc<Node>) -> Self {
+        Self {
+            node,
+            open: FxHashMap::default(),
+            typing: TypingTable::default(),
+            announcer: Announcer::default(),
+            under_way: FuturesUnordered::new(),
+            readers: Arc::default(),
+            waiting: Waiting::default(),
+            checks: Checks::default(),
+            stray: Vec::new(),
+            closing: false,
         }
-        for topic in topics {
-            if let Some(track) = self.open.get_mut(topic) {
-                track.idle = false;
-            }
-        }
-        Ok(())
     }
 
-    /// Where a topic stands now.
-    async fn start(&self, topic: &Topic) -> Result<Track, Fault> {
-        let Some(key) = LogKey::of_topic(topic) else { return Ok(Track::new(None, 0)) };
-        let backplane = &self.node.backplane;
-        let mut track = Track::new(Some(key.clone()), 0);
-        if let LogKey::Conversation(id) = &key {
-            track.number = backplane.conversations.get(id).await?.map_or(0, |c| c.number());
-            let (version, cursors) = backplane.cursors.cursors(id).await?;
-            track.cursor_version = version;
-            for c in cursors {
-                track.marks.insert(c.user, Marks { delivered: c.delivered, read: c.read });
-            }
-        }
-        let newest = backplane.log.range(&key, Range::Before { seq: u64::MAX, limit: 1 }).await?;
-        track.epoch = newest.epoch;
-        match newest.entries.last() {
-            Some(entry) => track.advance(entry),
-            None => track.seq = newest.head,
-        }
-        Ok(track)
-    }
-
-    async fn take(&mut self, batch: &mut Vec<Delivery>) {
-        let mut ready = Vec::with_capacity(batch.len());
+    fn take(&mut self, batch: &mut Vec<Delivery>) {
+        let mut touched = Vec::new();
         for delivery in batch.drain(..) {
             match delivery {
-                Delivery::Published(topic, publication) => {
-                    self.sort_in(topic, publication, &mut ready).await;
-                }
+                Delivery::Published(topic, publication) => self.sort_in(topic, publication, &mut touched),
                 Delivery::Lost => {
                     tracing::warn!(
                         "publications were lost on the way: comparing every open topic with its log"
                     );
                     self.node.metrics.feed_gaps.inc();
-                    self.recover(&mut ready).await;
+                    self.recover();
                 }
             }
         }
-        self.deliver(ready).await;
+        for topic in touched {
+            self.work(&topic);
+        }
     }
 
-    /// Anything may have been missed: every open log is read on, the switches are looked at again.
-    async fn recover(&mut self, ready: &mut Vec<deliver::Ready>) {
-        let logs: Vec<Topic> =
-            self.open.iter().filter(|(_, t)| t.key.is_some()).map(|(topic, _)| topic.clone()).collect();
-        for topic in logs {
-            self.repair(&topic, ready).await;
+    /// Anything may have been missed: every log is compared, the switches are looked at again.
+    fn recover(&mut self) {
+        for slot in self.open.values_mut().filter(|slot| slot.track.is_none()) {
+            slot.push(Todo::Behind);
         }
-        self.check_heads(ready).await;
-        self.node.orders.look();
+        self.check();
         self.node.carry_leases();
+        self.node.orders.look();
     }
 
-    async fn sort_in(&mut self, topic: Topic, publication: Publication, ready: &mut Vec<deliver::Ready>) {
+    fn sort_in(&mut self, topic: Topic, publication: Publication, touched: &mut Vec<Topic>) {
+        let mut ready = Vec::new();
         match publication {
-            Publication::Entry(entry) => self.judge(&topic, entry, ready).await,
-            Publication::Cursor(change) => self.cursor_moved(&topic, change, ready).await,
-            Publication::Typing(change) => self.heard_typing(&topic, change, ready),
-            Publication::Presence(change) => self.heard_presence(&topic, &change, ready),
-            Publication::Room(change) => self.heard_room(&topic, change, ready),
-            Publication::Signal(signal) => self.heard_signal(&topic, signal, ready).await,
+            Publication::Typing(change) => self.heard_typing(&topic, change, &mut ready),
+            Publication::Presence(change) => self.heard_presence(&topic, &change, &mut ready),
+            Publication::Signal(signal) => self.heard_signal(&topic, signal, &mut ready),
+            lasting => {
+                self.checks.heard();
+                let Some(slot) = self.open.get_mut(&topic) else { return };
+                if slot.todo.is_empty() && slot.track.is_some() {
+                    touched.push(topic);
+                }
+                slot.push(Todo::Heard(lasting));
+            }
+        }
+        self.tell(ready);
+    }
+
+    fn heard_signal(&mut self, topic: &Topic, signal: Signal, ready: &mut Vec<Ready>) {
+        match signal {
+            Signal::Typing(change) => self.heard_typing(topic, change, ready),
+            Signal::Disconnect { reason, reconnect } => {
+                let code = if reconnect { 1012 } else { 1008 };
+                for listener in self.node.hub.listeners(topic) {
+                    listener.notify(Notice::Close { code, reason: reason.clone() });
+                }
+            }
+            Signal::Maintenance | Signal::Orders => self.node.orders.look(),
         }
     }
 
-    async fn tick(&mut self, ticks: u64) {
+    /// Hands events that are in no log to the hub.
+    fn tell(&self, ready: Vec<Ready>) {
+        for item in ready {
+            if let Ready::Event { topic, event, to } = item {
+                deliver::tell(&self.node, &topic, &event, &to);
+            }
+        }
+    }
+
+    /// Does what is to be done for a topic; what has to wait goes on beside everything else.
+    fn work(&mut self, topic: &Topic) {
+        let Some(slot) = self.open.get_mut(topic) else { return };
+        if slot.todo.is_empty() {
+            return;
+        }
+        let Some(track) = slot.track.take() else { return };
+        let job = Job {
+            node: self.node.clone(),
+            topic: topic.clone(),
+            track,
+            todo: std::mem::take(&mut slot.todo),
+            readers: self.readers.clone(),
+            ready: Vec::new(),
+        };
+        let mut work = job.run().map(|(topic, track)| Outcome::Worked(topic, track)).boxed();
+        // Mostly there is nothing to wait for.
+        match (&mut work).now_or_never() {
+            Some(Outcome::Worked(topic, track)) => {
+                if let Some(slot) = self.open.get_mut(&topic) {
+                    slot.track = Some(track);
+                }
+            }
+            Some(outcome) => self.finish(outcome),
+            None => self.under_way.push(work),
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Worked(topic, track) => {
+                if let Some(slot) = self.open.get_mut(&topic) {
+                    slot.track = Some(track);
+                }
+                self.work(&topic);
+            }
+            Outcome::Opened(opened) => self.opened(opened),
+            Outcome::Checked(answers) => self.checked(answers),
+            Outcome::Closed => self.closing = false,
+        }
+    }
+
+    fn tick(&mut self, ticks: u64) {
         let mut ready = Vec::new();
         self.typing_due(&mut ready);
         self.announcements_due(&mut ready);
+        self.tell(ready);
         let every = self.node.config.load().timings.head_check();
-        let head_ticks = (every.as_millis() / TICK.as_millis()).max(1);
-        if u128::from(ticks).is_multiple_of(head_ticks) {
-            self.check_heads(&mut ready).await;
+        let head_ticks = u64::try_from(every.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1);
+        if self.checks.is_due(ticks, head_ticks) {
+            self.check();
         }
         if ticks.is_multiple_of(IDLE_TICKS) {
-            self.close_idle().await;
-        }
-        if !ready.is_empty() {
-            self.deliver(ready).await;
-        }
-    }
-
-    /// Compares the open conversations with their heads: the last publication may have been lost silently.
-    async fn check_heads(&mut self, ready: &mut Vec<deliver::Ready>) {
-        let ids: Vec<ConversationId> = self
-            .open
-            .keys()
-            .filter_map(|t| if let Topic::Conversation(id) = t { Some(id.clone()) } else { None })
-            .collect();
-        if ids.is_empty() {
-            return;
-        }
-        let logs: Vec<LogKey> = ids.iter().cloned().map(LogKey::Conversation).collect();
-        let heads = self.node.backplane.fences.heads(&logs).await;
-        for (id, head) in ids.into_iter().zip(heads) {
-            let head = match head {
-                Ok(place) => place.log(),
-                Err(fault) => {
-                    tracing::warn!(%fault, "head check");
-                    continue;
-                }
-            };
-            let topic = Topic::Conversation(id);
-            let Some(track) = self.open.get(&topic) else { continue };
-            let Some(head) = head else {
-                // Deleted, and the word of it was missed. An open topic that never existed has no listeners.
-                self.node.evict_all(&topic);
-                continue;
-            };
-            let (behind, cursors_behind) = (
-                head.seq > track.seq || head.epoch != track.epoch,
-                head.cursor_version > track.cursor_version,
-            );
-            if behind {
-                self.repair(&topic, ready).await;
-            }
-            if cursors_behind {
-                self.reread_cursors(&topic, ready).await;
-            }
+            self.close_idle();
         }
     }
 
     /// Closes topics nobody listened to at two looks in a row.
-    async fn close_idle(&mut self) {
+    fn close_idle(&mut self) {
         let mut closing = Vec::new();
-        for (topic, track) in &mut self.open {
+        for (topic, slot) in &mut self.open {
             let empty = *topic != Topic::Nodes && self.node.hub.listeners(topic).is_empty();
-            if empty && track.idle {
+            if empty && slot.idle && slot.track.is_some() {
                 closing.push(topic.clone());
             }
-            track.idle = empty;
+            slot.idle = empty;
         }
         closing.retain(|topic| self.node.hub.close_if_empty(topic));
-        if closing.is_empty() {
-            return;
-        }
         for topic in &closing {
             self.open.remove(topic);
         }
-        if let Err(fault) = self.node.backplane.bus.unsubscribe(&closing).await {
-            tracing::warn!(%fault, "unsubscribe");
+        closing.extend(self.stray.drain(..).filter(|topic| !self.open.contains_key(topic)));
+        if closing.is_empty() || self.closing {
+            self.stray.append(&mut closing);
+            return;
         }
+        self.closing = true;
+        let node = self.node.clone();
+        let close = async move {
+            if let Err(fault) = node.backplane.bus.unsubscribe(&closing).await {
+                tracing::warn!(%fault, "unsubscribe");
+            }
+            Outcome::Closed
+        };
+        self.under_way.push(close.boxed());
     }
 }

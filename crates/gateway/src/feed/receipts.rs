@@ -2,33 +2,25 @@
 
 use parlance_backplane::{CursorChanged, Range};
 use parlance_model::{
-    ConversationId, CursorMoved, Event, LogKey, MessageReceipt, MessageRef, ReceiptKind, Topic,
+    CursorMoved, Event, LogKey, MessageReceipt, MessageRef, ReceiptKind,
     delivery::{Marks, Moved},
 };
 
-use super::{
-    Feed,
-    deliver::{Ready, To},
-};
+use super::deliver::{Ready, To};
+use super::job::Job;
 use crate::events;
 
 /// At most so many messages are named when a cursor passes a long stretch; the newest.
 const NAMED: u64 = 256;
 
-impl Feed {
-    pub(super) async fn cursor_moved(
-        &mut self,
-        topic: &Topic,
-        change: CursorChanged,
-        ready: &mut Vec<Ready>,
-    ) {
-        let Some(track) = self.open.get_mut(topic) else { return };
+impl Job {
+    pub(super) async fn cursor_moved(&mut self, change: CursorChanged) -> Option<()> {
+        let track = &mut self.track;
         if change.version <= track.cursor_version {
-            return;
+            return Some(());
         }
         if change.version != track.cursor_version + 1 {
-            self.reread_cursors(topic, ready).await;
-            return;
+            return self.reread_cursors().await;
         }
         track.cursor_version = change.version;
         let marks = track.marks.entry(change.user.clone()).or_default();
@@ -38,35 +30,28 @@ impl Feed {
         if let Some((_, to)) = change.moved.read {
             marks.read = marks.read.max(to);
         }
-        self.tell_moved(topic, &change, ready).await;
+        self.tell_moved(&change).await
     }
 
-    /// A move was missed: reads all cursors and tells what changed.
-    pub(super) async fn reread_cursors(&mut self, topic: &Topic, ready: &mut Vec<Ready>) {
-        let Topic::Conversation(id) = topic else { return };
-        let read = async {
-            let members =
-                self.node.backplane.conversations.get(id).await?.map_or_else(Vec::new, |c| c.members);
-            self.node
-                .backplane
-                .cursors
-                .cursors(id)
-                .await
-                .map(|(version, cursors)| (members, version, cursors))
+    /// A move was missed: reads all cursors and tells what changed. One that went back is not told.
+    pub(super) async fn reread_cursors(&mut self) -> Option<()> {
+        let Some(LogKey::Conversation(id)) = self.track.key.clone() else { return Some(()) };
+        let backplane = &self.node.backplane;
+        let read = || async {
+            let members = backplane.conversations.get(&id).await?.map_or_else(Vec::new, |c| c.members);
+            backplane.cursors.cursors(&id).await.map(|(version, cursors)| (members, version, cursors))
         };
-        let (members, version, cursors) = match read.await {
-            Ok(read) => read,
-            Err(fault) => {
-                tracing::warn!(%fault, conversation = %id, "reading cursors");
-                return;
-            }
-        };
+        let (members, version, cursors) = self.insist_reading("reading cursors", read).await?;
         let mut changes = Vec::new();
-        let Some(track) = self.open.get_mut(topic) else { return };
+        let track = &mut self.track;
         track.cursor_version = version;
         for cursor in cursors {
-            let now = Marks { delivered: cursor.delivered, read: cursor.read };
-            let before = track.marks.insert(cursor.user.clone(), now).unwrap_or_default();
+            let before = track.marks.entry(cursor.user.clone()).or_default();
+            let now = Marks {
+                delivered: cursor.delivered.max(before.delivered),
+                read: cursor.read.max(before.read),
+            };
+            let before = std::mem::replace(before, now);
             let Some(member) = members.iter().find(|m| m.user == cursor.user) else { continue };
             let moved = moved(before, now, member.joined_seq);
             if moved != Moved::default() {
@@ -81,16 +66,17 @@ impl Feed {
             }
         }
         for change in changes {
-            self.tell_moved(topic, &change, ready).await;
+            self.tell_moved(&change).await?;
         }
+        Some(())
     }
 
-    async fn tell_moved(&self, topic: &Topic, change: &CursorChanged, ready: &mut Vec<Ready>) {
+    async fn tell_moved(&mut self, change: &CursorChanged) -> Option<()> {
         let ranges =
             [(ReceiptKind::Delivered, change.moved.delivered), (ReceiptKind::Read, change.moved.read)];
         for (kind, range) in ranges {
             let Some((from, to)) = range else { continue };
-            let mut messages = self.messages(topic, &change.conversation, from, to).await;
+            let mut messages = self.messages(from, to).await?;
             let last = messages.last().cloned();
             messages.retain(|m| m.author != change.user);
             for message in &messages {
@@ -102,7 +88,7 @@ impl Feed {
                     at: change.at,
                 });
                 let to = To::Only(message.author.clone());
-                ready.push(Ready::Event { topic: topic.clone(), event, to });
+                self.ready.push(Ready::Event { topic: self.topic.clone(), event, to });
             }
             let event = Event::Cursor(CursorMoved {
                 conversation: change.conversation.clone(),
@@ -114,31 +100,23 @@ impl Feed {
             });
             let to =
                 To::Cursor { conversation: change.conversation.clone(), user: change.user.clone(), seq: to };
-            ready.push(Ready::Event { topic: topic.clone(), event, to });
+            self.ready.push(Ready::Event { topic: self.topic.clone(), event, to });
         }
+        Some(())
     }
 
     /// The messages of sequences `from+1..=to`: remembered, else from the log.
-    pub(super) async fn messages(
-        &self,
-        topic: &Topic,
-        id: &ConversationId,
-        from: u64,
-        to: u64,
-    ) -> Vec<MessageRef> {
+    pub(super) async fn messages(&self, from: u64, to: u64) -> Option<Vec<MessageRef>> {
         let from = from.max(to.saturating_sub(NAMED));
-        if let Some(messages) = self.open.get(topic).and_then(|t| t.remembered(from, to)) {
-            return messages;
+        if let Some(messages) = self.track.remembered(from, to) {
+            return Some(messages);
         }
         let limit = usize::try_from(to - from).unwrap_or(usize::MAX);
-        let key = LogKey::Conversation(id.clone());
-        match self.node.backplane.log.range(&key, Range::After { seq: from, limit }).await {
-            Ok(page) => page.entries.iter().filter(|e| e.seq <= to).filter_map(events::message_ref).collect(),
-            Err(fault) => {
-                tracing::warn!(%fault, conversation = %id, "reading what a receipt or a reaction is about");
-                Vec::new()
-            }
-        }
+        let range = Range::After { seq: from, limit };
+        let Some(key) = &self.track.key else { return Some(Vec::new()) };
+        let what = "reading what a receipt or a reaction is about";
+        let page = self.insist_reading(what, || self.node.backplane.log.range(key, range)).await?;
+        Some(page.entries.iter().filter(|e| e.seq <= to).filter_map(events::message_ref).collect())
     }
 }
 

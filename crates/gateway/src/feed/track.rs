@@ -1,9 +1,11 @@
 //! One open topic's position, and the rule by which a publication is delivered, dropped or shows a gap.
 //! Pure.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use parlance_model::{Entry, LogKey, MessageRef, Time, UserId, delivery::Marks};
+use parlance_backplane::Seen;
+use parlance_model::{Entry, Head, LogKey, MessageRef, Time, UserId, delivery::Marks};
 use rustc_hash::FxHashMap;
 
 /// Entries whose message is remembered, so that a receipt soon after needs no look into the log.
@@ -37,9 +39,54 @@ pub struct Track {
     pub cursor_version: u64,
     /// The cursors delivered.
     pub marks: FxHashMap<UserId, Marks>,
-    recent: VecDeque<(u64, Option<MessageRef>)>,
-    /// Nobody listened at the last look.
-    pub idle: bool,
+    recent: VecDeque<(u64, Time, Option<MessageRef>)>,
+    /// The conversation was lost, and nobody said yet who is a member.
+    pub lost: bool,
+}
+
+/// Where a track stood when a log's head was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The last sequence delivered.
+    pub seq: u64,
+    at: Time,
+    epoch: u32,
+    cursors: u64,
+}
+
+/// What a head says of a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// Everything was delivered.
+    Same,
+    /// There is more.
+    Behind,
+    /// What was delivered is not there.
+    Differs,
+}
+
+impl Position {
+    /// Compares with a head that was asked for after the position was taken.
+    pub fn compare(&self, head: &Head) -> Compared {
+        let same = head.epoch == self.epoch && (head.at == self.at || self.at == Time::default());
+        match head.seq.cmp(&self.seq) {
+            Ordering::Greater => Compared::Behind,
+            Ordering::Equal if same || self.seq == 0 => Compared::Same,
+            // A fence elsewhere, perhaps, or a loss: whoever compares with the log finds out.
+            _ => Compared::Differs,
+        }
+    }
+
+    /// What it means that there is no log (any more), in a store of this epoch.
+    pub fn compare_nothing(&self, epoch: u32) -> Compared {
+        let other = self.epoch != 0 && epoch != self.epoch;
+        if self.seq > 0 || other { Compared::Differs } else { Compared::Same }
+    }
+
+    /// Whether moves of cursors that were heard are not known there.
+    pub const fn cursors_went_back(&self, head: &Head) -> bool {
+        head.cursor_version < self.cursors
+    }
 }
 
 impl Track {
@@ -54,7 +101,7 @@ impl Track {
             cursor_version: 0,
             marks: FxHashMap::default(),
             recent: VecDeque::new(),
-            idle: false,
+            lost: false,
         }
     }
 
@@ -72,15 +119,57 @@ impl Track {
 
     /// Moves on over an entry.
     pub fn advance(&mut self, entry: &Entry) {
+        let dense = entry.seq == self.seq + 1;
         self.seq = entry.seq;
         self.at = entry.at;
         self.epoch = entry.epoch;
+        if !dense {
+            self.recent.clear();
+        }
         if matches!(self.key, Some(LogKey::Conversation(_))) {
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
             }
-            self.recent.push_back((entry.seq, crate::events::message_ref(entry)));
+            self.recent.push_back((entry.seq, entry.at, crate::events::message_ref(entry)));
         }
+    }
+
+    /// Moves on to the end of a log that holds nothing more.
+    pub fn stand_at(&mut self, head: u64, epoch: u32) {
+        if head > self.seq {
+            (self.seq, self.at) = (head, Time::default());
+            self.recent.clear();
+        }
+        if head == self.seq {
+            self.epoch = epoch;
+        }
+    }
+
+    /// Where it stands.
+    pub const fn position(&self) -> Position {
+        Position { seq: self.seq, at: self.at, epoch: self.epoch, cursors: self.cursor_version }
+    }
+
+    /// What was heard, for comparing it with the log.
+    pub fn seen(&self) -> Seen {
+        let at = (self.at != Time::default()).then_some(self.at);
+        Seen { seq: self.seq, at, epoch: self.epoch, number: self.number, from: self.seq + 1 }
+    }
+
+    /// Whether the entry after the last one has another one before it than was heard.
+    pub fn is_followed_otherwise(&self, next: &Entry) -> bool {
+        let known = self.seq > 0 && self.at != Time::default();
+        known && next.seq == self.seq + 1 && next.prev_at != self.at
+    }
+
+    /// The oldest sequence of which it is known which entry was heard.
+    pub fn oldest_known(&self) -> Option<u64> {
+        self.recent.front().map(|(seq, ..)| *seq)
+    }
+
+    /// Whether this very entry was heard, as far as is remembered.
+    pub fn heard(&self, entry: &Entry) -> bool {
+        self.recent.iter().any(|(seq, at, _)| (*seq, *at) == (entry.seq, entry.at))
     }
 
     /// The messages of sequences `from+1..=to`, when all of them are remembered.
@@ -89,8 +178,8 @@ impl Track {
         if from + 1 < first || to > last || last - first + 1 != self.recent.len() as u64 {
             return None;
         }
-        let inside = self.recent.iter().filter(|(seq, _)| *seq > from && *seq <= to);
-        Some(inside.filter_map(|(_, message)| message.clone()).collect())
+        let inside = self.recent.iter().filter(|(seq, ..)| *seq > from && *seq <= to);
+        Some(inside.filter_map(|(.., message)| message.clone()).collect())
     }
 }
 
@@ -159,6 +248,36 @@ mod tests {
         assert_eq!(track.judge(&entry(10, 0)), Judgement::Drop);
         assert_eq!(track.judge(&entry(10, 1)), Judgement::Deliver);
         assert_eq!(track.judge(&entry(10, 2)), Judgement::Gap);
+    }
+
+    #[test]
+    fn a_head_tells_what_is_missing_from_what_was_lost() {
+        let mut track = track();
+        for seq in 1..=9 {
+            track.advance(&entry(seq, 3));
+        }
+        let head = |seq, at, epoch| Head { seq, at: Time(at), epoch, since: 1, ..Head::default() };
+        let here = track.position();
+        for (head, expected) in [
+            (head(9, 90, 3), Compared::Same),
+            (head(10, 100, 3), Compared::Behind),
+            (head(8, 80, 3), Compared::Differs),
+            (head(9, 91, 3), Compared::Differs),
+            (head(9, 90, 4), Compared::Differs),
+            (head(2000, 91, 4), Compared::Behind),
+        ] {
+            assert_eq!(here.compare(&head), expected, "{head:?}");
+        }
+        assert_eq!(here.compare_nothing(3), Compared::Differs);
+        let mut empty = Track::new(None, 0);
+        empty.epoch = 3;
+        assert_eq!(empty.position().compare_nothing(3), Compared::Same);
+        assert_eq!(empty.position().compare_nothing(4), Compared::Differs);
+        let mut other = entry(10, 3);
+        assert!(!track.is_followed_otherwise(&other));
+        other.prev_at = Time(91);
+        assert!(track.is_followed_otherwise(&other));
+        assert!(track.heard(&entry(9, 3)) && !track.heard(&entry(10, 3)));
     }
 
     #[test]
