@@ -44,6 +44,20 @@ pub struct Findings {
     pub refused: Option<String>,
     /// What the operator should know.
     pub complaints: Vec<String>,
+    /// There is an append-only file.
+    pub keeps: bool,
+}
+
+/// What an acknowledged message survives, in words.
+pub fn survives(demands: Demands, keeps: bool) -> String {
+    match demands.level {
+        AckLevel::RedisWait => {
+            format!("the loss of a primary: {} replica(s) have it first", demands.replicas)
+        }
+        AckLevel::RedisFsync => "power loss of the Redis host: it is on disk first".to_owned(),
+        _ if keeps => "kill -9 of Redis; a power loss or a failover may take the last moments".to_owned(),
+        _ => "nothing that happens to Redis: it has no append-only file".to_owned(),
+    }
 }
 
 /// Looks at one server.
@@ -72,7 +86,11 @@ pub async fn inspect(server: &mut Socket, demands: Demands) -> Result<Findings, 
 
 fn judge(facts: &Facts, demands: Demands) -> Findings {
     let fact = |name: &str| facts.get(name).map(String::as_str);
-    let mut findings = Findings { refused: refusal(facts, demands), complaints: Vec::new() };
+    let mut findings = Findings {
+        refused: refusal(facts, demands),
+        complaints: Vec::new(),
+        keeps: fact("aof_enabled") == Some("1"),
+    };
     let mut complain = |line: &str| findings.complaints.push(line.to_owned());
     if fact("aof_enabled") != Some("1") {
         complain("ACKNOWLEDGED MESSAGES DO NOT SURVIVE REDIS: set appendonly yes");
@@ -195,7 +213,7 @@ mod tests {
 
     #[test]
     fn each_setting_that_loses_something_is_complained_of_once() {
-        assert_eq!(judge(&good(), PLAIN), Findings::default());
+        assert_eq!(judge(&good(), PLAIN), Findings { keeps: true, ..Findings::default() });
         for (name, value) in [
             ("aof_enabled", "0"),
             ("maxmemory_policy", "allkeys-lru"),

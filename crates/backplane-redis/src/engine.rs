@@ -105,6 +105,8 @@ pub(crate) struct Node {
     pub subscriber: Subscriber,
     pub inbox: Mutex<Option<Inbox>>,
     pub sweeper: Option<Sweeper>,
+    /// What an acknowledged message survives, in words.
+    survives: Arc<str>,
     /// An engine that is dropped ends its tasks.
     _ended: DropGuard,
 }
@@ -123,8 +125,9 @@ impl Redis {
         let topology = topology::start(place, dialer, &tasks, &stop).await?;
         let link = Routed::start(&topology, options.patience, &tasks, &stop).await?;
         let library = Arc::new(Library::new(options.generation));
-        let greeter = Greeter::new(&options, &topology, &library);
+        let mut greeter = Greeter::new(&options, &topology, &library);
         greeter.all().await?;
+        let survives = greeter.survives().into();
         let stopped = stop.clone();
         tasks.spawn(async move { stopped.run_until_cancelled(greeter.newcomers()).await });
         let setting = Setting::new(&options, &topology, &library);
@@ -135,7 +138,8 @@ impl Redis {
         let keys = Keys::new(&options.prefix, channels);
         let inbox = Mutex::new(Some(inbox));
         let sweeper = options.sweeper.clone().map(|me| Sweeper::new(me, options.typing_ttl));
-        let node = Node { link, library, durable, keys, options, subscriber, inbox, sweeper, _ended };
+        let node =
+            Node { link, library, durable, keys, options, subscriber, inbox, sweeper, survives, _ended };
         node.settle().await?;
         tasks.close();
         Ok(Self { node: Arc::new(node), tasks, stop })
@@ -159,6 +163,7 @@ impl Redis {
             shared: node.clone(),
             nodes: node,
             ack_level: self.node.options.ack_level,
+            survives: self.node.survives.clone(),
         }
     }
 

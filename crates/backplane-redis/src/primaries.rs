@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parlance_backplane::Fault;
+use parlance_backplane::{AckLevel, Fault};
 
 use crate::checks::{self, Demands};
 use crate::durable::Socket;
@@ -24,31 +25,53 @@ pub struct Greeter {
     topology: Topology,
     demands: Demands,
     patience: Duration,
+    known: BTreeSet<Address>,
+    /// All that were greeted have an append-only file.
+    keeps: AtomicBool,
 }
 
 impl Greeter {
     /// Greets with these functions, and asks what the options ask.
     pub fn new(options: &Options, topology: &Topology, library: &Arc<Library>) -> Self {
         let demands = Demands { level: options.ack_level, replicas: options.replicas.count };
-        Self { library: library.clone(), topology: topology.clone(), demands, patience: options.patience }
+        Self {
+            library: library.clone(),
+            topology: topology.clone(),
+            demands,
+            patience: options.patience,
+            known: BTreeSet::new(),
+            keeps: AtomicBool::new(true),
+        }
     }
 
-    /// Greets all there are.
+    /// Greets all there are. One that does not answer is greeted later, unless the ack level has to be sure of it.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`] when one does not answer, or cannot keep what the ack level promises.
-    pub async fn all(&self) -> Result<(), Fault> {
+    /// [`Fault::Unavailable`] when none answers, or one cannot keep what the ack level promises.
+    pub async fn all(&mut self) -> Result<(), Fault> {
+        let mut fault = LinkFault::Failed("Redis: no server has any slot".to_owned());
         for address in self.topology.layout().primaries() {
-            if let Some(why) = self.greet(address).await? {
-                return Err(Fault::Unavailable(format!("Redis at {address}: {why}")));
+            match self.greet(address).await {
+                Ok(None) => drop(self.known.insert(address.clone())),
+                Ok(Some(why)) => return Err(Fault::Unavailable(format!("Redis at {address}: {why}"))),
+                Err(error) if self.demands.level == AckLevel::Redis => {
+                    tracing::warn!(%address, ?error, "a primary of Redis does not answer");
+                    fault = error;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        if self.known.is_empty() { Err(fault.into()) } else { Ok(()) }
+    }
+
+    /// What an acknowledged message survives, as far as was seen.
+    pub fn survives(&self) -> String {
+        checks::survives(self.demands, self.keeps.load(Ordering::Relaxed))
     }
 
     /// Greets those that come later, for ever. Nobody can be refused any more: what speaks against one is said.
     pub async fn newcomers(self) {
-        let mut known: BTreeSet<Address> = self.topology.layout().primaries().into_iter().cloned().collect();
+        let mut known = self.known.clone();
         let mut layouts = self.topology.watch();
         loop {
             let layout = self.topology.layout();
@@ -92,6 +115,7 @@ impl Greeter {
             if findings.refused.is_some() {
                 return Ok(findings.refused);
             }
+            self.keeps.fetch_and(findings.keeps, Ordering::Relaxed);
             for complaint in findings.complaints {
                 tracing::warn!(%address, "{complaint}");
             }

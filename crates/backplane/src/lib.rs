@@ -113,4 +113,6 @@ pub struct Backplane {
     pub nodes: Arc<dyn Nodes>,
     /// What an acknowledgement means here.
     pub ack_level: AckLevel,
+    /// And what an acknowledged message survives, in words, as far as the engine can see.
+    pub survives: Arc<str>,
 }

@@ -53,6 +53,12 @@ pub struct NodeFlags {
     /// Redis that all nodes share; without it the embedded engine, for one node [PARLANCE_REDIS_URL].
     #[arg(long, value_name = "URL")]
     redis_url: Option<String>,
+    /// What every key in that Redis begins with [PARLANCE_REDIS_PREFIX].
+    #[arg(long, value_name = "PREFIX")]
+    redis_prefix: Option<String>,
+    /// What every channel in that Redis begins with [PARLANCE_REDIS_CHANNEL_PREFIX].
+    #[arg(long, value_name = "PREFIX")]
+    redis_channel_prefix: Option<String>,
     /// Folder of the embedded engine's file [PARLANCE_DATA_DIR].
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<String>,
@@ -74,7 +80,7 @@ pub struct NodeFlags {
     /// Membership of every mount: open or managed [PARLANCE_MEMBERSHIP].
     #[arg(long, value_name = "open|managed")]
     membership: Option<String>,
-    /// What an acknowledged message survives: memory or file [PARLANCE_ACK_LEVEL].
+    /// What an acknowledged message survives: memory or file; redis, redis-wait or redis-fsync [PARLANCE_ACK_LEVEL].
     #[arg(long, value_name = "LEVEL")]
     ack_level: Option<String>,
     /// Lift rates and connection counts: load tests only [PARLANCE_NO_LIMITS].
@@ -97,6 +103,8 @@ impl NodeFlags {
             ("--internal-listen", &self.internal_listen),
             ("--advertise", &self.advertise),
             ("--redis-url", &self.redis_url),
+            ("--redis-prefix", &self.redis_prefix),
+            ("--redis-channel-prefix", &self.redis_channel_prefix),
             ("--data-dir", &self.data_dir),
             ("--jwt-secret", &self.jwt_secret),
             ("--jwks-url", &self.jwks_url),

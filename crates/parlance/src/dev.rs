@@ -38,7 +38,10 @@ pub async fn run(flags: NodeFlags) -> Result<(), Failure> {
     let clock = Clock::system();
     let (running, backplane) = start::start(config.clone(), clock.clone()).await?;
     create_demo(&backplane).await?;
-    let text = welcome(&config, running.public_addr(), running.internal_addr(), &clock)?;
+    let Backplane { ack_level, survives, .. } = &backplane;
+    let kept = format!("{} (acknowledged messages survive {survives})", ack_level.as_str());
+    let addresses = (running.public_addr(), running.internal_addr());
+    let text = welcome(&config, &kept, addresses, &clock)?;
     // Nobody reads it when stdout is closed; the gateway is there all the same.
     let _ = stdout().lock().write_all(text.as_bytes());
     serve::announce(&running)?;
@@ -82,8 +85,8 @@ async fn create_demo(backplane: &Backplane) -> Result<(), Failure> {
 
 fn welcome(
     config: &Config,
-    public: SocketAddr,
-    internal: SocketAddr,
+    kept: &str,
+    (public, internal): (SocketAddr, SocketAddr),
     clock: &Clock,
 ) -> Result<String, Failure> {
     let terminal = stdout().is_terminal();
@@ -96,8 +99,7 @@ fn welcome(
     if let Some(key) = config.api_keys.first().filter(|key| *key == DEV_API_KEY) {
         lines.push(format!("  {:<WIDE$} {key}", "API key"));
     }
-    let durable = if config.ack_level == "memory" { "lost with the process" } else { "survives kill -9" };
-    lines.push(format!("  {:<WIDE$} {} (an acknowledged message {durable})", "ack level", config.ack_level));
+    lines.push(format!("  {:<WIDE$} {kept}", "ack level"));
     let secret = config.auth.secrets.first();
     lines.extend([String::new(), format!("  {}", bold("Tokens, good for seven days"))]);
     let mut chats = Vec::new();
@@ -166,7 +168,7 @@ mod tests {
     fn the_welcome_shows_addresses_tokens_and_chat_lines() {
         let public = SocketAddr::from(([0, 0, 0, 0], 4000));
         let internal = SocketAddr::from(([127, 0, 0, 1], 4001));
-        let text = welcome(&base(), public, internal, &Clock::system()).unwrap();
+        let text = welcome(&base(), "file (x)", (public, internal), &Clock::system()).unwrap();
         for part in [
             "ws://127.0.0.1:4000/sechat",
             "ws://127.0.0.1:4000/ws",
@@ -176,6 +178,7 @@ mod tests {
             "http://127.0.0.1:4000/api/socket.io/",
             "http://127.0.0.1:4000/socket.io/  (Socket.IO, namespace /api/socket.io)",
             "http://127.0.0.1:4001",
+            "ack level     file (x)",
             "chat --dialect sechat --user alice --conversation demo",
             "chat --dialect famly --user bob --conversation demo",
         ] {
@@ -184,7 +187,7 @@ mod tests {
         assert_eq!(text.matches("eyJ0eXAi").count(), 2, "a token each");
         let mut own = base();
         own.auth.secrets = vec!["a-secret-of-my-own-with-32-bytes!!!".to_owned()];
-        let text = welcome(&own, public, internal, &Clock::system()).unwrap();
+        let text = welcome(&own, "file (x)", (public, internal), &Clock::system()).unwrap();
         assert_eq!(text.matches("--token eyJ").count(), 2, "the chat lines work with any secret");
         assert!(!text.contains(&own.auth.secrets[0]));
     }

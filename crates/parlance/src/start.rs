@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use parlance_backplane::Backplane;
 use parlance_backplane::embedded::{Embedded, Options};
-use parlance_backplane_redis::Redis;
+use parlance_backplane::{AckLevel, Backplane};
+use parlance_backplane_redis::{Redis, Replicas};
 use parlance_gateway::clock::Clock;
 use parlance_gateway::config::Config;
 use parlance_gateway::{Running as Node, StartError};
@@ -114,7 +114,17 @@ fn redis_options(
     clock: &Clock,
     id: &NodeId,
 ) -> parlance_backplane_redis::Options {
+    let redis = &config.redis;
     parlance_backplane_redis::Options {
+        ca_file: redis.ca_file.clone(),
+        prefix: redis.prefix.clone(),
+        channel_prefix: redis.channel_prefix.clone(),
+        ack_level: match config.ack_level.as_str() {
+            "redis-wait" => AckLevel::RedisWait,
+            "redis-fsync" => AckLevel::RedisFsync,
+            _ => AckLevel::Redis,
+        },
+        replicas: Replicas { count: redis.wait_replicas, within: Duration::from_millis(redis.wait_ms) },
         sweeper: Some(id.clone()),
         retention_entries: config.retention.entries,
         retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),

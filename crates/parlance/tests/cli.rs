@@ -126,6 +126,8 @@ fn bad_configuration_ends_with_two_and_one_line() {
         parlance(&[command, "--redis-url", "http://h"], &good).refused("redis_url: expected redis://");
         parlance(&[command, "--ack-level", "memory"], &[good[0], ("PARLANCE_REDIS_URL", "redis://h")])
             .refused("ack_level: memory is of the embedded engine");
+        parlance(&[command, "--redis-url", "redis://h", "--redis-prefix", "a b"], &good)
+            .refused("redis.prefix");
         parlance(&[command, "--listen", "here"], &good).refused("listen");
         parlance(&[command, "--log-level", "loud"], &good).refused("log.level");
         parlance(&[command], &[good[0], ("PARLANCE_TIMINGS_SWEEP_MS", "x")])

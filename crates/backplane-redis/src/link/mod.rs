@@ -136,11 +136,6 @@ pub trait RedisLink: Send + Sync {
     /// Runs a function or a script.
     async fn run(&self, run: Run<'_>, keys: &[String], args: Vec<Bytes>) -> Result<Reply, LinkFault>;
 
-    /// Calls a function.
-    async fn fcall(&self, function: &str, keys: &[String], args: Vec<Bytes>) -> Result<Reply, LinkFault> {
-        self.run(Run::Function(function), keys, args).await
-    }
-
     /// Publishes on a sharded channel.
     async fn spublish(&self, channel: &str, payload: Bytes) -> Result<(), LinkFault>;
 

@@ -162,6 +162,10 @@ impl Embedded {
             shared: node.clone(),
             nodes: node,
             ack_level: self.ack_level(),
+            survives: match self.ack_level() {
+                AckLevel::Memory => "nothing: it is in the memory of this process".into(),
+                _ => "kill -9 of this process: it is on disk first".into(),
+            },
         }
     }
 

@@ -49,6 +49,8 @@ pub const SHORTCUTS: &[Shortcut] = &[
     short("--membership", "PARLANCE_MEMBERSHIP", "+membership"),
     short("--no-limits", "PARLANCE_NO_LIMITS", "+no_limits"),
     short("--redis-url", "PARLANCE_REDIS_URL", "redis_url"),
+    short("--redis-prefix", "PARLANCE_REDIS_PREFIX", "redis.prefix"),
+    short("--redis-channel-prefix", "PARLANCE_REDIS_CHANNEL_PREFIX", "redis.channel_prefix"),
 ];
 
 /// Variables the binary reads for itself: the file, and the token of `parlance chat`.

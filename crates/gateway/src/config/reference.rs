@@ -139,6 +139,8 @@ fn example_of(path: &str) -> &'static str {
     match path {
         "advertise" => "\"10.0.0.7:8083\"",
         "redis_url" => "\"redis://127.0.0.1:6379\"",
+        "redis.channel_prefix" => "\"gw:\"",
+        "redis.ca_file" => "\"/etc/parlance/redis-ca.pem\"",
         "auth.jwks_url" => "\"https://login.example/.well-known/jwks.json\"",
         "auth.issuer" => "\"https://login.example/\"",
         "auth.audience" => "\"chat\"",

@@ -171,10 +171,15 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("auth.keys", |c| {
             c.auth.keys.push(KeyFile { path: "a".into(), algorithm: "HS256".into(), kid: None });
         }),
-        ("ack_level: this build does not know redis-wait", |c| c.ack_level = "redis-wait".into()),
+        ("ack_level: redis-wait needs Redis", |c| c.ack_level = "redis-wait".into()),
         ("ack_level: redis needs Redis", |c| c.ack_level = "redis".into()),
         ("ack_level: file is of the embedded engine", |c| c.redis_url = Some("redis://h".into())),
-        ("redis_url: expected", |c| c.redis_url = Some("rediss://h".into())),
+        ("redis_url: expected", |c| c.redis_url = Some("https://h".into())),
+        ("redis_url: expected", |c| c.redis_url = Some("redis-cluster://".into())),
+        ("redis.prefix", |c| c.redis.prefix = "a{b}:".into()),
+        ("redis.channel_prefix", |c| c.redis.channel_prefix = Some(String::new())),
+        ("redis.wait_replicas", |c| c.redis.wait_replicas = 0),
+        ("redis.wait_ms", |c| c.redis.wait_ms = 60_000),
         ("ack_level: expected", |c| c.ack_level = "disk".into()),
         ("api_keys", |c| c.api_keys.push(String::new())),
         ("origins", |c| c.origins.push("https://app.example/path".into())),

@@ -6,11 +6,15 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use parlance_model::is_house_id;
 use parlance_wire::{Dialect, Framing};
 
-use super::{Auth, Config, ConfigError, Limits, Log, Mount, Retention, Timings};
+use super::redis::SCHEMES;
+use super::{Auth, Config, ConfigError, Limits, Log, Mount, Redis, Retention, Timings};
 use crate::auth;
 
 /// Paths the gateway answers itself.
 const OWN_PATHS: &[&str] = &["/livez", "/api/v1/", "/v1/"];
+
+/// A sender would have given up.
+const LONGEST_WAIT_MS: u64 = 5_000;
 
 type Checked = Result<(), ConfigError>;
 
@@ -48,26 +52,30 @@ impl Config {
         self.timings.validate()?;
         self.retention.validate()?;
         self.log.validate()?;
+        self.redis.validate()?;
         self.check_mounts()
     }
 
     fn ack_level_known(&self) -> Checked {
         if let Some(url) = &self.redis_url
-            && url.strip_prefix("redis://").is_none_or(str::is_empty)
+            && !SCHEMES.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
         {
-            return refuse("redis_url: expected redis://[user:password@]host[:port]");
+            return refuse(
+                "redis_url: expected redis://[user:password@]host[:port], redis-sentinel://host,…/name or                  redis-cluster://host,…; rediss… for TLS",
+            );
         }
         match (self.ack_level.as_str(), &self.redis_url) {
-            ("memory" | "file", None) | ("redis", Some(_)) => Ok(()),
+            ("memory" | "file", None) | ("redis" | "redis-wait" | "redis-fsync", Some(_)) => Ok(()),
             ("memory" | "file", Some(_)) => refuse(format!(
                 "ack_level: {} is of the embedded engine, and redis_url is set",
                 self.ack_level
             )),
-            ("redis", None) => refuse("ack_level: redis needs Redis; set redis_url (--redis-url)"),
-            ("redis-wait" | "redis-fsync", _) => {
-                refuse(format!("ack_level: this build does not know {} yet", self.ack_level))
+            ("redis" | "redis-wait" | "redis-fsync", None) => {
+                refuse(format!("ack_level: {} needs Redis; set redis_url (--redis-url)", self.ack_level))
             }
-            (other, _) => refuse(format!("ack_level: expected memory, file or redis, got {other}")),
+            (other, _) => refuse(format!(
+                "ack_level: expected memory, file, redis, redis-wait or redis-fsync, got {other}"
+            )),
         }
     }
 
@@ -233,6 +241,31 @@ impl Retention {
         not_zero("retention", &[("entries", self.entries), ("days", self.days)])?;
         if self.dedupe_hours < 24 {
             return refuse("retention.dedupe_hours: must be at least 24");
+        }
+        Ok(())
+    }
+}
+
+impl Redis {
+    /// Checks the section.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        // Braces say which part of a key decides where it lies; the rest are wildcards of access rules.
+        let odd = |text: &str| {
+            text.is_empty() || text.contains(|c: char| !c.is_ascii_graphic() || "{}*?[]\\".contains(c))
+        };
+        for (name, prefix) in
+            [("prefix", Some(&self.prefix)), ("channel_prefix", self.channel_prefix.as_ref())]
+        {
+            if prefix.is_some_and(|prefix| odd(prefix)) {
+                return refuse(format!("redis.{name}: expected visible ASCII without {{}}*?[]\\"));
+            }
+        }
+        not_zero("redis", &[("wait_replicas", u64::from(self.wait_replicas)), ("wait_ms", self.wait_ms)])?;
+        if self.wait_ms > LONGEST_WAIT_MS {
+            return refuse(format!("redis.wait_ms: must not be above {LONGEST_WAIT_MS}"));
         }
         Ok(())
     }

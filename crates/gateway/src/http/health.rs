@@ -26,6 +26,7 @@ pub async fn ready(State(node): State<Arc<Node>>) -> Response {
         "version": env!("CARGO_PKG_VERSION"),
         "engine": node.backplane.ack_level.engine(),
         "ack_level": node.backplane.ack_level.as_str(),
+        "acked_survives": &*node.backplane.survives,
         "connections": node.links.len(),
         "maintenance": node.maintenance.load().is_some(),
         "checks": {
