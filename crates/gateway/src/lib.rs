@@ -21,4 +21,4 @@ mod orders;
 mod running;
 pub mod session;
 
-pub use running::{Running, StartError};
+pub use running::{Running, StartError, begin};

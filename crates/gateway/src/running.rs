@@ -86,6 +86,56 @@ async fn open(
     Ok((public, internal))
 }
 
+/// Builds a node and starts what it does beside its sessions: everything but its listeners.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn begin(
+    config: Config,
+    backplane: Backplane,
+    id: NodeId,
+    clock: Clock,
+) -> Result<Arc<Node>, StartError> {
+    config.validate().map_err(|e| StartError::Config(e.to_string()))?;
+    let auth = Authenticator::new(&config.auth, clock.clone()).map_err(StartError::Config)?;
+    let inbox = backplane.bus.inbox().ok_or(StartError::Inbox)?;
+    let (handle, requests) = feed::channel();
+    let idle = Duration::from_millis(config.limits.head_ms / 2);
+    let now = clock.now();
+    let node = Arc::new(Node {
+        id,
+        config: ArcSwap::from_pointee(config),
+        backplane,
+        hub: Hub::new(),
+        feed: handle,
+        links: DashMap::default(),
+        sessions: DashMap::default(),
+        metrics: Metrics::new(),
+        forward: Forward::new(idle),
+        auth: ArcSwap::from_pointee(auth),
+        tracker: TaskTracker::new(),
+        shutdown: CancellationToken::new(),
+        halt: CancellationToken::new(),
+        orders: Orders::default(),
+        maintenance: ArcSwapOption::empty(),
+        started_at: now,
+        feed_pulse: AtomicU64::new(now.millis()),
+        connections: AtomicU64::new(0),
+        health: Health::default(),
+        leases: Notify::new(),
+        clock,
+    });
+    node.tracker.spawn(feed::run(node.clone(), inbox, requests));
+    node.feed.open(vec![Topic::Nodes]).await?;
+    let orders = orders::begin(&node).await?;
+    node.tracker.spawn(orders::watch(node.clone(), orders));
+    node.tracker.spawn(background::sweep(node.clone()));
+    node.tracker.spawn(background::refresh(node.clone()));
+    node.tracker.spawn(health::keep(node.clone()));
+    node.tracker.spawn(health::listen(node.clone()));
+    Ok(node)
+}
+
 impl Running {
     /// Starts a node: its feed first, its listeners last.
     ///
@@ -97,44 +147,8 @@ impl Running {
         id: NodeId,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        config.validate().map_err(|e| StartError::Config(e.to_string()))?;
-        let auth = Authenticator::new(&config.auth, clock.clone()).map_err(StartError::Config)?;
-        let inbox = backplane.bus.inbox().ok_or(StartError::Inbox)?;
-        let (handle, requests) = feed::channel();
         let (listen, internal_listen) = (config.listen, config.internal_listen);
-        let idle = Duration::from_millis(config.limits.head_ms / 2);
-        let now = clock.now();
-        let node = Arc::new(Node {
-            id,
-            config: ArcSwap::from_pointee(config),
-            backplane,
-            hub: Hub::new(),
-            feed: handle,
-            links: DashMap::default(),
-            sessions: DashMap::default(),
-            metrics: Metrics::new(),
-            forward: Forward::new(idle),
-            auth: ArcSwap::from_pointee(auth),
-            tracker: TaskTracker::new(),
-            shutdown: CancellationToken::new(),
-            halt: CancellationToken::new(),
-            orders: Orders::default(),
-            maintenance: ArcSwapOption::empty(),
-            started_at: now,
-            feed_pulse: AtomicU64::new(now.millis()),
-            connections: AtomicU64::new(0),
-            health: Health::default(),
-            leases: Notify::new(),
-            clock,
-        });
-        node.tracker.spawn(feed::run(node.clone(), inbox, requests));
-        node.feed.open(vec![Topic::Nodes]).await?;
-        let orders = orders::begin(&node).await?;
-        node.tracker.spawn(orders::watch(node.clone(), orders));
-        node.tracker.spawn(background::sweep(node.clone()));
-        node.tracker.spawn(background::refresh(node.clone()));
-        node.tracker.spawn(health::keep(node.clone()));
-        node.tracker.spawn(health::listen(node.clone()));
+        let node = begin(config, backplane, id, clock).await?;
         let (public, internal) = open(&node, listen, internal_listen).await?;
         let ack_level = node.backplane.ack_level.as_str();
         tracing::info!(node = %node.id, %public, %internal, ack_level, "listening");

@@ -4,6 +4,7 @@
 
 mod admission;
 mod attach;
+mod bare;
 mod conn;
 mod handle;
 mod link;
@@ -19,6 +20,7 @@ mod work;
 
 pub use admission::{Admission, admit};
 pub(crate) use attach::invited;
+pub use bare::Bare;
 pub use link::{Link, Own};
 pub(crate) use replay::{Start, change_role, join, leave};
 pub(crate) use restore::changed as subscriptions_changed;
