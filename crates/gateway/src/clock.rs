@@ -12,10 +12,12 @@ pub struct Clock(Arc<dyn Fn() -> Time + Send + Sync>);
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self(Arc::new(|| {
+        let skew = skew();
+        Self(Arc::new(move || {
             #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            Time::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+            Time::from_millis(millis.saturating_add_signed(skew))
         }))
     }
 
@@ -33,4 +35,15 @@ impl Clock {
     pub fn for_engine(&self) -> parlance_backplane::Clock {
         self.0.clone()
     }
+}
+
+/// By how many milliseconds a test has this clock go wrong.
+#[cfg(debug_assertions)]
+fn skew() -> i64 {
+    std::env::var("PARLANCE_TEST_CLOCK_SKEW_MS").ok().and_then(|ms| ms.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(not(debug_assertions))]
+const fn skew() -> i64 {
+    0
 }

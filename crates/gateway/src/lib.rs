@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 mod events;
+mod failpoints;
 pub mod feed;
 mod forward;
 mod health;

@@ -57,6 +57,23 @@ fn test_into(totals: &mut Totals, engine: Option<Engine>, arguments: &[String]) 
     run_watched(&all.collect::<Vec<_>>(), &environment, |line| totals.see(line))
 }
 
+/// Builds the binary and runs faults against it; see `tests/src/bin/chaos.rs` for the arguments.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn chaos(arguments: &[String]) -> Result<bool> {
+    if !Tools::ensure_redis() {
+        say("missing: redis-server");
+        return Ok(false);
+    }
+    if !run(&["build", "--package", "parlance"])? {
+        return Ok(false);
+    }
+    let mut all = vec!["run", "--quiet", "--package", "parlance-tests", "--bin", "chaos", "--"];
+    all.extend(arguments.iter().map(String::as_str));
+    run(&all)
+}
+
 /// Checks formatting and clippy.
 ///
 /// # Errors

@@ -37,6 +37,14 @@ enum Chore {
     },
     /// Lines of code and tests per crate, and how many functions are long.
     Stats,
+    /// Brings faults about under load on several nodes, one after the other, and checks every promise from what the
+    /// clients wrote down.
+    Chaos {
+        /// `--seed N`, `--minutes M`, `--nodes K`, `--users U`, `--faults a,b`, `--folder F`, `--long` (faults as
+        /// long as in production), `--list`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -45,6 +53,7 @@ fn main() -> ExitCode {
         Chore::Lint => chores::lint(),
         Chore::Docs { check } => chores::docs(check),
         Chore::Stats => chores::stats(),
+        Chore::Chaos { arguments } => chores::chaos(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -52,6 +52,11 @@ impl Tools {
         Ok(Self { python })
     }
 
+    /// Installs redis-server when it is missing; whether it is there.
+    pub fn ensure_redis() -> bool {
+        ensure_redis(&mut Apt::default())
+    }
+
     /// What the tests are told of it.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         let python = self.python.as_ref().map(|path| path.clone().into_os_string());

@@ -4,7 +4,7 @@
 //! Owns: the application's part, on top of the client library. Must not know: faults.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -19,6 +19,7 @@ use super::catchup::{Item, Reader, any_core};
 use super::door::Targets;
 use super::history::{Device, Recorder, Shown, What};
 use super::plan::Role;
+use super::progress::Progress;
 use crate::token;
 
 /// How long an application waits before it asks again for what failed.
@@ -37,52 +38,6 @@ pub enum Phase {
     Settle,
     /// Everybody goes.
     Stop,
-}
-
-/// What the rig may look at while the load runs.
-#[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
-struct State {
-    pending: BTreeSet<String>,
-    shown: BTreeMap<String, HashSet<String>>,
-    connected: bool,
-    acked: usize,
-}
-
-impl Progress {
-    fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Messages that are neither acknowledged nor given up.
-    pub fn pending(&self) -> usize {
-        self.with(|state| state.pending.len())
-    }
-
-    /// Messages that were acknowledged.
-    pub fn acked(&self) -> usize {
-        self.with(|state| state.acked)
-    }
-
-    /// Whether the server has let it in.
-    pub fn is_connected(&self) -> bool {
-        self.with(|state| state.connected)
-    }
-
-    /// Whether it has shown all of these.
-    pub fn has_shown<'a>(&self, conversation: &str, items: impl IntoIterator<Item = &'a Item>) -> bool {
-        self.with(|state| {
-            let shown = state.shown.get(conversation);
-            items.into_iter().all(|item| shown.is_some_and(|shown| shown.contains(&item.body)))
-        })
-    }
-
-    /// How many messages it has shown.
-    pub fn shown(&self) -> usize {
-        self.with(|state| state.shown.values().map(HashSet::len).sum())
-    }
 }
 
 /// What an actor is given.

@@ -14,6 +14,7 @@ pub mod faults;
 pub mod history;
 pub mod plan;
 pub mod probes;
+pub mod progress;
 pub mod rig;
 pub mod run;
 pub mod scenario;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::actor::{Actor, Given, Phase, Progress};
+use super::actor::{Actor, Given, Phase};
 use super::apply::Stage;
 use super::catchup::Item;
 use super::check::{Report, Run};
@@ -21,6 +21,7 @@ use super::faults::Fault;
 use super::history::{Origin, Recorder, What};
 use super::plan::{Plan, Role, Size};
 use super::probes::{FLOOD, FLOODED, Probe, TWIN};
+use super::progress::Progress;
 use super::rig::Rig;
 use super::scenario::Scenario;
 

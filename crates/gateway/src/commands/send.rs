@@ -9,6 +9,7 @@ use parlance_wire::sanitise;
 
 use super::conversations;
 use crate::config::Membership;
+use crate::failpoints;
 use crate::node::Node;
 use crate::session::{self, Link, Own};
 
@@ -170,7 +171,10 @@ async fn append(
 }
 
 async fn append_once(node: &Node, send: &Send, message: Message) -> Result<Appended, Reject> {
-    node.backplane.log.append(&send.conversation, message).await.map_err(|f| node.unavailable(&f))
+    failpoints::pass("before-append");
+    let appended = node.backplane.log.append(&send.conversation, message).await;
+    failpoints::pass("after-append");
+    appended.map_err(|f| node.unavailable(&f))
 }
 
 /// The first message of a conversation that does not exist: its members are the sender and the recipients.

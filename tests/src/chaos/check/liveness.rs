@@ -39,7 +39,7 @@ pub(super) fn live(run: &Run) -> Finding {
         }
     }
     waits.sort_unstable();
-    if let Some(p99) = waits.get(waits.len().saturating_sub(1) * 99 / 100).copied() {
+    if let Some(p99) = waits.get((waits.len() * 99).div_ceil(100).saturating_sub(1)).copied() {
         let limit = run.scenario.ack_p99_ms;
         found.look(p99 <= limit, || format!("p99 of {} sends after healing: {p99} ms", waits.len()));
         found.figure = Some(format!("p99 {p99} ms of {}", waits.len()));

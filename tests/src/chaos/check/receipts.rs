@@ -7,6 +7,9 @@ use crate::chaos::catchup::any_core;
 use crate::chaos::history::What;
 use crate::tongue::CoreId;
 
+/// After a reconnect, receipts are told again for so long.
+const TOLD_AGAIN: u64 = 3000;
+
 /// A message of the logs, as receipts need to know it.
 struct Known<'a> {
     place: &'a str,
@@ -55,10 +58,11 @@ pub(super) fn forward(run: &Run) -> Finding {
 fn one(run: &Run, track: &Track, names: &Names<'_>, found: &mut Finding) {
     let mut upto: HashMap<(&str, &str), u64> = HashMap::new();
     let mut read_by: HashSet<(&str, &str)> = HashSet::new();
+    let mut since = 0;
     for entry in &track.entries {
         let (read, ids, by) = match &entry.what {
-            // After a reconnect some are told again.
             What::Up => {
+                since = entry.at;
                 upto.clear();
                 read_by.clear();
                 continue;
@@ -74,6 +78,10 @@ fn one(run: &Run, track: &Track, names: &Names<'_>, found: &mut Finding) {
             found.look(is_member && by != known.sender, || {
                 format!("{name}: {by} cannot have received {id} of {} in {}", known.sender, known.place)
             });
+            // Those that came meanwhile are told again after a reconnect, live ones between them.
+            if entry.at < since + TOLD_AGAIN {
+                continue;
+            }
             if read {
                 let last = upto.insert((known.place, by), known.seq).unwrap_or(0);
                 found.look(last <= known.seq, || {

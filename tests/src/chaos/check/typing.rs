@@ -27,6 +27,9 @@ pub(super) fn stops(run: &Run) -> Finding {
             });
             let deadline = deadline(entry.at, &keys) + slack;
             let end = end(track, n, (conversation, user));
+            if end.is_none() && is_removed(run, track, conversation) {
+                continue;
+            }
             // Whoever is not connected, or a run that ends, hears no end.
             if end.is_none() && (!track.is_connected(entry.at, deadline) || deadline > run.settled()) {
                 continue;
@@ -41,6 +44,15 @@ pub(super) fn stops(run: &Run) -> Finding {
         }
     }
     found
+}
+
+/// Whether the device's user lost the conversation, or one of them if the dialect does not say which: then nothing
+/// more is heard of it.
+fn is_removed(run: &Run, track: &Track, conversation: &str) -> bool {
+    let mut mine = track.device.conversations.iter();
+    mine.any(|place| {
+        (conversation.is_empty() || place == conversation) && run.removed(&track.device.user, place).is_some()
+    })
 }
 
 /// When a user pressed keys in a conversation, or anywhere if the dialect does not say where.
