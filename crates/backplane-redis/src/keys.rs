@@ -144,9 +144,11 @@ impl Keys {
         self.key(user_partition(user), "uc", user.as_str())
     }
 
-    /// Where a user used which client ids; a bucket number follows.
-    pub fn uses(&self, user: &UserId) -> String {
-        format!("{}/", self.key(user_partition(user), "mi", user.as_str()))
+    /// Where a user used which client ids; a bucket number follows. Two keys, though one is meant: while a slot moves,
+    /// a function on one key that is not there is sent to the new owner, and would begin the bucket there anew; on two
+    /// it has to wait.
+    pub fn uses(&self, user: &UserId) -> [String; 2] {
+        [format!("{}/", self.key(user_partition(user), "mi", user.as_str())), self.belongs(user)]
     }
 
     /// A user's integers, and their marks.
@@ -242,7 +244,8 @@ mod tests {
         of_user.extend(keys.sequence(&user));
         of_user.extend(keys.channels(&Topic::Presence(user.clone())));
         of_user.extend(keys.sweep(user_partition(&user)));
-        of_user.extend([keys.belongs(&user), keys.uses(&user), keys.window(&user, "r")]);
+        of_user.extend(keys.uses(&user));
+        of_user.push(keys.window(&user, "r"));
         for ring in [of_conversation, of_user] {
             assert!(ring.iter().all(|key| slot(key) == slot(&ring[0])), "{ring:?}");
         }

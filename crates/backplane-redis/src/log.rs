@@ -49,9 +49,9 @@ impl Node {
 
     async fn note_use(&self, message: &Message, conversation: &ConversationId) -> Result<(), Fault> {
         let Some(id) = &message.client_id else { return Ok(()) };
-        let key = self.keys.uses(&message.author.id);
+        let keys = self.keys.uses(&message.author.id);
         let args = self.timed().and(id).and(millis(self.options.dedupe_window)).and(conversation);
-        self.call("gw1_used", &[key], args).await.map(drop)
+        self.call("gw1_used", &keys, args).await.map(drop)
     }
 
     /// Sequence and time of a client id.
@@ -72,7 +72,7 @@ impl Node {
 
     async fn find_client_id(&self, author: &UserId, id: &str) -> Result<Option<(LogKey, u64)>, Fault> {
         let args = self.timed().and(id).and(millis(self.options.dedupe_window));
-        let answer = self.call("gw1_uses", &[self.keys.uses(author)], args).await?;
+        let answer = self.call("gw1_uses", &self.keys.uses(author), args).await?;
         let places: Vec<ConversationId> =
             answer.text()?.split(' ').filter_map(|place| ConversationId::parse(place).ok()).collect();
         let found = try_join_all(places.iter().map(|place| self.known(place, author, id))).await?;

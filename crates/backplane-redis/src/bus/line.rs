@@ -48,7 +48,7 @@ impl Line {
                         tracing::warn!(%address, %error, "the subscriptions at a Redis were interrupted");
                     }
                     // One that breaks as soon as it stands is not worth hurrying for.
-                    if since.elapsed() > PAUSE_MAX {
+                    if since.elapsed() > pause * 4 {
                         pause = PAUSE_MIN;
                     }
                 }
