@@ -131,8 +131,13 @@ impl Node {
 
     /// The refusal for a backplane that cannot do it now. Logs the fault.
     pub fn unavailable(&self, fault: &Fault) -> Reject {
-        self.metrics.backplane_errors.inc();
         tracing::warn!(%fault, "backplane");
+        self.away()
+    }
+
+    /// The refusal while the backplane is known to be away.
+    pub(crate) fn away(&self) -> Reject {
+        self.metrics.backplane_errors.inc();
         Reject::new(RejectCode::Unavailable, "Service temporarily unavailable").retry_after(1_000)
     }
 

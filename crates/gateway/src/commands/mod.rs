@@ -26,6 +26,10 @@ use crate::session::{Link, Own};
 /// # Errors
 /// The refusal, in canonical form.
 pub async fn run(node: &Arc<Node>, link: &Arc<Link>, command: Command) -> Result<Answer, Reject> {
+    if !node.health.keeps() && needs_engine(&command) {
+        // Known already: nobody waits for it, and nothing queues up.
+        return Err(node.away());
+    }
     match command {
         Command::Send(send) => send::run(node, link, send).await,
         Command::Typing(typing) => typing::run(node, link, typing).await,
@@ -48,6 +52,10 @@ pub async fn run(node: &Arc<Node>, link: &Arc<Link>, command: Command) -> Result
             Ok(Answer::Done)
         }
     }
+}
+
+const fn needs_engine(command: &Command) -> bool {
+    !matches!(command, Command::Ping | Command::Register(_) | Command::Disconnect)
 }
 
 /// Kept in the user's feed, and told to the user's other connections.

@@ -1,6 +1,7 @@
 //! What a session does one after the other, beside reading and writing: requests, attaching, invitations.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parlance_backplane::{Fault, Find};
 use parlance_model::{
@@ -58,6 +59,9 @@ pub(super) enum Entrance {
 
 pub(super) type Doing = Boxed<Done>;
 
+/// Requests do not wait longer for what is kept now and then.
+const SAVED: Duration = Duration::from_secs(1);
+
 /// Where a piece of work belongs.
 pub(super) struct Seat {
     pub node: Arc<Node>,
@@ -80,8 +84,10 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
         (Work::Request(asked), Some(link)) => Box::pin(async move {
             let (tag, request) = *asked;
             let result = authenticated(&node, &link, request).await;
-            // Kept before the client hears of it: it relies on being in the room then.
-            if let Err(fault) = recovery::save(&node, &link, false).await {
+            // Kept before the client hears of it: it relies on being in the room then. With the engine away nothing
+            // changed, and the client is not kept waiting a second time.
+            let away = result.as_ref().is_err_and(|reject| reject.code == RejectCode::Unavailable);
+            if !away && let Err(fault) = recovery::save(&node, &link, false).await {
                 tracing::warn!(%fault, "keeping a session");
             }
             Done::Answered(tag, result)
@@ -106,11 +112,19 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
 }
 
 async fn save(node: &Node, link: &Link, always: bool) -> Result<(), Fault> {
-    if link.is_restorable() {
-        restore::save(node, link).await
-    } else {
-        recovery::save(node, link, always).await
+    if !node.health.keeps() {
+        // Requests wait behind it. What has moved is kept the next time.
+        return Ok(());
     }
+    let saved = async {
+        if link.is_restorable() {
+            restore::save(node, link).await
+        } else {
+            recovery::save(node, link, always).await
+        }
+    };
+    let late = |_| Fault::Unavailable("keeping a session took too long".to_owned());
+    tokio::time::timeout(SAVED, saved).await.map_err(late)?
 }
 
 /// Token, identity, lease, and what can be recovered: in this order, so that nobody learns anything of a
