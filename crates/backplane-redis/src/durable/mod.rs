@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -144,8 +145,15 @@ impl Durable {
         answered: oneshot::Receiver<Result<Reply, LinkFault>>,
     ) -> Result<Reply, LinkFault> {
         let most = self.shared.patience + self.shared.replicas.within;
+        // At once where there is room: what one caller asks at the same time keeps its order only if nothing is awaited.
+        let waiting = match lane.try_send(job) {
+            Ok(()) => None,
+            Err(TrySendError::Full(job) | TrySendError::Closed(job)) => Some(job),
+        };
         let asked = async {
-            lane.send(job).await.ok()?;
+            if let Some(job) = waiting {
+                lane.send(job).await.ok()?;
+            }
             answered.await.ok()
         };
         match tokio::time::timeout(most, asked).await {
