@@ -28,6 +28,8 @@ pub struct Link {
     pub rate: Option<Rule>,
     /// Milliseconds of the last received byte.
     pub heard: Arc<AtomicU64>,
+    /// The last byte that the backplane knows of.
+    carried: AtomicU64,
     /// The head of the user's own feed when the connection was let in.
     came_at: AtomicU64,
     /// When it was let in.
@@ -89,6 +91,7 @@ impl Link {
             connection,
             mount,
             opened_at: Time::from_millis(heard.load(Ordering::Relaxed)),
+            carried: AtomicU64::new(heard.load(Ordering::Relaxed)),
             heard,
             attached: AtomicBool::new(false),
             came_at: AtomicU64::new(0),
@@ -146,6 +149,16 @@ impl Link {
     /// When its last byte came.
     pub fn last_heard(&self) -> Time {
         Time::from_millis(self.heard.load(Ordering::Relaxed))
+    }
+
+    /// The last byte that its lease in the backplane is of.
+    pub fn carried(&self) -> Time {
+        Time::from_millis(self.carried.load(Ordering::Relaxed))
+    }
+
+    /// Notes of which byte the lease in the backplane is now.
+    pub fn carry(&self, heard: Time) {
+        self.carried.store(heard.millis(), Ordering::Relaxed);
     }
 
     /// The lease that stands for it now.
