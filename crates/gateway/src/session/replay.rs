@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use parlance_backplane::{Fault, Range};
+use parlance_backplane::{Fault, Place, Range, Seen};
 use parlance_model::{
     Conversation, ConversationId, Entry, Event, LogKey, MessageRef, Record, Resync, Role, Topic,
 };
@@ -128,14 +128,21 @@ impl Replay<'_> {
     async fn run(&self, from: u64) -> Result<(), Fault> {
         let mut position = from;
         let mut conversation = None;
+        if from > self.node.hub.last(self.topic) {
+            self.compare(from).await?;
+        }
         loop {
             let Err(room) = self.node.hub.go_live(self.topic, self.link.listener.number, position) else {
                 return Ok(());
             };
             let page =
                 self.node.backplane.log.range(self.key, Range::After { seq: position, limit: PAGE }).await?;
+            // A loss tells of itself.
+            let told = page.entries.first().is_some_and(|e| matches!(e.record, Record::Lost { .. }));
             if page.first > position + 1 && page.head > position {
-                self.tell_lost(position + 1, page.first - 1);
+                if !told {
+                    self.tell_lost(position + 1, page.first - 1);
+                }
                 position = page.first - 1;
             }
             if page.entries.is_empty() {
@@ -156,6 +163,25 @@ impl Replay<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// A position that lies beyond what this node heard may be one that the log lost since it was kept. Then the loss
+    /// is written down, and told with what is read.
+    async fn compare(&self, seq: u64) -> Result<(), Fault> {
+        let fences = &self.node.backplane.fences;
+        let place = fences.heads(std::slice::from_ref(self.key)).await.into_iter().next().transpose()?;
+        let head = match place {
+            Some(Place::Log(head) | Place::Lost(head)) => head.seq,
+            Some(Place::Nothing { .. }) => 0,
+            Some(Place::Deleted(_)) | None => return Ok(()),
+        };
+        if head < seq {
+            let seen =
+                Seen { seq, at: None, epoch: 0, number: self.node.hub.number(self.topic), from: head + 1 };
+            let fenced = fences.fence(self.key, seen).await?;
+            tracing::error!(topic = ?self.topic, ?seen, ?fenced, "a position was kept that the log does not have");
+        }
+        Ok(())
     }
 
     async fn conversation(&self) -> Result<Option<Conversation>, Fault> {

@@ -64,7 +64,8 @@ pub(super) fn versions(memberships: &[Membership]) -> Told {
 
 async fn tell(node: &Node, link: &Link, moved: &[(ConversationId, u64)], told: &Told) -> Result<(), Fault> {
     for (id, version) in moved {
-        if told.get(id.as_str()).copied().unwrap_or(0) < *version {
+        // Smaller: what was told then was lost since.
+        if told.get(id.as_str()).copied().unwrap_or(0) != *version {
             since(node, link, id, 0).await?;
         }
     }

@@ -142,6 +142,7 @@ async fn forward(node: &Node, key: &LogKey, mut range: Range, limit: usize) -> R
         if read == 0 {
             found.truncated = begins_late(&page, range);
         }
+        found.truncated |= page.entries.iter().any(|entry| matches!(entry.record, Record::Lost { .. }));
         (found.first, found.head) = (page.first, page.head);
         let last = page.entries.last().map(|entry| entry.seq);
         found.entries.extend(page.entries.into_iter().filter(is_message));
@@ -163,7 +164,8 @@ async fn forward(node: &Node, key: &LogKey, mut range: Range, limit: usize) -> R
 /// Whether entries are gone that would have come first in this range.
 fn begins_late(page: &Part, range: Range) -> bool {
     match range {
-        Range::After { seq, .. } => seq.saturating_add(1) < page.first,
+        // A cursor beyond the end is of a past that the log lost.
+        Range::After { seq, .. } => seq.saturating_add(1) < page.first || seq > page.head,
         // Only the time before the first kept entry is known: it is kept with that entry.
         Range::Since { at, .. } => {
             let first = page.entries.first().filter(|entry| entry.seq == page.first && entry.seq > 1);

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use parlance_backplane::{Fault, Membership};
+use parlance_backplane::{Fault, Membership, Place};
 use parlance_hub::Notice;
 use parlance_model::{ConversationId, Role};
 use parlance_wire::{Accent, Auth, Dialect, Offset};
 
 use super::super::link::Link;
+use super::super::replay::is_deaf;
 use super::{ID_CHARS, Owner, Recovery, fresh_id};
 use crate::node::Node;
 
@@ -95,10 +96,18 @@ pub(in crate::session) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth
     let found = match (auth.pid.as_deref(), last) {
         // Some other string behind an event, or somebody's invention.
         (None, _) | (_, Some(None)) => None,
-        (Some(pid), last) => find(node, &owner, pid).await?.and_then(|session| session.at(last.flatten())),
+        (Some(pid), last) => {
+            let found = find(node, &owner, pid).await?;
+            let sound = match &found {
+                Some(session) => is_sound(node, link.dialect, session, &memberships).await?,
+                None => false,
+            };
+            found.filter(|_| sound).and_then(|session| session.at(last.flatten()))
+        }
     };
     let last = last.flatten();
-    let found = found.filter(|session| session.is_within(&memberships));
+    // Of what it says itself, too.
+    let found = found.filter(|session| session.is_within(&memberships, |role| is_deaf(link.dialect, role)));
     let recovered = found.is_some();
     let session = found.unwrap_or_else(|| fresh(link.dialect, Recovery::new(&owner, last), &memberships));
     if recovered {
@@ -113,6 +122,32 @@ pub(in crate::session) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth
     *link.recovery() = Some(Box::new(session));
     save(node, link, true).await?;
     Ok(begun)
+}
+
+/// Whether everything is there that the session was in the middle of. What is not is noted as lost: its places are not
+/// used again.
+async fn is_sound(
+    node: &Node,
+    dialect: Dialect,
+    session: &Recovery,
+    memberships: &[Membership],
+) -> Result<bool, Fault> {
+    let fences = &node.backplane.fences;
+    for (log, seen) in session.beyond(memberships) {
+        let fenced = fences.fence(&log, seen).await?;
+        tracing::error!(?log, ?seen, ?fenced, "a session was further than the log is");
+    }
+    if !session.is_within(memberships, |role| is_deaf(dialect, role)) {
+        return Ok(false);
+    }
+    // The user may have been removed from the others. A conversation that is not there at all was not deleted.
+    let elsewhere = session.elsewhere(memberships);
+    for place in fences.heads(&elsewhere).await {
+        if matches!(place?, Place::Nothing { .. } | Place::Lost(_)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A session that begins now: sechat's with what waits for the user, others with what comes.

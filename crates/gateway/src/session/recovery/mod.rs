@@ -7,8 +7,8 @@ mod kept;
 
 use std::collections::VecDeque;
 
-use parlance_backplane::Membership;
-use parlance_model::{ConversationId, Role, UserId};
+use parlance_backplane::{Membership, Seen};
+use parlance_model::{ConversationId, LogKey, Role, UserId};
 use parlance_wire::{Accent, Offset};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -228,10 +228,40 @@ impl Recovery {
         self.places.retain(|number, _| mine.contains(number));
     }
 
-    /// Whether the logs reach as far as the client got: a log that lost its end cannot be gone on with.
-    fn is_within(&self, memberships: &[Membership]) -> bool {
-        let within = |m: &Membership| self.place(m.number).is_none_or(|(_, seq)| seq <= m.head.seq);
+    /// Whether the logs reach as far as the client got, and lost nothing since: a log that did cannot be gone on with.
+    /// A conversation that the user came into again is heard from there on; if it was lost meanwhile, that is told there.
+    /// `deaf`: how nothing of a log is heard.
+    fn is_within(&self, memberships: &[Membership], deaf: impl Fn(Role) -> bool) -> bool {
+        let within = |m: &Membership| match self.place(m.number) {
+            Some((role, seq)) => {
+                let again = seq < m.joined_seq;
+                again || deaf(role) || (seq <= m.head.seq && seq + 1 >= m.head.since)
+            }
+            // Another number: it began anew. Was nothing noted of its first life, that was lost.
+            None => {
+                let known = |place: &Place| place.conversation == m.conversation.as_str();
+                m.head.since > 1 || !self.places.values().any(known)
+            }
+        };
         memberships.iter().all(within)
+    }
+
+    /// Where the client surely was further than the logs are: they lost it. The numbers, too.
+    fn beyond(&self, memberships: &[Membership]) -> Vec<(LogKey, Seen)> {
+        let lost = |m: &Membership| {
+            let (_, seq) = self.place(m.number).filter(|(_, seq)| *seq > m.head.seq)?;
+            let seen = Seen { seq, at: None, epoch: 0, number: m.number, from: m.head.seq + 1 };
+            Some((LogKey::Conversation(m.conversation.clone()), seen))
+        };
+        memberships.iter().filter_map(lost).collect()
+    }
+
+    /// The conversations that the user is in no more.
+    fn elsewhere(&self, memberships: &[Membership]) -> Vec<LogKey> {
+        let mine: FxHashSet<&str> = memberships.iter().map(|m| m.conversation.as_str()).collect();
+        let places = self.places.values().filter(|place| !mine.contains(place.conversation.as_str()));
+        let id = |place: &Place| ConversationId::parse(&place.conversation).ok().map(LogKey::Conversation);
+        places.filter_map(id).collect()
     }
 
     /// As it is kept while the connection lives.
@@ -252,6 +282,9 @@ pub(super) fn fresh_id() -> String {
 
 #[cfg(test)]
 mod tests {
+    use parlance_model::Head;
+    use parlance_model::delivery::Marks;
+
     use super::*;
 
     fn session() -> Recovery {
@@ -323,6 +356,37 @@ mod tests {
         assert_eq!(places(&session.clone().at(Some(offset(1, 11))).unwrap()), [11, 20]);
         assert_eq!(session.clone().at(Some(offset(2, 5))), None);
         assert_eq!(session.at(Some(offset(3, 25))), None);
+    }
+
+    #[test]
+    fn a_log_that_lost_something_is_not_gone_on_with() {
+        let session = session();
+        let membership = |number, name: &str, seq, since| Membership {
+            conversation: id(name),
+            number,
+            joined_seq: 2,
+            head: Head { seq, since, ..Head::default() },
+            marks: Marks::default(),
+        };
+        for (membership, within) in [
+            (membership(1, "a", 12, 1), true),
+            (membership(1, "a", 10, 1), true),
+            // Shorter than the client knows it; fenced since.
+            (membership(1, "a", 9, 1), false),
+            (membership(1, "a", 2000, 1500), false),
+            (membership(1, "a", 2000, 11), true),
+            // Another life of it, after a deletion; and one that knows of none before.
+            (membership(7, "a", 30, 29), true),
+            (membership(7, "a", 30, 1), false),
+            (membership(7, "other", 30, 1), true),
+            (Membership { joined_seq: 12, ..membership(1, "a", 14, 13) }, true),
+        ] {
+            assert_eq!(session.is_within(&[membership.clone()], |_| false), within, "{membership:?}");
+        }
+        assert!(session.is_within(&[membership(1, "a", 9, 1)], |_| true), "nothing of it is heard");
+        let beyond = session.beyond(&[membership(1, "a", 9, 1), membership(2, "b", 20, 1)]);
+        assert_eq!(beyond.iter().map(|(_, seen)| (seen.seq, seen.from)).collect::<Vec<_>>(), [(10, 10)]);
+        assert_eq!(session.elsewhere(&[membership(1, "a", 10, 1)]), [LogKey::Conversation(id("b"))]);
     }
 
     #[test]
