@@ -81,6 +81,8 @@ pub struct Actor {
 struct Catching {
     behind: bool,
     was_behind: bool,
+    /// The server has said that what it knows is not what is: all of it is read anew.
+    reloads: bool,
     missing: BTreeSet<String>,
     held: Vec<Message>,
     at: Option<Instant>,
@@ -307,6 +309,7 @@ impl Actor {
             self.note(What::Told { kind: "resync".to_owned() });
             self.catching.was_behind = true;
             self.catching.behind = true;
+            self.catching.reloads = true;
         }
         let is_welcome = frame.get(0).and_then(Value::as_str) == Some("connection:success");
         if let (true, Some(channels)) = (is_welcome, frame.pointer("/1/channels").and_then(Value::as_array)) {
@@ -368,6 +371,13 @@ impl Actor {
         true
     }
 
+    /// Throws away what was shown of a conversation.
+    fn forget(&mut self, place: &str) {
+        self.seen.retain(|(conversation, _)| conversation != place);
+        self.given.progress.with(|state| drop(state.shown.remove(place)));
+        self.note(What::Reloaded { conversation: place.to_owned() });
+    }
+
     fn fetched(&mut self, place: &str, item: Item) {
         // SeChat names a message as its author's client did.
         let is_sechat = self.given.role.dialect == Dialect::Sechat;
@@ -402,6 +412,7 @@ impl Actor {
         if self.catching.behind && self.catching.missing.is_empty() && self.catching.at.is_none() {
             match self.fetch().await {
                 Ok(()) => {
+                    self.catching.reloads = false;
                     self.catching.behind = false;
                     self.catching.was_behind = false;
                     self.release();
@@ -435,7 +446,8 @@ impl Actor {
         let token = self.token.clone();
         let reader = Reader { address: &target.address, bearer: &token };
         for place in self.given.role.conversations.clone() {
-            let after = self.newest.get(&place).cloned();
+            let reloads = self.catching.reloads;
+            let after = self.newest.get(&place).filter(|_| !reloads).cloned();
             let read = match reader.all(&place, after.as_deref()).await {
                 // What it knew is not there any more: from the beginning.
                 Err(error) if after.is_some() && error.to_string().starts_with('4') => {
@@ -450,6 +462,9 @@ impl Actor {
                 }
                 other => other?,
             };
+            if reloads {
+                self.forget(&place);
+            }
             if read.truncated {
                 self.note(What::Told { kind: "truncated".to_owned() });
             }

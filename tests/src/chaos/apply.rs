@@ -165,8 +165,12 @@ impl<'a> Stage<'a> {
         let id = self.rig.node(victim)?.pid().context("it does not run")?;
         let open = std::fs::read_dir(format!("/proc/{id}/fd"))?.count() as u64;
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw).context("no process id")?;
-        let limit = |current| Rlimit { current: Some(current), maximum: None };
-        let before = prlimit(Some(pid), Resource::Nofile, limit(open + 1))?;
+        let limits = std::fs::read_to_string(format!("/proc/{id}/limits"))?;
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("no limit")?;
+        // "unlimited" is no number.
+        let maximum = line.split_whitespace().nth(1).and_then(|hard| hard.parse().ok());
+        let limit = Rlimit { current: Some(open + 1), maximum };
+        let before = prlimit(Some(pid), Resource::Nofile, limit)?;
         // Clients that come now find a node that cannot accept them.
         for door in self.doors.iter().take(self.doors.len() / 2) {
             door.cut();

@@ -49,6 +49,8 @@ pub enum What {
     Shown(Shown),
     /// The server said that something is missing, or where to look.
     Told { kind: String },
+    /// What was shown of a conversation is thrown away, and its history read from the beginning.
+    Reloaded { conversation: String },
     /// Somebody's presence.
     Presence { user: String, online: bool },
     /// Somebody types, or no longer.

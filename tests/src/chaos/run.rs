@@ -166,6 +166,8 @@ async fn play(
 
 /// Waits for what is under way, as long as it may take; what is missing then, the checker finds.
 async fn settle(rig: &Rig, cast: &Cast, members: &BTreeMap<String, Vec<String>>) -> Result<Dump> {
+    // Whoever was just about to say something may have said it.
+    sleep(Duration::from_millis(300)).await;
     let deadline = Instant::now() + SETTLE;
     while Instant::now() < deadline && cast.progress.iter().any(|progress| progress.pending() > 0) {
         sleep(Duration::from_millis(50)).await;

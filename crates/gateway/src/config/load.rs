@@ -54,7 +54,11 @@ pub const SHORTCUTS: &[Shortcut] = &[
 ];
 
 /// Variables the binary reads for itself: the file, and the token of `parlance chat`.
-const OTHER_VARIABLES: &[&str] = &["PARLANCE_CONFIG", "PARLANCE_TOKEN"];
+const OTHER_VARIABLES: &[&str] = if cfg!(debug_assertions) {
+    &["PARLANCE_CONFIG", "PARLANCE_TOKEN", "PARLANCE_FAILPOINTS", "PARLANCE_TEST_CLOCK_SKEW_MS"]
+} else {
+    &["PARLANCE_CONFIG", "PARLANCE_TOKEN"]
+};
 
 /// Values given as flags, by the flag's name (see [`SHORTCUTS`]).
 #[derive(Debug, Clone, Default)]

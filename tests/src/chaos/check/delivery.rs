@@ -68,9 +68,17 @@ pub(super) fn once(run: &Run) -> Finding {
         found.look(ids.len() == 1, || format!("{body} was acknowledged under {ids:?}"));
     }
     for track in run.clients() {
-        let (mut bodies, mut ids) = (HashMap::new(), HashMap::new());
+        let (mut bodies, mut ids) = (HashMap::new(), HashMap::<(&String, &String, String), _>::new());
         for entry in &track.entries {
-            let What::Shown(shown) = &entry.what else { continue };
+            let shown = match &entry.what {
+                What::Shown(shown) => shown,
+                What::Reloaded { conversation } => {
+                    bodies.retain(|(place, _), _| *place != conversation);
+                    ids.retain(|(place, ..), _| *place != conversation);
+                    continue;
+                }
+                _ => continue,
+            };
             let again = bodies.insert((&shown.conversation, &shown.body), &shown.id);
             found.look(again.is_none(), || {
                 format!("{}: {} shown as {:?} and as {}", track.name, shown.body, again, shown.id)
@@ -97,7 +105,10 @@ pub(super) fn order(run: &Run) -> Finding {
         for place in &track.device.conversations {
             let mut last: Option<(u64, &str)> = None;
             for (at, body) in track.shown(place) {
-                let Some(seq) = seq(body) else { continue };
+                let Some((_, item)) = places.get(body).filter(|(_, item)| is_for(track, item)) else {
+                    continue;
+                };
+                let seq = item.seq;
                 found.look(last.is_none_or(|(before, _)| before < seq), || {
                     let Track { name, device, .. } = track;
                     format!("{name} ({}): at {at} ms {body} (seq {seq}) after {last:?}", device.dialect)
@@ -162,7 +173,10 @@ fn lost(run: &Run, track: &Track, (in_log, told): (&HashSet<&str>, &[u64]), foun
         if is_own || !track.device.conversations.iter().any(|mine| mine == place) {
             continue;
         }
-        let is_shown = track.shown(place).any(|(_, shown)| shown == body);
+        let is_shown = track
+            .entries
+            .iter()
+            .any(|entry| matches!(&entry.what, What::Shown(shown) if shown.body == body && shown.conversation == place));
         found.look(is_shown || told.iter().any(|told| *told >= at), || {
             let Track { name, device, .. } = track;
             format!("{name} ({}): never heard of {body}, which is lost, and was not told", device.dialect)

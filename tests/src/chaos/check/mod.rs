@@ -216,9 +216,17 @@ impl Track {
         self.entries.iter().find(|entry| entry.what == What::Gone).map(|entry| entry.at)
     }
 
-    /// What it showed of a conversation: when and which text.
+    /// What happened since a conversation was read anew, or all of it.
+    pub fn since_reload<'a>(&'a self, conversation: &str) -> &'a [Entry] {
+        let reloaded =
+            |entry: &Entry| matches!(&entry.what, What::Reloaded { conversation: c } if c == conversation);
+        let from = self.entries.iter().rposition(reloaded).unwrap_or(0);
+        &self.entries[from..]
+    }
+
+    /// What it shows of a conversation in the end: since when and which text.
     pub fn shown<'a>(&'a self, conversation: &'a str) -> impl Iterator<Item = (u64, &'a str)> + 'a {
-        self.entries.iter().filter_map(move |entry| match &entry.what {
+        self.since_reload(conversation).iter().filter_map(move |entry| match &entry.what {
             What::Shown(shown) if shown.conversation == conversation => Some((entry.at, shown.body.as_str())),
             _ => None,
         })
