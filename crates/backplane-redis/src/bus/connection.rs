@@ -149,20 +149,3 @@ fn push(data: Vec<BytesFrame>) -> io::Result<Option<Push>> {
         _ => None,
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read() {
-        let read = |url| Address::parse(url).map(|it| (it.host, it.port, it.login));
-        let login = |user: &str| Some((user.to_owned(), "p".to_owned()));
-        assert_eq!(read("redis://h").unwrap(), ("h".to_owned(), 6379, None));
-        assert_eq!(read("redis://u:p@h:1/0").unwrap(), ("h".to_owned(), 1, login("u")));
-        assert_eq!(read("redis://:p@[::1]:1").unwrap(), ("::1".to_owned(), 1, login("default")));
-        for bad in ["", "http://h", "redis://", "redis://h:x", "redis://u@"] {
-            assert!(read(bad).is_err(), "{bad}");
-        }
-    }
-}

@@ -1,7 +1,8 @@
 //! A trial: writers append to many conversations, a node of its own listens, and something goes wrong meanwhile.
 //!
 //! The listener believes its inbox: it reads a log when a sequence is missing and when `Lost` is said, and never just
-//! to be sure. A subscription that is gone without a word is therefore heard to be.
+//! to be sure. A subscription that is gone without a word is therefore heard to be. What a primary published and took
+//! with it when it died it unlearns: entries are chained by the time of the one before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,12 +44,43 @@ pub struct Outcome {
     pub lost: usize,
     /// Entries that were read from the log and not heard.
     pub repaired: usize,
+    /// Entries that were heard and are not in the log: no acknowledged ones.
+    pub unlearned: usize,
+    /// Publications that came twice or out of order without `Lost` between.
+    pub stale: usize,
     /// The longest time in which no conversation made progress at the listener.
     pub silence: Duration,
 }
 
 /// Sequence and body of what was said in one conversation.
 type Said = BTreeMap<u64, String>;
+
+/// What was heard of one conversation.
+#[derive(Default)]
+struct Heard {
+    /// From the first one, without holes.
+    entries: Vec<Entry>,
+    /// The newest publication, and how often `Lost` had been said before it.
+    published: (u64, usize),
+}
+
+impl Heard {
+    fn position(&self) -> u64 {
+        self.entries.last().map_or(0, |entry| entry.seq)
+    }
+
+    fn fits(&self, entry: &Entry) -> bool {
+        entry.seq == self.position() + 1 && self.entries.last().is_none_or(|last| last.at == entry.prev_at)
+    }
+
+    fn bodies(&self) -> Said {
+        let body = |entry: &Entry| match &entry.record {
+            Record::Message(message) => Some((entry.seq, message.body.to_string())),
+            _ => None,
+        };
+        self.entries.iter().filter_map(body).collect()
+    }
+}
 
 pub fn options(url: &str) -> Options {
     Options {
@@ -111,9 +143,7 @@ pub async fn deliver(node: &Backplane, n: usize, body: &str) -> u64 {
 struct Listener {
     node: Backplane,
     inbox: Inbox,
-    heard: BTreeMap<usize, Said>,
-    position: Vec<u64>,
-    published: Vec<u64>,
+    heard: Vec<Heard>,
     /// Whose log has to be read.
     behind: BTreeSet<usize>,
     outcome: Outcome,
@@ -121,30 +151,27 @@ struct Listener {
 }
 
 impl Listener {
-    fn take(&mut self, n: usize, entry: &Entry) {
-        assert_eq!(entry.seq, self.position[n] + 1, "the log has no holes");
-        self.position[n] = entry.seq;
+    fn take(&mut self, n: usize, entry: Entry) {
+        self.heard[n].entries.push(entry);
         let now = Instant::now();
         self.outcome.silence = self.outcome.silence.max(now - self.progress);
         self.progress = now;
-        if let Record::Message(message) = &entry.record {
-            self.heard.entry(n).or_default().insert(entry.seq, message.body.to_string());
-        }
     }
 
     fn hear(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Lost => {
                 self.outcome.lost += 1;
-                self.behind.extend(0..self.position.len());
+                self.behind.extend(0..self.heard.len());
             }
             Delivery::Published(Topic::Conversation(id), Publication::Entry(entry)) => {
                 let n: usize = id.as_str()[1..].parse().unwrap();
-                assert!(entry.seq > self.published[n], "delivered in order and once: {id} {}", entry.seq);
-                self.published[n] = entry.seq;
-                if entry.seq == self.position[n] + 1 {
-                    self.take(n, &entry);
-                } else if entry.seq > self.position[n] {
+                let now = (entry.seq, self.outcome.lost);
+                let before = std::mem::replace(&mut self.heard[n].published, now);
+                self.outcome.stale += usize::from(now.0 <= before.0 && now.1 <= before.1);
+                if self.heard[n].fits(&entry) {
+                    self.take(n, entry);
+                } else {
                     self.behind.insert(n);
                 }
             }
@@ -154,15 +181,26 @@ impl Listener {
 
     async fn read(&mut self) {
         for n in std::mem::take(&mut self.behind) {
-            let range = Range::After { seq: self.position[n], limit: 1000 };
-            let Ok(page) = self.node.log.range(&LogKey::Conversation(conv(n)), range).await else {
+            // Once more what was heard last: it may not be what is in the log.
+            let position = self.heard[n].position();
+            let range = Range::After { seq: position.saturating_sub(1), limit: 1000 };
+            let page = self.node.log.range(&LogKey::Conversation(conv(n)), range).await;
+            let Ok(page) = page else {
                 self.behind.insert(n);
                 continue;
             };
-            for entry in &page.entries {
-                self.take(n, entry);
+            let last = self.heard[n].entries.last();
+            if last.is_some_and(|last| page.entries.first().is_none_or(|first| first.at != last.at)) {
+                self.heard[n].entries.pop();
+                self.outcome.unlearned += 1;
+                self.behind.insert(n);
+                continue;
             }
-            self.outcome.repaired += page.entries.len();
+            for entry in page.entries.into_iter().filter(|entry| entry.seq > position) {
+                assert!(self.heard[n].fits(&entry), "the log has no holes");
+                self.take(n, entry);
+                self.outcome.repaired += 1;
+            }
             if page.more {
                 self.behind.insert(n);
             }
@@ -170,15 +208,16 @@ impl Listener {
     }
 
     /// Until it has heard everything up to `until`, once that is known.
-    async fn run(mut self, mut until: watch::Receiver<Option<Vec<u64>>>) -> (BTreeMap<usize, Said>, Outcome) {
+    async fn run(mut self, mut until: watch::Receiver<Option<Vec<u64>>>) -> (Vec<Said>, Outcome) {
         self.progress = Instant::now();
         loop {
             let target = until.borrow_and_update().clone();
             if let Some(target) = target {
-                if self.position.iter().zip(&target).all(|(at, target)| at >= target) {
-                    return (self.heard, self.outcome);
+                let short = |(heard, target): &(&Heard, &u64)| heard.position() < **target;
+                let behind = self.heard.iter().zip(&target).filter(short).count();
+                if behind == 0 && self.behind.is_empty() {
+                    return (self.heard.iter().map(Heard::bodies).collect(), self.outcome);
                 }
-                let behind = self.position.iter().zip(&target).filter(|(at, target)| at < target).count();
                 assert!(self.progress.elapsed() < PATIENCE, "{behind} conversations fell silent");
             }
             let wait = if self.behind.is_empty() { PATIENCE } else { Duration::from_millis(20) };
@@ -215,9 +254,7 @@ impl Trial {
         Listener {
             node,
             inbox,
-            heard: BTreeMap::new(),
-            position: vec![0; self.conversations],
-            published: vec![0; self.conversations],
+            heard: (0..self.conversations).map(|_| Heard::default()).collect(),
             behind: (0..self.conversations).collect(),
             outcome: Outcome::default(),
             progress: Instant::now(),
@@ -251,8 +288,7 @@ impl Trial {
         let (heard, outcome) = heard.join_next().await.unwrap().unwrap();
         for (n, said) in said {
             for (seq, body) in said {
-                let heard = heard.get(&n).and_then(|heard| heard.get(&seq));
-                assert_eq!(heard, Some(&body), "conversation {n}, sequence {seq}");
+                assert_eq!(heard[n].get(&seq), Some(&body), "conversation {n}, sequence {seq}");
             }
         }
         for engine in [writing, listening] {
