@@ -2,20 +2,15 @@
 //!
 //! Heads are asked for by partition, so that one server that is away hides no other's. Must not know: who saw what.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use parlance_backplane::{FENCE_MARGIN, Fault, Fenced, Fences, Place, Seen};
 use parlance_model::{Head, LogKey, Time};
 
+use crate::batches::ask_all;
 use crate::engine::{Args, Node};
 use crate::keys::{log_text, partition};
 use crate::link::{Reply, at};
 use crate::log::stored;
-
-/// Logs asked about in one call.
-const CHUNK: usize = 300;
 
 /// A head, from what `head_of` in `00_common.lua` answers.
 pub fn head(list: &[Reply]) -> Result<Head, Fault> {
@@ -67,28 +62,8 @@ impl Node {
 #[async_trait]
 impl Fences for Node {
     async fn heads(&self, logs: &[LogKey]) -> Vec<Result<Place, Fault>> {
-        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (index, log) in logs.iter().enumerate() {
-            groups.entry(partition(&log_text(log))).or_default().push(index);
-        }
-        let chunks: Vec<&[usize]> = groups.values().flat_map(|indexes| indexes.chunks(CHUNK)).collect();
-        let answers = join_all(chunks.iter().map(|indexes| async {
-            let logs: Vec<&LogKey> = indexes.iter().filter_map(|index| logs.get(*index)).collect();
-            self.places_of(&logs).await
-        }))
-        .await;
-        let missing = || Err(Fault::Corrupt("a head is missing in an answer".to_owned()));
-        let mut places: Vec<Result<Place, Fault>> = logs.iter().map(|_| missing()).collect();
-        for (indexes, answer) in chunks.into_iter().zip(answers) {
-            for (nth, index) in indexes.iter().enumerate() {
-                let Some(place) = places.get_mut(*index) else { continue };
-                *place = match &answer {
-                    Ok(told) => told.get(nth).map_or_else(missing, |told| Ok(*told)),
-                    Err(fault) => Err(fault.clone()),
-                };
-            }
-        }
-        places
+        ask_all(logs, |log| partition(&log_text(log)), |logs| async move { self.places_of(&logs).await })
+            .await
     }
 
     async fn fence(&self, log: &LogKey, seen: Seen) -> Result<Fenced, Fault> {

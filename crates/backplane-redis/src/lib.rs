@@ -5,6 +5,7 @@
 //! something a repetition heals. Must not know: dialects, client sockets, configuration files.
 #![warn(missing_docs)]
 
+mod batches;
 mod bus;
 mod checks;
 mod conversations;

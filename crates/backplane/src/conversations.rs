@@ -119,6 +119,17 @@ pub struct CursorChanged {
     pub version: u64,
 }
 
+/// The cursors of a conversation; the default where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CursorSet {
+    /// The conversation's first number.
+    pub number: u32,
+    /// The version the cursors are of.
+    pub version: u64,
+    /// All that ever moved.
+    pub cursors: Vec<Cursor>,
+}
+
 /// Delivered and read cursors.
 ///
 /// Guarantees: a member's cursors begin at the head of the log when the member joined; forward only under
@@ -137,4 +148,7 @@ pub trait Cursors: Send + Sync {
 
     /// All cursors of a conversation that ever moved, with the version they are of.
     async fn cursors(&self, conversation: &ConversationId) -> Result<(u64, Vec<Cursor>), Fault>;
+
+    /// The same of several conversations, with their numbers. Those of a part of the store that is away fail alone.
+    async fn standing(&self, conversations: &[ConversationId]) -> Vec<Result<CursorSet, Fault>>;
 }

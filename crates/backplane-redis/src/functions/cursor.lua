@@ -33,6 +33,16 @@ redis.register_function { function_name = 'gw1_cursors', flags = { 'no-writes' }
   return { int(log.cursors), redis.call('HGETALL', keys[CURSORS]) }
 end }
 
+-- Cursors, their version and the number of conversations of one partition: state, members and cursors of each.
+redis.register_function { function_name = 'gw1_cursor_sets', flags = { 'no-writes' }, callback = function(keys)
+  local all = {}
+  for index = 1, #keys, 3 do
+    local log = live_log(keys[index])
+    all[#all + 1] = log and { int(log.cursors), log.numbers[1], redis.call('HGETALL', keys[index + 2]) } or {}
+  end
+  return all
+end }
+
 -- A user's place in conversations of one partition: state, members and cursors of each. Argument: user.
 redis.register_function { function_name = 'gw1_places', flags = { 'no-writes' }, callback = function(keys, args)
   local places = {}

@@ -4,7 +4,7 @@ use parlance_model::{ReceiptKind, delivery::Moved};
 use tokio::task::JoinSet;
 
 use super::{Rig, change, conv, create, head, heard, say, silent, topic, user};
-use crate::{CursorChanged, MemberSet, Publication};
+use crate::{CursorChanged, CursorSet, MemberSet, Publication};
 
 pub async fn cursors_only_move_forward_with_a_dense_version(rig: &dyn Rig) {
     let nodes = rig.nodes(2).await;
@@ -40,6 +40,10 @@ pub async fn cursors_only_move_forward_with_a_dense_version(rig: &dyn Rig) {
     let (kept, all) = nodes[1].cursors.cursors(&conv("c")).await.unwrap();
     assert_eq!((kept, all.len()), (version, 1));
     assert_eq!((&all[0].user, all[0].delivered, all[0].read), (&user("b"), 5, 5));
+    let standing = nodes[0].cursors.standing(&[conv("none"), conv("c")]).await;
+    let number = nodes[0].conversations.get(&conv("c")).await.unwrap().unwrap().number();
+    let expected = CursorSet { number, version, cursors: all };
+    assert_eq!(standing, [Ok(CursorSet::default()), Ok(expected)]);
     let head = head(&nodes[0], "c").await.unwrap();
     assert_eq!((head.cursor_version, head.seq), (version, 5));
     let membership = nodes[0].conversations.of_user(&user("b")).await.unwrap();

@@ -10,7 +10,7 @@ use redb::ReadableTable;
 use super::Node;
 use super::tables::{LOGS, conversation_key, cursors_of, live_state, put_row};
 use super::writer::Step;
-use crate::{CursorChanged, Cursors, Fault, Publication};
+use crate::{CursorChanged, CursorSet, Cursors, Fault, Publication};
 
 #[async_trait]
 impl Cursors for Node {
@@ -34,6 +34,25 @@ impl Cursors for Node {
                 Ok((state.cursor_version, cursors_of(txn, &conversation)?))
             })
             .await
+    }
+
+    async fn standing(&self, conversations: &[ConversationId]) -> Vec<Result<CursorSet, Fault>> {
+        let asked = conversations.to_vec();
+        let read = self.engine.read(move |txn| {
+            let logs = txn.open_table(LOGS)?;
+            let standing = |id: &ConversationId| {
+                let Some(state) = live_state(&logs, &conversation_key(id))? else {
+                    return Ok(CursorSet::default());
+                };
+                let number = state.numbers.first().copied().unwrap_or(0);
+                Ok(CursorSet { number, version: state.cursor_version, cursors: cursors_of(txn, id)? })
+            };
+            asked.iter().map(standing).collect::<Result<Vec<_>, Fault>>()
+        });
+        match read.await {
+            Ok(all) => all.into_iter().map(Ok).collect(),
+            Err(fault) => conversations.iter().map(|_| Err(fault.clone())).collect(),
+        }
     }
 }
 

@@ -5,18 +5,14 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use futures_util::stream::{self, StreamExt as _};
-use parlance_backplane::{Fault, Range};
-use parlance_model::{LogKey, Topic, delivery::Marks};
+use parlance_backplane::{Fault, Place};
+use parlance_model::{ConversationId, Cursor, LogKey, Topic, delivery::Marks};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use super::track::Track;
 use super::{Feed, Open, Outcome, Slot};
 use crate::node::Node;
-
-/// Logs asked at once where they stand, per request.
-const AT_ONCE: usize = 32;
 
 /// Where topics stand that were asked for together, or why that is not known.
 pub(super) type Opened = Vec<(Topic, Result<Box<Track>, Fault>)>;
@@ -112,32 +108,37 @@ async fn stand(node: Arc<Node>, topics: Vec<Topic>) -> Opened {
     if let Err(fault) = node.backplane.bus.subscribe(&topics).await {
         return topics.into_iter().map(|topic| (topic, Err(fault.clone()))).collect();
     }
-    let node = &node;
-    let read = |topic: Topic| async move {
-        let track = start(node, &topic).await.map(Box::new);
-        (topic, track)
-    };
-    stream::iter(topics).map(read).buffer_unordered(AT_ONCE).collect().await
+    let places = place(&node, &topics).await;
+    topics.into_iter().zip(places).map(|(topic, place)| (topic, place.map(Box::new))).collect()
 }
 
-/// Where a topic stands now.
-async fn start(node: &Node, topic: &Topic) -> Result<Track, Fault> {
-    let Some(key) = LogKey::of_topic(topic) else { return Ok(Track::new(None, 0)) };
+/// Where topics stand now: two questions about all of them, put at once.
+async fn place(node: &Node, topics: &[Topic]) -> Vec<Result<Track, Fault>> {
+    let logs: Vec<LogKey> = topics.iter().filter_map(LogKey::of_topic).collect();
+    let of_conversation =
+        |key: &LogKey| if let LogKey::Conversation(id) = key { Some(id.clone()) } else { None };
+    let conversations: Vec<ConversationId> = logs.iter().filter_map(of_conversation).collect();
     let backplane = &node.backplane;
-    let mut track = Track::new(Some(key.clone()), 0);
-    if let LogKey::Conversation(id) = &key {
-        track.number = backplane.conversations.get(id).await?.map_or(0, |c| c.number());
-        let (version, cursors) = backplane.cursors.cursors(id).await?;
-        track.cursor_version = version;
-        for c in cursors {
-            track.marks.insert(c.user, Marks { delivered: c.delivered, read: c.read });
+    let (heads, sets) =
+        futures_util::join!(backplane.fences.heads(&logs), backplane.cursors.standing(&conversations));
+    let (mut heads, mut sets) = (heads.into_iter(), sets.into_iter());
+    let missing = || Fault::Corrupt("the backplane does not say where a log stands".to_owned());
+    let mut track = |topic: &Topic| {
+        let Some(key) = LogKey::of_topic(topic) else { return Ok(Track::new(None, 0)) };
+        let head = heads.next().ok_or_else(missing)?;
+        let of_conversation = matches!(key, LogKey::Conversation(_));
+        let set = if of_conversation { sets.next().ok_or_else(missing)?.map(Some) } else { Ok(None) };
+        let mut track = Track::new(Some(key), 0);
+        if let Some(set) = set? {
+            (track.number, track.cursor_version) = (set.number, set.version);
+            let marks = |c: Cursor| (c.user, Marks { delivered: c.delivered, read: c.read });
+            track.marks = set.cursors.into_iter().map(marks).collect();
         }
-    }
-    let newest = backplane.log.range(&key, Range::Before { seq: u64::MAX, limit: 1 }).await?;
-    track.epoch = newest.epoch;
-    match newest.entries.last() {
-        Some(entry) => track.advance(entry),
-        None => track.seq = newest.head,
-    }
-    Ok(track)
+        match head? {
+            Place::Nothing { epoch } => track.epoch = epoch,
+            Place::Log(head) | Place::Lost(head) | Place::Deleted(head) => track.begin_at(head),
+        }
+        Ok(track)
+    };
+    topics.iter().map(&mut track).collect()
 }

@@ -134,6 +134,11 @@ impl Track {
         }
     }
 
+    /// Stands where the log ends, without having heard anything of it.
+    pub const fn begin_at(&mut self, head: Head) {
+        (self.seq, self.at, self.epoch) = (head.seq, head.at, head.epoch);
+    }
+
     /// Moves on to the end of a log that holds nothing more.
     pub fn stand_at(&mut self, head: u64, epoch: u32) {
         if head > self.seq {

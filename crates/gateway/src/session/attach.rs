@@ -1,7 +1,9 @@
 //! What a connection joins by itself once it is authenticated.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use parlance_backplane::{Fault, Membership};
 use parlance_model::{Channel, ConversationId, Event, Role, Topic, UserId};
 use parlance_wire::Dialect;
@@ -72,9 +74,7 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> 
     // The user's feed is listened to since the admission: an invitation that comes from here on is heard.
     let memberships = node.backplane.conversations.of_user(&link.listener.user).await?;
     if hears_contacts(link) {
-        for membership in &memberships {
-            join_contacts(node, link, &membership.conversation).await?;
-        }
+        join_contacts(node, link, memberships.iter().map(|m| &m.conversation)).await?;
     }
     let topics = {
         let mut recovery = link.recovery();
@@ -144,7 +144,7 @@ pub(crate) async fn invited(
         return Ok(());
     }
     if contacts {
-        join_contacts(node, link, &conversation).await?;
+        join_contacts(node, link, [&conversation]).await?;
     }
     if is_in {
         return Ok(());
@@ -194,10 +194,22 @@ async fn leave_lost(node: &Node, link: &Link) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn join_contacts(node: &Arc<Node>, link: &Arc<Link>, id: &ConversationId) -> Result<(), Fault> {
-    let Some(conversation) = node.backplane.conversations.get(id).await? else { return Ok(()) };
-    let others =
-        conversation.members.into_iter().map(|m| m.user).filter(|u: &UserId| *u != link.listener.user);
-    let topics = others.map(|user| (Topic::Presence(user), Start::Now, Role::Joined)).collect();
+/// Joins the presence of everybody the user shares these conversations with: all are asked for at once, so that how many there
+/// are does not tell in time.
+async fn join_contacts<'a>(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    ids: impl IntoIterator<Item = &'a ConversationId>,
+) -> Result<(), Fault> {
+    let asked = ids.into_iter().map(|id| node.backplane.conversations.get(id));
+    let found = try_join_all(asked).await?;
+    let others: BTreeSet<UserId> = found
+        .into_iter()
+        .flatten()
+        .flat_map(|conversation| conversation.members)
+        .map(|member| member.user)
+        .filter(|user| *user != link.listener.user)
+        .collect();
+    let topics = others.into_iter().map(|user| (Topic::Presence(user), Start::Now, Role::Joined)).collect();
     join(node, link, topics).await
 }
