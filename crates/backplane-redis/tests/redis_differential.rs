@@ -13,7 +13,7 @@ use parlance_redis_rig::{Kind, Server, Setup};
 use tokio::task::JoinSet;
 
 /// Traces of an ordinary run, of some hundred steps each.
-const TRACES: u64 = 350;
+const TRACES: u64 = 335;
 /// Traces at a time on the one server.
 const AT_ONCE: usize = 8;
 /// Differences told of at most.

@@ -43,6 +43,7 @@ pub async fn refresh(node: Arc<Node>) {
     let mut whole = node.clock.now();
     loop {
         let outage = tokio::select! {
+            biased;
             () = node.halt.cancelled() => return,
             _ = looks.tick() => false,
             () = node.leases.notified() => true,

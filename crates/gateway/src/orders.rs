@@ -222,6 +222,7 @@ pub async fn watch(node: Arc<Node>, mut position: Position) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             () = node.halt.cancelled() => return,
             _ = every.tick() => {}
             () = node.orders.look.notified() => {}

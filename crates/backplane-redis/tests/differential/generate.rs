@@ -317,8 +317,8 @@ impl Scene {
                 let connection = self.connection(&user);
                 Command::Close(user, connection)
             }
-            9 | 10 => Command::Status(self.users(4)),
-            _ => Command::Sweep,
+            11 if self.random.once_in(3) => Command::Sweep,
+            _ => Command::Status(self.users(4)),
         }
     }
 

@@ -103,8 +103,21 @@ impl Pair {
         if left != right {
             return Err(format!("embedded: {left}\nredis:    {right}"));
         }
+        if matches!(step.command, Command::Unsubscribe(_)) {
+            self.unsubscribed(step.node).await?;
+        }
         self.unsettled += 1;
         if self.unsettled >= TOGETHER { self.settle().await } else { Ok(()) }
+    }
+
+    /// What is published soon after a subscription ended may still arrive, unless a later subscription is confirmed.
+    async fn unsubscribed(&mut self, node: usize) -> Result<(), String> {
+        self.markers += 1;
+        let fresh = [Topic::App(format!("feed:marker-{}", self.markers).into())];
+        for side in [&self.left, &self.right] {
+            side.nodes[node].bus.subscribe(&fresh).await.map_err(|fault| fault.to_string())?;
+        }
+        Ok(())
     }
 
     /// What each log that a command names holds.
