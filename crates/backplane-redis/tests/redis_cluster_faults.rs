@@ -13,6 +13,7 @@ use parlance_backplane_redis::{Options, Redis};
 use parlance_model::ConversationId;
 use parlance_redis_rig::Cluster;
 use support::chat::{clock, conversation_in, create, say, slot_of};
+use tokio_util::task::TaskTracker;
 
 /// Appends until it is told to stop; says how many there were, how many were refused, and how long the longest took.
 async fn keep_talking(node: Backplane, id: ConversationId, stop: Arc<AtomicBool>) -> (u64, u64, Duration) {
@@ -39,8 +40,8 @@ async fn a_dead_shard_fails_fast_and_comes_back_and_the_others_do_not_notice() {
     for id in [&dead, &first, &second] {
         create(&node, id).await;
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let healthy = [first, second].map(|id| tokio::spawn(keep_talking(node.clone(), id, stop.clone())));
+    let (stop, tasks) = (Arc::new(AtomicBool::new(false)), TaskTracker::new());
+    let healthy = [first, second].map(|id| tasks.spawn(keep_talking(node.clone(), id, stop.clone())));
     let before = say(&node, &dead, "before").await.unwrap();
     let killed = Instant::now();
     let old = cluster.kill_primary(slot_of(&dead)).await.unwrap();
@@ -89,11 +90,11 @@ async fn slots_that_move_take_their_commands_along() {
     let node = redis.backplane();
     // Partitions lie 64 slots apart.
     let ids: Vec<ConversationId> = (0..8).map(|n| conversation_in(n * 64..n * 64 + 64)).collect();
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, tasks) = (Arc::new(AtomicBool::new(false)), TaskTracker::new());
     let mut talking = Vec::new();
     for id in &ids {
         create(&node, id).await;
-        talking.push(tokio::spawn(keep_talking(node.clone(), id.clone(), stop.clone())));
+        talking.push(tasks.spawn(keep_talking(node.clone(), id.clone(), stop.clone())));
     }
     for (from, to) in [(0, 1), (1, 0)] {
         cluster.migrate(0..512, from, to).await.unwrap();
@@ -132,8 +133,8 @@ async fn a_primary_that_steps_down_in_good_order_costs_no_command() {
     let node = redis.backplane();
     let id = conversation_in(0..64);
     create(&node, &id).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let talking = tokio::spawn(keep_talking(node.clone(), id.clone(), stop.clone()));
+    let (stop, tasks) = (Arc::new(AtomicBool::new(false)), TaskTracker::new());
+    let talking = tasks.spawn(keep_talking(node.clone(), id.clone(), stop.clone()));
     let heir = cluster.failover(0).await.unwrap();
     cluster.wait_ok().await.unwrap();
     stop.store(true, Ordering::Relaxed);

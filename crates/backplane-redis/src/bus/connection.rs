@@ -149,3 +149,28 @@ fn push(data: Vec<BytesFrame>) -> io::Result<Option<Push>> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> io::Result<Option<Push>> {
+        let (frame, ..) = decode_bytes_mut(&mut BytesMut::from(bytes)).unwrap().unwrap();
+        let BytesFrame::Push { data, .. } = frame else { panic!("not a push") };
+        push(data)
+    }
+
+    #[test]
+    fn pushes_are_read() {
+        let heard = read(b">3\r\n$8\r\nsmessage\r\n$1\r\nc\r\n$2\r\n\r\n\r\n").unwrap();
+        assert!(
+            matches!(heard, Some(Push::Message { channel, payload }) if channel == "c" && payload == "\r\n")
+        );
+        let heard = read(b">3\r\n$10\r\nssubscribe\r\n$1\r\nc\r\n:1\r\n").unwrap();
+        assert!(matches!(heard, Some(Push::Subscribed(channel)) if channel == "c"));
+        let heard = read(b">3\r\n$12\r\nsunsubscribe\r\n$1\r\nc\r\n:0\r\n").unwrap();
+        assert!(matches!(heard, Some(Push::Unsubscribed(channel)) if channel == "c"));
+        assert!(read(b">2\r\n$10\r\ninvalidate\r\n$1\r\nc\r\n").unwrap().is_none());
+        assert!(read(b">2\r\n$10\r\nssubscribe\r\n$1\r\n\xff\r\n").is_err());
+    }
+}

@@ -2,10 +2,6 @@
 
 use std::fmt;
 
-use parlance_backplane::Fault;
-
-use super::Place;
-
 /// One server. Its password is not shown.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
@@ -21,6 +17,7 @@ pub struct Address {
 
 impl Address {
     /// One without login and TLS.
+    #[cfg(test)]
     pub fn plain(host: &str, port: u16) -> Self {
         Self { host: host.to_owned(), port, tls: false, login: None }
     }
@@ -29,19 +26,6 @@ impl Address {
     #[must_use]
     pub fn beside(&self, host: &str, port: u16) -> Self {
         Self { host: host.to_owned(), port, ..self.clone() }
-    }
-
-    /// Reads `redis://[user:password@]host[:port]`, or `rediss://` for TLS.
-    ///
-    /// # Errors
-    /// [`Fault::Unavailable`] when it is something else.
-    pub fn parse(url: &str) -> Result<Self, Fault> {
-        match Place::parse(url)? {
-            Place::Standalone(address) => Ok(address),
-            Place::Sentinel { .. } | Place::Cluster(_) => {
-                Err(Fault::Unavailable("a Redis address is redis://[user:password@]host[:port]".to_owned()))
-            }
-        }
     }
 }
 

@@ -83,9 +83,9 @@ impl Eye {
             Some(probe) => probe,
             None => Probe::open(&self.dialer, address).await?,
         };
-        let info = probe.ask(&["CLUSTER", "INFO"]).await?;
+        let info = probe.ask("CLUSTER", &["INFO"]).await?;
         // Not CLUSTER SHARDS: that names failed primaries beside their successors, and not every server has it.
-        let slots = probe.ask(&["CLUSTER", "SLOTS"]).await?;
+        let slots = probe.ask("CLUSTER", &["SLOTS"]).await?;
         let info = info.text().unwrap_or_default();
         let said = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let account = Account {

@@ -73,7 +73,7 @@ async fn ask(
         Some(probe) => probe,
         None => Probe::open(dialer, address).await?,
     };
-    let answer = probe.ask(&["SENTINEL", "MASTER", service]).await?;
+    let answer = probe.ask("SENTINEL", &["MASTER", service]).await?;
     *kept = Some(probe);
     account(&answer).ok_or_else(|| io::Error::other("its answer is not understood"))
 }
@@ -89,7 +89,7 @@ fn account(answer: &Reply) -> Option<Account> {
 
 async fn role(dialer: &Dialer, address: &Address) -> io::Result<String> {
     let mut probe = Probe::open(dialer, address).await?;
-    match probe.ask(&["ROLE"]).await? {
+    match probe.ask("ROLE", &[]).await? {
         Reply::List(role) => Ok(at(&role, 0).text().unwrap_or_default().to_owned()),
         _ => Err(io::Error::other("it does not say its role")),
     }

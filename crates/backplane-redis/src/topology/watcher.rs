@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::probe::Probe;
 use super::{Dialer, Layout, Place, Topology, cluster, sentinel};
 
 /// Between two looks when nobody doubts.
@@ -48,6 +49,10 @@ pub async fn start(
     let doubt = Arc::new(Notify::new());
     let mut eye = match place {
         Place::Standalone(address) => {
+            // Nothing is asked: it is for saying what is wrong with the address, the login or the certificate.
+            Probe::open(&dialer, &address)
+                .await
+                .map_err(|error| Fault::Unavailable(format!("Redis at {address}: {error}")))?;
             let layout = Arc::new(Layout::standalone(address));
             return Ok(Topology::new(watch::channel(layout).1, doubt).dialed_by(dialer));
         }

@@ -34,8 +34,11 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ),
     (
         "redis_url",
-        "Redis (7.0 or later, standalone) that all nodes share: `redis://[user:password@]host[:port]`. Absent: the \
-         embedded engine, for one node.",
+        "Redis (7.0 or later) that all nodes share: `redis://[user:password@]host[:port]`; under Sentinel \
+         `redis-sentinel://[user:password@]host:port,host:port/name[?sentinel_user=&sentinel_password=]`; a cluster \
+         `redis-cluster://[user:password@]host:port,host:port`, of which some nodes are enough. With TLS `rediss://`, \
+         `rediss-sentinel://`, `rediss-cluster://`. User and password may be percent-encoded. Absent: the embedded \
+         engine, for one node.",
     ),
     ("data_dir", "Folder of the embedded engine's file."),
     (

@@ -38,10 +38,18 @@ pub const SCHEMES: [&str; 6] = [
 
 /// An address without its password. Such an address may name several hosts, which no URL parser reads.
 pub fn without_password(url: &str, mask: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let Some((login, place)) = rest.rsplit_once('@') else { return url.to_owned() };
+    // The login for Sentinels comes last.
+    let (url, query) = match url.split_once("sentinel_password=") {
+        Some((url, rest)) => {
+            let others = rest.find('&').and_then(|end| rest.get(end..)).unwrap_or_default();
+            (url, format!("sentinel_password={mask}{others}"))
+        }
+        None => (url, String::new()),
+    };
+    let Some((scheme, rest)) = url.split_once("://") else { return format!("{url}{query}") };
+    let Some((login, place)) = rest.rsplit_once('@') else { return format!("{url}{query}") };
     let user = login.split_once(':').map_or("", |(user, _)| user);
-    format!("{scheme}://{user}:{mask}@{place}")
+    format!("{scheme}://{user}:{mask}@{place}{query}")
 }
 
 #[cfg(test)]
@@ -55,6 +63,11 @@ mod tests {
             ("redis://u:hush@h", "redis://u:***@h"),
             ("redis://hush@h", "redis://:***@h"),
             ("redis-sentinel://:hu@sh@a:1,b:2/main", "redis-sentinel://:***@a:1,b:2/main"),
+            ("redis-sentinel://a/m?sentinel_password=hu@sh", "redis-sentinel://a/m?sentinel_password=***"),
+            (
+                "redis-sentinel://u:hush@a/m?sentinel_password=hush&sentinel_user=s",
+                "redis-sentinel://u:***@a/m?sentinel_password=***&sentinel_user=s",
+            ),
         ] {
             assert_eq!(without_password(url, "***"), shown);
         }
