@@ -74,6 +74,21 @@ pub fn chaos(arguments: &[String]) -> Result<bool> {
     run(&all)
 }
 
+/// Runs the simulation of `crates/gateway/tests/simulation.rs` for these seeds.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn simulate(seeds: u64, from: u64, release: bool) -> Result<bool> {
+    let mut arguments = vec!["test", "--package", "parlance-gateway", "--test", "simulation"];
+    arguments.extend(release.then_some("--release"));
+    arguments.extend(["--", "--nocapture", "whatever_befalls"]);
+    let environment = [
+        ("PARLANCE_SIMULATION_SEEDS", seeds.to_string().into()),
+        ("PARLANCE_SIMULATION_FROM", from.to_string().into()),
+    ];
+    run_watched(&arguments, &environment, |_| {})
+}
+
 /// Checks formatting and clippy.
 ///
 /// # Errors

@@ -37,11 +37,23 @@ enum Chore {
     },
     /// Lines of code and tests per crate, and how many functions are long.
     Stats,
+    /// Runs several nodes in one simulated world under faults, seed after seed, and checks the promises.
+    Simulate {
+        /// How many seeds.
+        #[arg(long, default_value_t = 1000)]
+        seeds: u64,
+        /// The first one.
+        #[arg(long, default_value_t = 1)]
+        from: u64,
+        /// Optimised: several times as many in a minute.
+        #[arg(long)]
+        release: bool,
+    },
     /// Brings faults about under load on several nodes, one after the other, and checks every promise from what the
     /// clients wrote down.
     Chaos {
-        /// `--seed N`, `--minutes M`, `--nodes K`, `--users U`, `--faults a,b`, `--folder F`, `--long` (faults as
-        /// long as in production), `--list`.
+        /// `--seed N`, `--minutes M`, `--nodes K`, `--users U`, `--faults a,b`, `--folder F`, `--quick-ms Q`,
+        /// `--long` (faults as long as in production), `--list`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -53,6 +65,7 @@ fn main() -> ExitCode {
         Chore::Lint => chores::lint(),
         Chore::Docs { check } => chores::docs(check),
         Chore::Stats => chores::stats(),
+        Chore::Simulate { seeds, from, release } => chores::simulate(seeds, from, release),
         Chore::Chaos { arguments } => chores::chaos(&arguments),
     };
     match done {
