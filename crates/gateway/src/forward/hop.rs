@@ -70,6 +70,10 @@ fn wants_socket(request: &Request) -> bool {
 async fn relayed(node: &Arc<Node>, owner: &NodeId, request: Request) -> Result<Response, Lost> {
     let to = node.forward.roster.find(owner).await.ok_or(Lost::Unknown)?;
     let socket = wants_socket(&request);
+    if socket && node.shutdown.is_cancelled() {
+        // It would have to leave again at once; without it the session goes on polling.
+        return Err(Lost::Unfit);
+    }
     let poll = !socket && request.method() == Method::GET;
     let (mut parts, body) = request.into_parts();
     let pending = parts.extensions.remove::<OnUpgrade>();

@@ -19,7 +19,9 @@ use crate::http::{Origin, engine, reply};
 /// Answers a forwarded request as if it had come to the public listener. Its origin was checked there.
 pub async fn receive(State(public): State<Public>, request: Request) -> Response {
     let Some(mut request) = admitted(&public, request, HERE) else { return stranger(&public) };
-    if request.headers().contains_key(header::UPGRADE) {
+    // A session begins, or gets a WebSocket.
+    let begins = public.engine(&request).is_some_and(|endpoint| endpoint.begins(request.uri()).is_some());
+    if begins || request.headers().contains_key(header::UPGRADE) {
         match counted(&public, request.headers()) {
             Ok(origin) => drop(request.extensions_mut().insert(origin)),
             Err(response) => return response,
@@ -54,7 +56,7 @@ fn admitted(public: &Public, mut request: Request, prefix: &str) -> Option<Reque
     Some(request)
 }
 
-/// A WebSocket counts here as well, by the client's own address.
+/// It counts here as well, by the client's own address.
 fn counted(public: &Public, headers: &HeaderMap) -> Result<Origin, Response> {
     let address = headers.get(CLIENT).and_then(|value| value.to_str().ok());
     let Some(address) = address.and_then(|text| text.parse::<IpAddr>().ok()) else {

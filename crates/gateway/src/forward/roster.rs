@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parlance_backplane::{Fault, LiveNode, NodeState};
 use parlance_model::{NodeId, Time};
+use rand::seq::IteratorRandom;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
@@ -61,6 +62,13 @@ impl Roster {
         // Without a look in time it is not known, as after one.
         let _ = tokio::time::timeout(WAIT, looked).await;
         self.known(id)
+    }
+
+    /// Any other node that is not stopping either.
+    pub fn another(&self, this: &NodeId) -> Option<NodeId> {
+        let known = self.known.borrow();
+        let fit = known.nodes.iter().filter(|(id, (state, _))| *id != this && !state.draining);
+        fit.map(|(id, _)| id.clone()).choose(&mut rand::rng())
     }
 
     /// Until a node is there no more.
@@ -118,6 +126,7 @@ pub async fn keep(node: Arc<Node>) {
             () = node.shutdown.cancelled(), if !draining => {
                 draining = true;
                 beat(&node).await;
+                look(&node).await;
             }
             _ = every.tick() => {
                 beat(&node).await;

@@ -94,21 +94,22 @@ pub async fn serve(visit: Visit) {
         result = connection.as_mut() => result,
         () = leave, if !stopping => {
             connection.as_mut().graceful_shutdown();
-            let last = async {
-                node.halt.cancelled().await;
-                tokio::time::sleep(LAST_ANSWERS).await;
-            };
             tokio::select! {
                 result = connection.as_mut() => result,
-                () = last => return,
+                () = last_answers(node) => return,
             }
         }
-        () = node.halt.cancelled(), if stopping => return,
+        () = last_answers(node), if stopping => return,
     };
     if let Err(error) = result {
         tracing::debug!(%error, "http connection");
         say_why(&visit.stream, &error, served.load(Ordering::Relaxed)).await;
     }
+}
+
+async fn last_answers(node: &Node) {
+    node.halt.cancelled().await;
+    tokio::time::sleep(LAST_ANSWERS).await;
 }
 
 fn builder(node: &Node) -> http1::Builder {

@@ -109,6 +109,12 @@ impl Endpoint {
         self.door.foreign(query.sid.as_deref()?)
     }
 
+    /// How the session travels that a request wants to begin, when it wants that.
+    pub(crate) fn begins(&self, uri: &Uri) -> Option<Transport> {
+        let query = Query::parse(uri.query().unwrap_or_default());
+        if query.sid.is_some() { None } else { query.known_transport().ok() }
+    }
+
     /// Answers the pending poll of a session with nothing; the client polls again, elsewhere.
     pub(crate) fn release(&self, uri: &Uri) {
         let query = Query::parse(uri.query().unwrap_or_default());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -52,7 +53,13 @@ impl Gate {
         let mut pause = FIRST_PAUSE;
         loop {
             let accepted = tokio::select! {
-                () = self.node.halt.cancelled() => return,
+                () = self.node.halt.cancelled() => {
+                    // Those that were let in by the kernel would be reset with the listener.
+                    while let Some(Ok((stream, remote))) = listener.accept().now_or_never() {
+                        self.admit(stream, remote);
+                    }
+                    return;
+                }
                 accepted = listener.accept() => accepted,
             };
             match accepted {

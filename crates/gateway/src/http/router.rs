@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::{any, get, post};
 use axum::{Router, middleware};
 use parlance_wire::Framing;
+use parlance_wire::engineio::Transport;
 
 use super::engine::{Endpoint, EngineSettings, Greeting};
 use super::permit::Permits;
@@ -156,9 +157,28 @@ async fn mounted(State(public): State<Public>, request: Request) -> Response {
         Some(Door::Raw(mount)) => upgrade::handle(&public.node, mount.clone(), request).await,
         Some(Door::Engine(endpoint)) => match endpoint.owner(request.uri()) {
             Some(owner) => hop::relay(&public.node, &owner, request).await,
+            None if public.node.shutdown.is_cancelled() => begin_elsewhere(&public, endpoint, request).await,
             None => endpoint.handle(request).await,
         },
         None => nothing_here().await,
+    }
+}
+
+/// A session that began at a stopping node would have to leave it again at once.
+async fn begin_elsewhere(public: &Public, endpoint: &Endpoint, request: Request) -> Response {
+    match endpoint.begins(request.uri()) {
+        None => endpoint.handle(request).await,
+        Some(Transport::Polling) => match public.node.forward.another(&public.node.id) {
+            Some(other) => hop::relay(&public.node, &other, request).await,
+            None => endpoint.handle(request).await,
+        },
+        // The socket itself would be here.
+        Some(Transport::WebSocket) => {
+            let stopping = StatusCode::SERVICE_UNAVAILABLE;
+            let mut response = reply::refusal(stopping, "UNAVAILABLE", "this node is stopping");
+            reply::retry_after(&mut response, 1);
+            response
+        }
     }
 }
 
