@@ -113,14 +113,17 @@ async fn goes(before: usize, how: Going) -> Result<()> {
     let mut first = cluster.nodes.remove(0);
     let mut ears = ears(&cluster).await?;
     let rooms: Vec<String> = ears.iter().map(|ear| ear.client.room.clone()).collect();
-    let (all, last) = (numbered("m", COUNT), format!("m-{:03}", COUNT - 1));
+    let all = numbered("m", COUNT);
     let (early, late) = all.split_at(before);
+    let (late, end) = late.split_at(late.len() - 1);
     say(&cluster, &rooms, early).await?;
     if let Some(last) = early.last() {
         try_join_all(ears.iter_mut().map(|ear| ear.until(last))).await?;
     }
-    let listening = try_join_all(ears.iter_mut().map(|ear| ear.until(&last)));
-    tokio::try_join!(how.go(&mut first), say(&cluster, &rooms, late), listening)?;
+    tokio::try_join!(how.go(&mut first), say(&cluster, &rooms, late))?;
+    // Whoever was cut off is back when it hears this.
+    say(&cluster, &rooms, end).await?;
+    try_join_all(ears.iter_mut().map(|ear| ear.until(&end[0]))).await?;
     for ear in &ears {
         ear.check(&all).with_context(|| cluster.trouble(&ear.client))?;
         let elsewhere = ear.owner != first.address() && ear.client.transports == Transports::Polling;
