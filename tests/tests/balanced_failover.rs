@@ -33,9 +33,9 @@ impl Ear {
         Ok(Self { client, socket, heard, returns, cuts, owner })
     }
 
-    /// Listens until a body is heard.
+    /// Listens until a body is heard, connected: the library tells of what was missed first.
     async fn until(&mut self, last: &str) -> Result<()> {
-        while !self.heard.iter().any(|body| body == last) {
+        while !self.heard.iter().any(|body| body == last) || self.returns.len() < self.cuts.len() {
             let report = self.socket.next().await.with_context(|| self.told())?;
             match &report {
                 Report::Connect(connected) => self.returns.push(connected.recovered),
