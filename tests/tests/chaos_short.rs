@@ -44,3 +44,8 @@ async fn nodes_die_redis_dies_subscribers_are_cut_and_somebody_leaves_without_a_
 async fn everybody_is_cut_off_at_once_and_old_nodes_make_room_for_new_ones() -> Result<()> {
     play("rollout", &[(2000, Fault::MassDisconnect), (4000, Fault::Rolling)], false).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_of_the_cluster_dies() -> Result<()> {
+    play("cluster", &[(3000, Fault::ClusterFailoverWait)], false).await
+}

@@ -18,6 +18,7 @@ struct Arguments {
     faults: Vec<Fault>,
     folder: PathBuf,
     long: bool,
+    quick_ms: u64,
 }
 
 fn arguments() -> Result<Arguments> {
@@ -29,6 +30,7 @@ fn arguments() -> Result<Arguments> {
         faults: Fault::ALL.to_vec(),
         folder: std::env::temp_dir(),
         long: false,
+        quick_ms: 500,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -39,6 +41,7 @@ fn arguments() -> Result<Arguments> {
             "--nodes" => all.nodes = value()?.parse()?,
             "--users" => all.users = value()?.parse()?,
             "--folder" => all.folder = value()?.into(),
+            "--quick-ms" => all.quick_ms = value()?.parse()?,
             "--long" => all.long = true,
             "--list" => {
                 Fault::ALL.iter().for_each(|fault| println!("{:<20}{}", fault.name(), fault.text()));
@@ -88,6 +91,7 @@ async fn play() -> Result<bool> {
                 users: all.users,
                 long: all.long,
                 leaver: all.long,
+                ack_p99_ms: all.quick_ms,
                 ..Scenario::of(*fault, seed)
             };
             let folder = folder.join(format!("{round}-{n:02}-{}", fault.name()));

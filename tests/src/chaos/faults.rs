@@ -62,8 +62,12 @@ faults! {
     PacketLoss = "packet-loss",
     /// The primary under Sentinel dies.
     SentinelFailover = "sentinel-failover",
+    /// The primary under Sentinel dies; acknowledgements wait for a replica.
+    SentinelFailoverWait = "sentinel-failover-wait",
     /// A primary of the cluster dies.
     ClusterFailover = "cluster-failover",
+    /// A primary of the cluster dies; acknowledgements wait for a replica.
+    ClusterFailoverWait = "cluster-failover-wait",
     /// Slots move between primaries.
     SlotMigration = "slot-migration",
     /// Clients fall silent without closing.
@@ -99,8 +103,8 @@ impl Fault {
     /// Where it can happen.
     pub const fn topology(self) -> Topology {
         match self {
-            Self::SentinelFailover => Topology::Sentinel,
-            Self::ClusterFailover | Self::SlotMigration => Topology::Cluster,
+            Self::SentinelFailover | Self::SentinelFailoverWait => Topology::Sentinel,
+            Self::ClusterFailover | Self::ClusterFailoverWait | Self::SlotMigration => Topology::Cluster,
             _ => Topology::Standalone,
         }
     }
@@ -108,6 +112,11 @@ impl Fault {
     /// Whether every node reaches Redis through a proxy of its own.
     pub const fn needs_proxy(self) -> bool {
         matches!(self, Self::NodeCut | Self::PacketLoss)
+    }
+
+    /// Whether acknowledgements wait for a replica.
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::SentinelFailoverWait | Self::ClusterFailoverWait)
     }
 
     /// What it allows.
@@ -119,6 +128,9 @@ impl Fault {
             // Replication is asynchronous unless `WAIT` is asked for.
             Self::SentinelFailover | Self::ClusterFailover => {
                 Allowance { acked_loss: true, redis_away: true, stall_ms: 8000, ..none }
+            }
+            Self::SentinelFailoverWait | Self::ClusterFailoverWait => {
+                Allowance { redis_away: true, stall_ms: 8000, ..none }
             }
             Self::RedisKill | Self::RedisStall | Self::ClientPause | Self::RedisFull => {
                 Allowance { redis_away: true, stall_ms: 8000, ..none }

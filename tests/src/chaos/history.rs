@@ -122,6 +122,9 @@ pub struct Sample {
     pub descriptors: u64,
     /// Threads of all nodes.
     pub threads: u64,
+    /// The machine's load average of the last minute, in hundredths: what else it was busy with.
+    #[serde(default)]
+    pub load: u64,
     /// Connections to Redis; absent when it does not answer.
     pub redis_connections: Option<u64>,
     /// Keys in Redis.

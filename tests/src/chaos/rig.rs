@@ -135,6 +135,9 @@ impl Rig {
     /// What a node is told because of the faults to come.
     fn extras(&self, node: usize) -> Vec<(&'static str, String)> {
         let mut extras = Vec::new();
+        if self.scenario.faults().any(Fault::waits) {
+            extras.push(("PARLANCE_ACK_LEVEL", "redis-wait".to_owned()));
+        }
         if self.scenario.has(Fault::ClockSkew) && (1..=2).contains(&node) {
             let skew = if node == 1 { "60000" } else { "-60000" };
             extras.push(("PARLANCE_TEST_CLOCK_SKEW_MS", skew.to_owned()));
@@ -296,7 +299,7 @@ async fn probe(directory: Directory, targets: Targets) {
 async fn sample(directory: Directory, notes: Recorder, ports: Vec<u16>) {
     loop {
         let pids: Vec<u32> = directory.with(|all| all.iter().filter_map(|known| known.pid).collect());
-        let mut sample = Sample::default();
+        let mut sample = Sample { load: load(), ..Sample::default() };
         for pid in pids {
             sample.descriptors +=
                 std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |all| all.count() as u64);
@@ -319,4 +322,11 @@ async fn sample(directory: Directory, notes: Recorder, ports: Vec<u16>) {
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()).and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+/// The load average, in hundredths.
+fn load() -> u64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let digits: String = text.split_whitespace().next().unwrap_or_default().replace('.', "");
+    digits.parse().unwrap_or(0)
 }

@@ -315,7 +315,7 @@ fn descriptors_that_do_not_come_back() {
 fn slow_after_healing_or_not_back() {
     finds(Invariant::Live, |run| {
         for entry in &mut run.tracks[0].entries {
-            if matches!(&entry.what, What::Acked { body: b, .. } if *b == body(3)) {
+            if matches!(&entry.what, What::Acked { .. }) {
                 entry.at += 5000;
             }
         }

@@ -10,6 +10,9 @@ const FEW: u64 = 12;
 /// Memory below this more is the allocator's, in KiB.
 const SOME_KIB: u64 = 48 * 1024;
 
+/// One of the figures of a sample.
+type Figure = fn(&Sample) -> u64;
+
 /// I11.
 pub(super) fn bounded(run: &Run) -> Finding {
     let mut found = Finding::default();
@@ -17,7 +20,7 @@ pub(super) fn bounded(run: &Run) -> Finding {
     let before = samples(run, began.saturating_sub(3000), began);
     let settled = run.settled();
     let after = samples(run, settled.saturating_sub(3000), settled);
-    let figures: [(&str, u64, fn(&Sample) -> u64); 3] = [
+    let figures: [(&str, u64, Figure); 3] = [
         ("descriptors", FEW, |sample| sample.descriptors),
         ("connections to Redis", FEW, |sample| sample.redis_connections.unwrap_or(0)),
         ("KiB of memory", SOME_KIB, |sample| sample.rss_kib),
@@ -45,7 +48,7 @@ fn samples(run: &Run, from: u64, to: u64) -> Vec<&Sample> {
     .collect()
 }
 
-fn median(samples: &[&Sample], figure: fn(&Sample) -> u64) -> u64 {
+fn median(samples: &[&Sample], figure: Figure) -> u64 {
     let mut all: Vec<u64> = samples.iter().map(|sample| figure(sample)).filter(|value| *value > 0).collect();
     all.sort_unstable();
     all.get(all.len() / 2).copied().unwrap_or(0)
