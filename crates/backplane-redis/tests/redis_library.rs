@@ -1,32 +1,36 @@
 //! The functions on a server that forbids them, that lost them, and that has those of other releases beside.
 
-mod contract_rig;
 mod conversation;
+mod support {
+    pub mod rig;
+}
 
 use std::sync::Arc;
 
-use contract_rig::{ContractRig, no_clock};
 use conversation::{append, create, later, messages};
 use parlance_backplane::Appended;
 use parlance_backplane_redis::{Options, Redis};
 use parlance_redis_rig::{Kind, Server, Setup};
+use support::rig::RedisRig;
 
 /// A server with a user who may do everything but load and call functions.
-async fn without_functions() -> (Server, Options) {
+async fn without_functions() -> (Server, String) {
     let server = Server::standalone().await.unwrap();
     let rules = ["ACL", "SETUSER", "gateway", "on", ">secret", "~*", "&*", "+@all", "-function", "-fcall"];
     server.command(&rules).await.unwrap();
     let url = format!("redis://gateway:secret@127.0.0.1:{}", server.port());
-    (server, Options::new(&url, no_clock()))
+    (server, url)
 }
 
 /// The contract where functions are forbidden.
 mod as_scripts {
-    use super::{ContractRig, without_functions};
+    use std::sync::Arc;
+
+    use super::{RedisRig, without_functions};
 
     parlance_backplane::contract_tests!(async {
-        let (server, options) = without_functions().await;
-        ContractRig::on(server, options)
+        let (server, url) = without_functions().await;
+        RedisRig::on(url, Arc::new(server))
     });
 }
 
@@ -47,8 +51,8 @@ fn of_release(server: &Server, generation: u32) -> Options {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_functions_gets_none_and_its_scripts_back_when_it_loses_them() {
-    let (server, options) = without_functions().await;
-    let redis = Redis::connect(Options { clock: later(), ..options }).await.unwrap();
+    let (server, url) = without_functions().await;
+    let redis = Redis::connect(Options::new(&url, later())).await.unwrap();
     let node = redis.backplane();
     create(&node).await;
     assert!(libraries(&server).await.is_empty());

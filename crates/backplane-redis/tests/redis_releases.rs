@@ -1,14 +1,16 @@
 //! The contract suite on further releases: Redis 8.2 and Valkey 9.1. `cargo xtask test` installs them; where they
 //! cannot be had it is checked on the usual server again, and reported as skipped.
 
-mod contract_rig;
+mod support {
+    pub mod rig;
+}
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use contract_rig::{ContractRig, no_clock};
-use parlance_backplane_redis::Options;
 use parlance_redis_rig::{Kind, Server, Setup};
+use support::rig::RedisRig;
 
 /// Names the folder they are in; set but empty, there is none.
 const RELEASES: &str = "PARLANCE_TEST_REDIS_RELEASES";
@@ -31,15 +33,17 @@ async fn server(path: &str) -> Server {
     match program(path) {
         Some(program) => setup.program = program,
         // Not by a macro: the test harness would keep it to itself.
-        None => writeln!(std::io::stdout(), "\n{SKIPPED} {path} is not installed").unwrap(),
+        None => {
+            let line = format!("\n{SKIPPED} {path} is not installed\n");
+            std::io::stdout().write_all(line.as_bytes()).unwrap();
+        }
     }
     Server::start(setup).await.unwrap()
 }
 
-async fn rig(path: &str) -> ContractRig {
+async fn rig(path: &str) -> RedisRig {
     let server = server(path).await;
-    let options = Options::new(&server.url(), no_clock());
-    ContractRig::on(server, options)
+    RedisRig::on(server.url(), Arc::new(server))
 }
 
 mod redis_8 {
