@@ -59,6 +59,9 @@ pub(super) enum Entrance {
 
 pub(super) type Doing = Boxed<Done>;
 
+/// Between two attempts to join.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Requests do not wait longer for what is kept now and then.
 const SAVED: Duration = Duration::from_secs(1);
 
@@ -92,12 +95,16 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
             }
             Done::Answered(tag, result)
         }),
-        (Work::Greet, Some(link)) => Box::pin(async move { Done::Joined(attach::greet(&node, &link).await) }),
+        (Work::Greet, Some(link)) => {
+            Box::pin(async move { Done::Joined(join(&node, &link, &Joining::Greet).await) })
+        }
         (Work::Attach, Some(link)) => {
-            Box::pin(async move { Done::Attached(attach::attach(&node, &link).await) })
+            Box::pin(async move { Done::Attached(join(&node, &link, &Joining::Attach).await) })
         }
         (Work::Invited { conversation, since }, Some(link)) => {
-            Box::pin(async move { Done::Joined(attach::invited(&node, &link, conversation, since).await) })
+            Box::pin(
+                async move { Done::Joined(join(&node, &link, &Joining::Invited(conversation, since)).await) },
+            )
         }
         (Work::Removed(conversation), Some(link)) => {
             Box::pin(async move { Done::Kept(attach::removed(&node, &link, conversation).await) })
@@ -107,6 +114,33 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
         }
         (Work::Greet | Work::Attach | Work::Invited { .. } | Work::Removed(_) | Work::Save { .. }, None) => {
             Box::pin(std::future::ready(Done::Kept(Ok(()))))
+        }
+    }
+}
+
+/// What a connection joins by itself.
+enum Joining {
+    Greet,
+    Attach,
+    Invited(ConversationId, u64),
+}
+
+/// Joins, again and again while the engine is away: the connection stays. What was joined whole is not joined twice.
+async fn join(node: &Arc<Node>, link: &Arc<Link>, what: &Joining) -> Result<(), Fault> {
+    loop {
+        let joined = match what {
+            Joining::Greet => attach::greet(node, link).await,
+            Joining::Attach => attach::attach(node, link).await,
+            Joining::Invited(conversation, since) => {
+                attach::invited(node, link, conversation.clone(), *since).await
+            }
+        };
+        match joined {
+            Err(Fault::Unavailable(why)) => {
+                tracing::debug!(why, "joining is tried again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
         }
     }
 }
