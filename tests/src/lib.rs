@@ -17,7 +17,7 @@ pub mod tongue;
 pub mod ws;
 
 pub use balancer::Balancer;
-pub use gateway::{Gateway, Options};
+pub use gateway::{Gateway, Options, built_binary};
 pub use http::Response;
 pub use io::IoClient;
 pub use reference::Reference;
