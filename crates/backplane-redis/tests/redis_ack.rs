@@ -179,6 +179,22 @@ async fn lost_functions_and_cut_connections_are_healed_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scripts_wait_for_replicas_too() {
+    let pair = Pair::start().await;
+    let rules = ["ACL", "SETUSER", "gateway", "on", ">secret", "~*", "&*", "+@all", "-function", "-fcall"];
+    pair.primary.command(&rules).await.unwrap();
+    let redis = Redis::connect(waiting(&format!("redis://gateway:secret@127.0.0.1:{}", pair.primary.port())));
+    let redis = redis.await.unwrap();
+    let node = redis.backplane();
+    create(&node).await;
+    pair.primary.command(&["SCRIPT", "FLUSH"]).await.unwrap();
+    append(&node, "a").await.unwrap();
+    assert_eq!(pair.primary.calls_of("fcall").await.unwrap(), 0);
+    assert!(pair.primary.calls_of("wait").await.unwrap() > 0);
+    redis.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_primary_of_a_cluster_waits_for_its_own_replica() {
     let cluster = Arc::new(Cluster::start().await.unwrap());
     let redis = Redis::connect(waiting(&cluster.url())).await.unwrap();
