@@ -106,6 +106,46 @@ async fn slots_that_move_take_their_commands_along() {
         assert!(said > 10 && refused == 0, "{said} {refused} {longest:?}");
         assert_eq!(say(&node, id, "last").await.unwrap().seq, said + 2, "creating it was the first entry");
     }
+    // While a slot is on its way its commands are, too.
+    let mut asked = 0;
+    for server in cluster.servers() {
+        asked += server.calls_of("asking").await.unwrap();
+    }
+    assert!(asked > 0, "no command came between");
+    redis.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_hangs_holds_up_nobody_else() {
+    let cluster = Cluster::start().await.unwrap();
+    let redis = Redis::connect(Options::new(&cluster.url(), clock())).await.unwrap();
+    let node = redis.backplane();
+    let [hung, healthy] = [0..5000, 6000..10000].map(conversation_in);
+    for id in [&hung, &healthy] {
+        create(&node, id).await;
+    }
+    let (stop, tasks) = (Arc::new(AtomicBool::new(false)), TaskTracker::new());
+    let talking = tasks.spawn(keep_talking(node.clone(), healthy, stop.clone()));
+    let old = cluster.primary_of_slot(slot_of(&hung)).await.unwrap();
+    cluster.server(old).pause().unwrap();
+    let (begun, mut longest) = (Instant::now(), Duration::ZERO);
+    loop {
+        let started = Instant::now();
+        let answer = say(&node, &hung, "m").await;
+        longest = longest.max(started.elapsed());
+        match answer {
+            Ok(stored) => break assert_eq!(stored.seq, 2),
+            Err(_) => assert!(begun.elapsed() < Duration::from_secs(30), "it never comes back"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    println!("hung shard: back after {:?}, longest {longest:?}", begun.elapsed());
+    assert!(longest < Duration::from_secs(4), "{longest:?}");
+    let (said, refused, longest) = talking.await.unwrap();
+    println!("healthy shard: {said} said, {refused} refused, longest {longest:?}");
+    assert!(said > 100 && refused == 0 && longest < Duration::from_secs(1), "{said} {refused} {longest:?}");
+    cluster.server(old).resume().unwrap();
     redis.close().await;
 }
 
