@@ -4,11 +4,13 @@
 mod balanced_support;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use balanced_support::{Client, Cluster, Talk, numbered};
 use futures_util::future::try_join_all;
-use parlance_tests::{Gateway, StockSocket, Transports};
+use parlance_tests::{API_KEY, Gateway, StockSocket, Transports};
+use serde_json::{Value, json};
 
 /// Messages of each side.
 const COUNT: usize = 150;
@@ -105,5 +107,44 @@ async fn every_dialect_on_polling_and_upgrading_with_each_request_at_another_nod
         let line = format!("parlance_forwarded_total{{kind=\"{kind}\",outcome=\"answered\"}}");
         ensure!(counted(&cluster.nodes, &line).await? > 0, "no {kind} was forwarded");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn sessions_of_dead_and_of_made_up_nodes_are_unknown_at_once() -> Result<()> {
+    let mut cluster = Cluster::start().await?;
+    let (path, unknown) =
+        ("/socket.io/?EIO=4&transport=polling", json!({ "code": 1, "message": "Session ID unknown" }));
+    let opened = cluster.nodes[0].public("GET", path, None).await?;
+    let open: Value = serde_json::from_str(opened.body.trim_start_matches('0'))?;
+    let sid = open["sid"].as_str().context("no sid")?.to_owned();
+    let ask = format!("{path}&sid={sid}");
+    // A poll that waits at the owner when it is killed ends, too.
+    let (first, rest) = cluster.nodes.split_at_mut(1);
+    let waits = rest[0].public("GET", &ask, None);
+    let (waited, killed) = tokio::join!(waits, async {
+        let line = "parlance_sockets{listener=\"internal\"}";
+        while counted(&first[..1], line).await? < 2 {}
+        first[0].kill9()
+    });
+    killed?;
+    for answer in [waited?, rest[1].public("GET", &ask, None).await?] {
+        ensure!(answer.status == 400 && answer.json()? == unknown, "{} {}", answer.status, answer.body);
+    }
+    let made_up = format!("{path}&sid={}bm9kZS1ub2JvZHk", &sid[..22]);
+    let since = Instant::now();
+    for _ in 0..5 {
+        let answer = rest[0].public("GET", &made_up, None).await?;
+        ensure!(answer.status == 400 && answer.json()? == unknown, "{} {}", answer.status, answer.body);
+    }
+    ensure!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    // The way in is for nodes only, and not on the public listener.
+    let inside = format!("/internal/engine{ask}");
+    ensure!(rest[0].internal("GET", &inside, Some(API_KEY), None).await?.status == 401);
+    ensure!(rest[0].public("GET", &inside, None).await?.status == 404);
+    let nodes = rest[0].call("GET", "/api/v1/nodes", None).await?;
+    let all = nodes["nodes"].as_array().context("no nodes")?;
+    ensure!(all.iter().all(|node| node["address"].is_string() && node["lagMs"].is_u64()), "{nodes}");
+    ensure!(all.len() >= 2 && !nodes.to_string().contains("pass"), "{nodes}");
     Ok(())
 }

@@ -24,7 +24,7 @@ pub async fn receive(State(public): State<Public>, request: Request) -> Response
     if begins || request.headers().contains_key(header::UPGRADE) {
         match counted(&public, request.headers()) {
             Ok(origin) => drop(request.extensions_mut().insert(origin)),
-            Err(response) => return response,
+            Err(response) => return *response,
         }
     }
     request.headers_mut().remove(CLIENT);
@@ -57,10 +57,10 @@ fn admitted(public: &Public, mut request: Request, prefix: &str) -> Option<Reque
 }
 
 /// It counts here as well, by the client's own address.
-fn counted(public: &Public, headers: &HeaderMap) -> Result<Origin, Response> {
+fn counted(public: &Public, headers: &HeaderMap) -> Result<Origin, Box<Response>> {
     let address = headers.get(CLIENT).and_then(|value| value.to_str().ok());
     let Some(address) = address.and_then(|text| text.parse::<IpAddr>().ok()) else {
-        return Err(engine::refuse(Problem::BadRequest));
+        return Err(Box::new(engine::refuse(Problem::BadRequest)));
     };
     let limits = &public.node.config.load().limits;
     match public.permits.take(address, limits.connections, limits.connections_per_ip) {
@@ -70,7 +70,7 @@ fn counted(public: &Public, headers: &HeaderMap) -> Result<Origin, Response> {
             let busy = StatusCode::SERVICE_UNAVAILABLE;
             let mut response = reply::refusal(busy, "UNAVAILABLE", "too many connections");
             reply::retry_after(&mut response, 5);
-            Err(response)
+            Err(Box::new(response))
         }
     }
 }
