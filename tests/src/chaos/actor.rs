@@ -374,7 +374,10 @@ impl Actor {
     /// Throws away what was shown of a conversation.
     fn forget(&mut self, place: &str) {
         self.seen.retain(|(conversation, _)| conversation != place);
-        self.given.progress.with(|state| drop(state.shown.remove(place)));
+        // SeChat's ids are the author's own: a message that is appended anew is no new one to the client library.
+        if self.given.role.dialect != Dialect::Sechat {
+            self.given.progress.with(|state| drop(state.shown.remove(place)));
+        }
         self.note(What::Reloaded { conversation: place.to_owned() });
     }
 

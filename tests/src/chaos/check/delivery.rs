@@ -19,7 +19,7 @@ pub(super) fn acked(run: &Run) -> Finding {
     }
     for track in run.clients().filter(|track| track.gone().is_none()) {
         for (place, items) in mine(run, track) {
-            let shown: HashSet<&str> = track.shown(place).map(|(_, body)| body).collect();
+            let shown: HashSet<&str> = kept(track, place).map(|(_, body)| body).collect();
             for item in items.iter().filter(|item| is_for(track, item)) {
                 found.look(shown.contains(item.body.as_str()), || {
                     let Track { name, device, .. } = track;
@@ -141,8 +141,7 @@ pub(super) fn gaps(run: &Run) -> Finding {
     for track in run.clients().filter(|track| track.gone().is_none()) {
         let told = track.told();
         for (place, items) in mine(run, track) {
-            let shown: Vec<(u64, u64)> = track
-                .shown(place)
+            let shown: Vec<(u64, u64)> = kept(track, place)
                 .filter_map(|(at, body)| places.get(body).map(|(_, item)| (at, item.seq)))
                 .collect();
             let seen: HashSet<u64> = shown.iter().map(|(_, seq)| *seq).collect();
@@ -175,10 +174,7 @@ fn lost(run: &Run, track: &Track, (in_log, told): (&HashSet<&str>, &[u64]), foun
         if is_own || !track.device.conversations.iter().any(|mine| mine == place) {
             continue;
         }
-        let is_shown = track
-            .entries
-            .iter()
-            .any(|entry| matches!(&entry.what, What::Shown(shown) if shown.body == body && shown.conversation == place));
+        let is_shown = track.ever_shown(place).any(|(_, shown)| shown == body);
         found.look(is_shown || told.iter().any(|told| *told >= at), || {
             let Track { name, device, .. } = track;
             format!("{name} ({}): never heard of {body}, which is lost, and was not told", device.dialect)
@@ -193,6 +189,16 @@ fn mine<'a>(run: &'a Run, track: &'a Track) -> impl Iterator<Item = (&'a str, &'
         let items = run.dump.logs.get(place).filter(|_| is_member)?;
         Some((place.as_str(), items.as_slice()))
     })
+}
+
+/// What a device knows of a conversation in the end: what it shows since it was read anew; with SeChat also what it
+/// showed before, for there a message keeps its id when it is appended anew, and is not told again.
+fn kept<'a>(track: &'a Track, place: &'a str) -> Box<dyn Iterator<Item = (u64, &'a str)> + 'a> {
+    if track.device.dialect == "sechat" {
+        Box::new(track.ever_shown(place))
+    } else {
+        Box::new(track.shown(place))
+    }
 }
 
 /// SeChat does not send an author's messages back.

@@ -226,10 +226,12 @@ impl Track {
 
     /// What it shows of a conversation in the end: since when and which text.
     pub fn shown<'a>(&'a self, conversation: &'a str) -> impl Iterator<Item = (u64, &'a str)> + 'a {
-        self.since_reload(conversation).iter().filter_map(move |entry| match &entry.what {
-            What::Shown(shown) if shown.conversation == conversation => Some((entry.at, shown.body.as_str())),
-            _ => None,
-        })
+        shown(self.since_reload(conversation), conversation)
+    }
+
+    /// What it ever showed of a conversation.
+    pub fn ever_shown<'a>(&'a self, conversation: &'a str) -> impl Iterator<Item = (u64, &'a str)> + 'a {
+        shown(&self.entries, conversation)
     }
 
     /// From when to when it was connected.
@@ -391,6 +393,13 @@ impl Run {
         all.flat_map(|(id, items)| items.iter().map(move |item| (item.body.as_str(), (id.as_str(), item))))
             .collect()
     }
+}
+
+fn shown<'a>(entries: &'a [Entry], conversation: &'a str) -> impl Iterator<Item = (u64, &'a str)> + 'a {
+    entries.iter().filter_map(move |entry| match &entry.what {
+        What::Shown(shown) if shown.conversation == conversation => Some((entry.at, shown.body.as_str())),
+        _ => None,
+    })
 }
 
 fn track(name: String, entries: Vec<Entry>) -> Result<Track> {

@@ -90,8 +90,9 @@ pub(super) fn false_offline(run: &Run) -> Finding {
             let end = run.settled();
             let is_long_there = was_there(end.saturating_sub(10_000), end);
             // What was said while the device was away it cannot know; what it heard last, it goes on believing.
-            if is_long_there && last.is_some_and(|(at, _)| track.is_connected(at, end)) {
-                found.look(!matches!(last, Some((at, false)) if at < end), || {
+            if is_long_there && track.is_connected(end.saturating_sub(10_000), end) {
+                let believes = matches!(last, Some((at, false)) if track.is_connected(at, end));
+                found.look(!believes, || {
                     format!("{}: {user} is there, and still offline since {last:?}", track.name)
                 });
             }

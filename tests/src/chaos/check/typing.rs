@@ -27,7 +27,7 @@ pub(super) fn stops(run: &Run) -> Finding {
             });
             let deadline = deadline(entry.at, &keys) + slack;
             let end = end(track, n, (conversation, user));
-            if end.is_none() && is_removed(run, track, conversation) {
+            if end.is_none_or(|end| end > deadline) && is_removed(run, track, conversation) {
                 continue;
             }
             // Whoever is not connected, or a run that ends, hears no end.
