@@ -176,10 +176,6 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("ack_level: file is of the embedded engine", |c| c.redis_url = Some("redis://h".into())),
         ("redis_url: expected", |c| c.redis_url = Some("https://h".into())),
         ("redis_url: expected", |c| c.redis_url = Some("redis-cluster://".into())),
-        ("redis.prefix", |c| c.redis.prefix = "a{b}:".into()),
-        ("redis.channel_prefix", |c| c.redis.channel_prefix = Some(String::new())),
-        ("redis.wait_replicas", |c| c.redis.wait_replicas = 0),
-        ("redis.wait_ms", |c| c.redis.wait_ms = 60_000),
         ("ack_level: expected", |c| c.ack_level = "disk".into()),
         ("api_keys", |c| c.api_keys.push(String::new())),
         ("origins", |c| c.origins.push("https://app.example/path".into())),
@@ -221,4 +217,21 @@ fn what_makes_no_sense_is_refused_by_name() {
     same_path_other_host.mounts[1].path = same_path_other_host.mounts[0].path.clone();
     same_path_other_host.mounts[1].host = Some("b.example".into());
     assert_eq!(same_path_other_host.validate(), Ok(()));
+}
+
+#[test]
+fn odd_prefixes_and_waits_are_refused_by_name() {
+    type Spoil = fn(&mut Config);
+    let cases: &[(&str, Spoil)] = &[
+        ("redis.prefix", |c| c.redis.prefix = "a{b}:".into()),
+        ("redis.channel_prefix", |c| c.redis.channel_prefix = Some(String::new())),
+        ("redis.wait_replicas", |c| c.redis.wait_replicas = 0),
+        ("redis.wait_ms", |c| c.redis.wait_ms = 60_000),
+    ];
+    for (expected, spoil) in cases {
+        let mut config = fine();
+        spoil(&mut config);
+        let line = config.validate().map_or_else(|error| error.to_string(), |()| "accepted".to_owned());
+        assert!(line.starts_with(expected) && !line.contains('\n'), "{expected}: {line}");
+    }
 }
