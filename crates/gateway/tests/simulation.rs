@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 /// Seeds of an ordinary run, besides those of the corpus.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 150;
 /// Seeds that once showed something wrong, with what it was.
 const CORPUS: &str = include_str!("simulation/seeds.txt");
 /// Failures told of at most.

@@ -222,7 +222,13 @@ impl Side {
                 let seq = moment.seq(&LogKey::Conversation(id.clone()), *place);
                 told(on.cursors.advance(id, user, *kind, seq).await?)
             }
-            Command::Cursors(id) => told(on.cursors.cursors(id).await?),
+            Command::Cursors(id) => {
+                let mut standing = on.cursors.standing(std::slice::from_ref(id)).await;
+                for set in standing.iter_mut().flatten() {
+                    set.number = normal.number(set.number);
+                }
+                told((on.cursors.cursors(id).await?, standing))
+            }
             other => unreachable!("{other:?}"),
         })
     }

@@ -108,6 +108,7 @@ macro_rules! contract_tests {
             sequences::assignment_is_idempotent_and_grows,
             sequences::concurrent_assignments_agree,
             typing::starts_and_stops_alternate,
+            typing::a_heartbeat_adds_whom_it_names_once,
             typing::silence_stops_typing_once,
             typing::strangers_do_not_type
         }

@@ -43,6 +43,24 @@ pub async fn starts_and_stops_alternate(rig: &dyn Rig) {
     silent(&nodes[1], &mut inbox).await;
 }
 
+pub async fn a_heartbeat_adds_whom_it_names_once(rig: &dyn Rig) {
+    let nodes = rig.nodes(1).await;
+    create(&nodes[0], "c", &["a", "b"]).await;
+    let mut inbox = nodes[0].bus.inbox().unwrap();
+    nodes[0].bus.subscribe(&[topic("c")]).await.unwrap();
+    let author = Author::bare(user("a"));
+    for (to, expected) in
+        [(&["b"][..], &["b"][..]), (&["c", "b", "c"], &["b", "c"]), (&["d"], &["b", "c", "d"])]
+    {
+        let to: Vec<_> = to.iter().map(|id| user(id)).collect();
+        nodes[0].typing.set(&conv("c"), &author, true, &to).await.unwrap();
+        let told: Vec<String> = told(&mut inbox).await.to.iter().map(ToString::to_string).collect();
+        assert_eq!(told, expected);
+    }
+    nodes[0].typing.set(&conv("c"), &author, false, &[]).await.unwrap();
+    assert_eq!(told(&mut inbox).await.to.len(), 3, "whoever was told of the start is told of the stop");
+}
+
 pub async fn silence_stops_typing_once(rig: &dyn Rig) {
     let nodes = rig.nodes(2).await;
     create(&nodes[0], "c", &["a", "b"]).await;
