@@ -48,7 +48,7 @@ impl Everybody {
         };
         let asked = async {
             let payload = json!({ "conversation_id": "room", "content": id });
-            self.socialhub.send(&json!({ "type": "message", "payload": payload, "ack_id": id })).await?;
+            self.socialhub.send(&json!({ "type": "message", "payload": payload })).await?;
             self.socialhub.expect("error").await
         };
         let chat = [json!({ "chatId": "room", "body": id, "clientId": id })];
@@ -67,8 +67,8 @@ impl Everybody {
             error["code"] == "INTERNAL_ERROR" && error["details"]["retry_after_ms"] == 1000,
             "{socialhub}"
         );
-        ensure!(famly[0]["ok"] == false && famly[0]["error"]["code"] == "INTERNAL", "{famly:?}");
-        ensure!(famly[0]["error"]["message"] == WORDS, "{famly:?}");
+        ensure!(famly[0]["ok"] == false && famly[0]["error"] == "INTERNAL", "{famly:?}");
+        ensure!(famly[0]["message"] == WORDS, "{famly:?}");
         ensure!(lingochat[0]["success"] == false, "{lingochat:?}");
         ensure!(self.lingochat.expect("error").await?.args[0].to_string().contains(WORDS));
         ensure!(chatgenius[0]["success"] == false, "{chatgenius:?}");
