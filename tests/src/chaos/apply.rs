@@ -17,8 +17,13 @@ use tokio::time::sleep;
 use super::door::{Door, Line};
 use super::faults::Fault;
 use super::history::What;
+use super::probes::TWIN;
 use super::rig::{Rig, readiness};
+use crate::token::{expiry, sign};
+use crate::{SECRET, Ws};
 
+/// How long the tokens last that run out.
+const TOKEN_TTL: Duration = Duration::from_secs(4);
 /// How long a node may take to end after it was asked to.
 const DRAIN: Duration = Duration::from_secs(40);
 
@@ -80,6 +85,7 @@ impl<'a> Stage<'a> {
             Fault::ClusterFailover | Fault::ClusterFailoverWait => self.cluster_failover().await,
             Fault::SlotMigration => self.slot_migration().await,
             Fault::Poison => self.poison().await,
+            Fault::TokenExpiry => self.token_expiry().await,
             Fault::Revoked => self.revoked().await,
             Fault::HalfOpen => self.some_doors(3, Line::Silent, 5000).await,
             Fault::SlowReaders => self.some_doors(3, Line::Slow(100), 6000).await,
@@ -321,6 +327,23 @@ impl<'a> Stage<'a> {
             self.rig.any()?.call("PATCH", &format!("/api/v1/conversations/{room}"), Some(&change)).await?;
             self.rig.notes.note(What::Removed { conversation: room.clone(), user });
             self.wait(1500).await;
+        }
+        Ok(())
+    }
+
+    /// Each socket ends when its token does, soon after; a new token lets the user in again.
+    async fn token_expiry(&self) -> Result<()> {
+        let exp = expiry(TOKEN_TTL);
+        let short = sign(&json!({ "sub": TWIN, "user_id": TWIN, "exp": exp }), SECRET)?;
+        let mut sockets = Vec::new();
+        for node in self.rig.nodes.iter().flatten() {
+            sockets.push((node, Ws::connect(&node.url(&format!("/sechat?token={short}"))).await?));
+        }
+        sleep(TOKEN_TTL).await;
+        for (node, mut socket) in sockets {
+            let code = socket.closed().await.context("a socket outlives its token")?;
+            ensure!(code.is_some(), "a socket whose token has run out ends without a word");
+            node.connect("/sechat", TWIN).await?.close(1000).await?;
         }
         Ok(())
     }

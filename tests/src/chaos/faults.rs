@@ -82,6 +82,8 @@ faults! {
     Poison = "poison",
     /// A member is removed while messages flow.
     Revoked = "revoked",
+    /// Tokens run out on live sockets of every node.
+    TokenExpiry = "token-expiry",
     /// The clocks of two nodes are wrong by a minute, in both directions.
     ClockSkew = "clock-skew",
     /// A node has no descriptors left.
