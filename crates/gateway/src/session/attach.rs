@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use parlance_backplane::{Fault, Membership};
-use parlance_model::{Channel, ConversationId, Event, Role, Topic, UserId};
+use parlance_model::{Channel, ConversationId, Event, LogKey, Role, Topic, UserId};
 use parlance_wire::Dialect;
 use rustc_hash::FxHashSet;
 
@@ -71,8 +71,11 @@ fn hears_contacts(link: &Link) -> bool {
 }
 
 async fn attach_member(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
-    // The user's feed is listened to since the admission: an invitation that comes from here on is heard.
-    let memberships = node.backplane.conversations.of_user(&link.listener.user).await?;
+    // The user's feed is listened to since the admission: an invitation that came since then is heard.
+    let memberships = match link.take_memberships() {
+        Some(memberships) => memberships,
+        None => node.backplane.conversations.of_user(&link.listener.user).await?,
+    };
     if hears_contacts(link) {
         join_contacts(node, link, memberships.iter().map(|m| &m.conversation)).await?;
     }
@@ -88,7 +91,9 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> 
         memberships.iter().map(of).collect()
     };
     join(node, link, topics).await?;
-    leave_lost(node, link).await?;
+    if changed(node, &memberships).await? {
+        leave_lost(node, link).await?;
+    }
     match link.dialect {
         Dialect::Sechat => told::catch_up(node, link).await,
         Dialect::Lingochat => tell_missed_receipts(node, link, told::versions(&memberships)).await,
@@ -171,6 +176,19 @@ pub(super) async fn removed(node: &Node, link: &Link, conversation: Conversation
     } else {
         recovery::save(node, link, false).await
     }
+}
+
+/// Whether any of these conversations has other members, or another title, than when its membership was read.
+async fn changed(node: &Node, memberships: &[Membership]) -> Result<bool, Fault> {
+    let logs: Vec<LogKey> =
+        memberships.iter().map(|m| LogKey::Conversation(m.conversation.clone())).collect();
+    let places = node.backplane.fences.heads(&logs).await;
+    for (place, membership) in places.into_iter().zip(memberships) {
+        if place?.log().is_none_or(|head| head.version != membership.head.version) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Leaves conversations the user was removed from between the look at the members and the subscription: the

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
+use parlance_backplane::Membership;
 use parlance_backplane::{Rule, Touch};
 use parlance_hub::Listener;
 use parlance_model::{Author, Channel, ConnectionId, ConversationId, Event, Identity, Status, Time, Topic};
@@ -39,6 +40,8 @@ pub struct Link {
     state: Mutex<State>,
     /// What a Socket.IO client can recover from; gone once another connection took it over.
     recovery: Mutex<Option<Box<Recovery>>>,
+    /// The user's conversations, read while it was let in; for attaching, which follows at once.
+    memberships: Mutex<Option<Vec<Membership>>>,
 }
 
 /// Something the connection itself does, of which it is not to be told when it comes round.
@@ -98,7 +101,18 @@ impl Link {
             identity: Mutex::new(identity),
             state: Mutex::default(),
             recovery: Mutex::default(),
+            memberships: Mutex::default(),
         }
+    }
+
+    /// Keeps the user's conversations for [`Self::take_memberships`].
+    pub(super) fn keep_memberships(&self, memberships: Vec<Membership>) {
+        *self.memberships.lock() = Some(memberships);
+    }
+
+    /// The user's conversations, when they were read a moment ago; once.
+    pub(super) fn take_memberships(&self) -> Option<Vec<Membership>> {
+        self.memberships.lock().take()
     }
 
     /// What a Socket.IO client can recover from.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt as _};
 use parlance_backplane::{Fault, Place, Range, Seen};
 use parlance_model::{
     Conversation, ConversationId, Entry, Event, LogKey, MessageRef, Record, Resync, Role, Topic,
@@ -16,6 +17,8 @@ use crate::node::Node;
 
 /// Entries read at once.
 const PAGE: usize = 100;
+/// Logs of one connection read beside each other.
+const AT_ONCE: usize = 8;
 
 /// From where a joining connection hears a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,17 +73,24 @@ pub(crate) async fn join(
             note(node, link, topic, (*role, *seq));
         }
     }
-    for (index, (topic, start, _)) in reading.iter().enumerate() {
-        let (Start::After { seq, queued }, Some(key)) = (*start, LogKey::of_topic(topic)) else { continue };
-        if let Err(fault) = (Replay { node, link, topic, key: &key, queued }).run(seq).await {
-            // Not half joined: a seat that reads for ever would hear nothing and could not be taken again.
-            for (topic, ..) in reading.iter().skip(index) {
-                leave(node, link, topic);
+    let read = |(topic, start, _): &(Topic, Start, Role)| {
+        let (topic, start) = (topic.clone(), *start);
+        async move {
+            let (Start::After { seq, queued }, Some(key)) = (start, LogKey::of_topic(&topic)) else {
+                return Ok(());
+            };
+            let read = Replay { node, link, topic: &topic, key: &key, queued }.run(seq).await;
+            if read.is_err() {
+                // Not half joined: a seat that reads for ever would hear nothing and could not be taken again.
+                leave(node, link, &topic);
             }
-            return Err(fault);
+            read
         }
-    }
-    Ok(())
+    };
+    // To the end also where one fails: what could be joined is.
+    let all: Vec<Result<(), Fault>> =
+        stream::iter(reading.iter().map(read).collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect().await;
+    all.into_iter().collect()
 }
 
 /// Notes from where on a conversation is heard, for a client that may recover.

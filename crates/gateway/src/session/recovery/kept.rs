@@ -89,6 +89,7 @@ pub(in crate::session) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth
     let inside = link.dialect.implied_role().is_some_and(|role| role != Role::Member);
     let conversations = memberships.iter().filter(|_| inside).map(|m| m.conversation.clone()).collect();
     if !link.mount.recovery {
+        link.keep_memberships(memberships);
         return Ok(Begun { sid: fresh_id(), pid: None, recovered: false, conversations });
     }
     let owner = Owner { user: &link.listener.user, mount: &link.mount.name };
@@ -120,6 +121,7 @@ pub(in crate::session) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth
     let begun = Begun { sid, pid, recovered, conversations };
     node.sessions.insert(session.pid.clone(), Some(link.connection.number));
     *link.recovery() = Some(Box::new(session));
+    link.keep_memberships(memberships);
     save(node, link, true).await?;
     Ok(begun)
 }

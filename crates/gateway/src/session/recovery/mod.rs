@@ -381,7 +381,11 @@ mod tests {
             (membership(7, "other", 30, 1), true),
             (Membership { joined_seq: 12, ..membership(1, "a", 14, 13) }, true),
         ] {
-            assert_eq!(session.is_within(std::slice::from_ref(&membership), |_| false), within, "{membership:?}");
+            assert_eq!(
+                session.is_within(std::slice::from_ref(&membership), |_| false),
+                within,
+                "{membership:?}"
+            );
         }
         assert!(session.is_within(&[membership(1, "a", 9, 1)], |_| true), "nothing of it is heard");
         let beyond = session.beyond(&[membership(1, "a", 9, 1), membership(2, "b", 20, 1)]);
