@@ -135,6 +135,10 @@ impl Rig {
     /// What a node is told because of the faults to come.
     fn extras(&self, node: usize) -> Vec<(&'static str, String)> {
         let mut extras = Vec::new();
+        if self.scenario.has(Fault::RedisEmpty) {
+            // Or a message that comes before the backend's seeding makes a conversation of its author alone.
+            extras.push(("PARLANCE_MEMBERSHIP", "managed".to_owned()));
+        }
         if self.scenario.faults().any(Fault::waits) {
             extras.push(("PARLANCE_ACK_LEVEL", "redis-wait".to_owned()));
         }

@@ -61,6 +61,13 @@ fn one(run: &Run, track: &Track, names: &Names<'_>, found: &mut Finding) {
     let mut since = 0;
     for entry in &track.entries {
         let (read, ids, by) = match &entry.what {
+            // A loss that is told takes cursors along: they are set anew.
+            What::Told { .. } if run.allows().acked_loss => {
+                since = entry.at;
+                upto.clear();
+                read_by.clear();
+                continue;
+            }
             What::Up => {
                 since = entry.at;
                 upto.clear();
