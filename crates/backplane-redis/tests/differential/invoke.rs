@@ -40,7 +40,7 @@ pub struct Moment<'a> {
 
 impl Moment<'_> {
     fn seq(&self, log: &LogKey, place: Place) -> u64 {
-        place.within(self.kept.logs.get(log).unwrap_or(&(1..=0)))
+        place.within(self.kept.logs.get(log).map_or(0, |kept| *kept.end()))
     }
 
     fn touch(&self, lease: &Lease) -> Touch {

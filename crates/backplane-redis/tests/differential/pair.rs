@@ -221,12 +221,12 @@ fn sorted(mut list: Vec<Publication>) -> Vec<String> {
 }
 
 impl Place {
-    /// The sequence in a log that holds these.
-    pub fn within(self, kept: &std::ops::RangeInclusive<u64>) -> u64 {
+    /// The sequence in a log with this head.
+    pub fn within(self, head: u64) -> u64 {
         match self {
             Self::At(seq) => seq,
-            Self::Back(back) => kept.end().saturating_sub(back),
-            Self::Beyond(more) => kept.end() + more,
+            Self::Back(back) => head.saturating_sub(back),
+            Self::Beyond(more) => head + more,
         }
     }
 }

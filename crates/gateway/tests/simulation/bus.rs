@@ -27,6 +27,20 @@ fn is_checked(delivery: &Delivery) -> bool {
     )
 }
 
+/// How late a delivery is, and what becomes of it.
+fn turn(fate: &Fate, checked: bool) -> (u64, Turn) {
+    fate.draw(|random, weather| {
+        let wait = if weather.slow > 0 && random.per_mille(100) { random.below(weather.slow) } else { 0 };
+        let turn = match random.below(1000) {
+            n if n < weather.lost => Turn::Lose,
+            n if checked && n < weather.lost + weather.silent => Turn::Hide,
+            n if checked && n < weather.lost + weather.silent + weather.doubled => Turn::Double,
+            _ => Turn::Pass,
+        };
+        (wait, turn)
+    })
+}
+
 /// Carries deliveries on until the node crashes.
 pub fn pump(mut from: Inbox, fate: Arc<Fate>) -> Inbox {
     let (to, inbox) = mpsc::channel(CAPACITY);
@@ -59,17 +73,7 @@ pub fn pump(mut from: Inbox, fate: Arc<Fate>) -> Inbox {
                 }
                 continue;
             }
-            let (wait, turn) = fate.draw(|random, weather| {
-                let wait =
-                    if weather.slow > 0 && random.per_mille(100) { random.below(weather.slow) } else { 0 };
-                let turn = match random.below(1000) {
-                    n if n < weather.lost => Turn::Lose,
-                    n if checked && n < weather.lost + weather.silent => Turn::Hide,
-                    n if checked && n < weather.lost + weather.silent + weather.doubled => Turn::Double,
-                    _ => Turn::Pass,
-                };
-                (wait, turn)
-            });
+            let (wait, turn) = turn(&fate, checked);
             if wait > 0 {
                 tokio::time::sleep(Duration::from_millis(wait)).await;
             }
