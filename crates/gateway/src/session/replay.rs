@@ -87,9 +87,15 @@ pub(crate) async fn join(
             read
         }
     };
-    // To the end also where one fails: what could be joined is.
-    let all: Vec<Result<(), Fault>> =
-        stream::iter(reading.iter().map(read).collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect().await;
+    // The user's own feed last: it tells of what stands in the others. To the end also where one fails: what could be
+    // joined is.
+    let (feeds, rooms): (Vec<_>, Vec<_>) =
+        reading.iter().partition(|(topic, ..)| matches!(topic, Topic::User(_)));
+    let mut all: Vec<Result<(), Fault>> = Vec::new();
+    for topics in [rooms, feeds] {
+        let reads: Vec<_> = topics.into_iter().map(read).collect();
+        all.extend(stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
+    }
     all.into_iter().collect()
 }
 
