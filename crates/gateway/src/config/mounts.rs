@@ -86,6 +86,9 @@ pub struct Mount {
     pub connections_per_user: u32,
     /// Messages per user.
     pub messages: Rate,
+    /// Polls per user (socialhub).
+    #[serde(default = "default_polls")]
+    pub polls: Rate,
     /// Who hears presence (sechat).
     #[serde(default = "default_scope")]
     pub presence_scope: PresenceScope,
@@ -135,6 +138,10 @@ const fn default_ping_timeout() -> u64 {
 
 const fn default_frame() -> usize {
     256 * 1024
+}
+
+const fn default_polls() -> Rate {
+    Rate { limit: 30, window_ms: 60_000 }
 }
 
 const fn default_scope() -> PresenceScope {
@@ -235,6 +242,7 @@ fn shipped(name: &str, path: &str, dialect: Dialect) -> Mount {
         echo_to_sender: true,
         connections_per_user: 0,
         messages: Rate { limit: 20, window_ms: 1000 },
+        polls: default_polls(),
         presence_scope: PresenceScope::Everyone,
         background_ms: 0,
         presence_throttle_ms: 0,

@@ -207,4 +207,6 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ),
     ("mounts.messages.limit", "Messages of one user over all nodes within the window; 0 = unlimited."),
     ("mounts.messages.window_ms", "The sliding window they are counted in."),
+    ("mounts.polls.limit", "Polls of one user over all nodes within the window (socialhub); 0 = unlimited."),
+    ("mounts.polls.window_ms", "The sliding window they are counted in."),
 ];

@@ -46,7 +46,8 @@ pub fn default_toml() -> String {
 fn mount_toml(out: &mut String, mount: &Mount, commented: bool) {
     out.push_str("[[mounts]]\n");
     let value = serde_json::to_value(mount).unwrap_or_default();
-    for (path, doc) in options_of("mounts").filter(|(path, _)| !path.starts_with("mounts.messages.")) {
+    let of_rate = |path: &str| path.starts_with("mounts.messages.") || path.starts_with("mounts.polls.");
+    for (path, doc) in options_of("mounts").filter(|(path, _)| !of_rate(path)) {
         if commented {
             comment(out, doc);
         }
@@ -62,6 +63,11 @@ fn mount_toml(out: &mut String, mount: &Mount, commented: bool) {
     }
     let rate = mount.messages;
     _ = writeln!(out, "messages = {{ limit = {}, window_ms = {} }}", rate.limit, rate.window_ms);
+    if commented {
+        comment(out, "Polls of one user over all nodes, likewise (socialhub).");
+    }
+    let rate = mount.polls;
+    _ = writeln!(out, "polls = {{ limit = {}, window_ms = {} }}", rate.limit, rate.window_ms);
 }
 
 /// The reference page.

@@ -203,6 +203,7 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("mounts (sechat): ping_interval_ms", |c| c.mounts[0].ping_interval_ms = 0),
         ("mounts (sechat): ping_interval_ms", |c| c.mounts[0].ping_interval_ms = 60_000),
         ("mounts (sechat): messages.window_ms", |c| c.mounts[0].messages.window_ms = 0),
+        ("mounts (sechat): polls.window_ms", |c| c.mounts[0].polls.window_ms = 0),
         ("mounts (sechat): max_frame_bytes", |c| c.mounts[0].max_frame_bytes = 100),
     ];
     assert_eq!(fine().validate(), Ok(()));

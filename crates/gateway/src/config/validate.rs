@@ -343,6 +343,9 @@ impl Mount {
         if self.messages.limit > 0 && self.messages.window_ms == 0 {
             return refuse(format!("mounts ({name}): messages.window_ms must not be 0"));
         }
+        if self.polls.limit > 0 && self.polls.window_ms == 0 {
+            return refuse(format!("mounts ({name}): polls.window_ms must not be 0"));
+        }
         Ok(())
     }
 }

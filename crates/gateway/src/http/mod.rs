@@ -12,6 +12,7 @@ mod health;
 pub(crate) mod history;
 mod listener;
 pub(crate) mod permit;
+mod poll;
 pub(crate) mod reply;
 pub(crate) mod router;
 pub mod socket;

@@ -12,7 +12,7 @@ use parlance_wire::engineio::Transport;
 
 use super::engine::{Endpoint, EngineSettings, Greeting};
 use super::permit::Permits;
-use super::{api, cors, health, history, reply, upgrade};
+use super::{api, cors, health, history, poll, reply, upgrade};
 use crate::config::Mount;
 use crate::forward::{self, hop, inbound};
 use crate::node::Node;
@@ -129,6 +129,7 @@ pub fn public(state: &Public) -> Router {
     Router::new()
         .route("/livez", get(health::live).fallback(wrong_method))
         .merge(history::router(node))
+        .merge(poll::router(node))
         .fallback(mounted)
         .layer(middleware::from_fn_with_state(state.clone(), cors::guard))
         .with_state(state.clone())

@@ -23,5 +23,5 @@ pub(crate) use attach::invited;
 pub use bare::Bare;
 pub use link::{Link, Own};
 pub(crate) use replay::{Start, change_role, join, leave};
-pub(crate) use restore::changed as subscriptions_changed;
+pub(crate) use restore::{changed as subscriptions_changed, subscribed};
 pub use run::{run, run_socketio};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use parlance_backplane::Fault;
-use parlance_model::{Channel, LogKey, Role, Topic};
+use parlance_model::{Channel, Identity, LogKey, Role, Topic};
 use serde::{Deserialize, Serialize};
 
 use super::link::Link;
@@ -22,8 +22,21 @@ struct Kept {
 }
 
 fn key(link: &Link) -> String {
-    let identity = link.identity();
-    format!("restore:{}:{}:{:016x}", link.mount.name, identity.user, identity.token_hash)
+    key_of(&link.mount.name, &link.identity())
+}
+
+fn key_of(mount: &str, identity: &Identity) -> String {
+    format!("restore:{mount}:{}:{:016x}", identity.user, identity.token_hash)
+}
+
+/// What a client with this token has subscribed, here or at another node, or had until a moment ago.
+pub(crate) async fn subscribed(
+    node: &Node,
+    mount: &str,
+    identity: &Identity,
+) -> Result<Option<Vec<Channel>>, Fault> {
+    let kept = load(node, &key_of(mount, identity)).await?;
+    Ok(kept.map(|kept| kept.channels.iter().filter_map(|(name, _)| Channel::parse(name)).collect()))
 }
 
 /// Where each restorable channel stands now: what was handed to the connection so far.
@@ -55,7 +68,7 @@ pub(super) async fn save(node: &Node, link: &Link) -> Result<(), Fault> {
 
 /// The last save of a connection that ends. One whose successor has kept something already says nothing.
 pub(super) async fn save_last(node: &Node, link: &Link) -> Result<(), Fault> {
-    match load(node, link).await? {
+    match load(node, &key(link)).await? {
         Some(kept) if kept.opened_ms > link.opened_at.millis() => Ok(()),
         _ => save(node, link).await,
     }
@@ -71,8 +84,8 @@ pub(crate) async fn changed(node: &Node, link: &Link, channel: &Channel) -> Resu
     save(node, link).await
 }
 
-async fn load(node: &Node, link: &Link) -> Result<Option<Kept>, Fault> {
-    let Some(bytes) = node.backplane.shared.load(&key(link)).await? else { return Ok(None) };
+async fn load(node: &Node, key: &str) -> Result<Option<Kept>, Fault> {
+    let Some(bytes) = node.backplane.shared.load(key).await? else { return Ok(None) };
     let read = serde_json::from_slice(&bytes);
     // Unreadable is as good as absent; the next save heals it.
     Ok(read.inspect_err(|error| tracing::warn!(%error, "kept subscriptions are unreadable")).ok())
@@ -81,7 +94,7 @@ async fn load(node: &Node, link: &Link) -> Result<Option<Kept>, Fault> {
 /// Takes up what a client with the same token had subscribed, from where it was; a conversation the user is
 /// no longer in is left out, and of one the user came back to nothing from the time in between is told.
 pub(super) async fn restore(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, Fault> {
-    let Some(kept) = load(node, link).await? else { return Ok(false) };
+    let Some(kept) = load(node, &key(link)).await? else { return Ok(false) };
     let max = node.config.load().limits.subscriptions;
     let mut topics = Vec::new();
     for (name, seq) in kept.channels {

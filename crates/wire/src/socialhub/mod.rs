@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod errors;
 mod frame;
+pub mod poll;
 
 pub use errors::{code, http_status, refusal_body};
 

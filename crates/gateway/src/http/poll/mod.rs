@@ -1,0 +1,242 @@
+//! SocialHub's polling: what a user's connections are told, over plain HTTP, from whichever node is asked.
+//!
+//! Owns: its addresses, who may ask and how often, how long an answer waits. Must not know: JSON field names
+//! (`parlance_wire::socialhub::poll`).
+//!
+//! Nothing of a poll is kept at a node: the cursor is the client's, integers and how far they go are in the
+//! backplane. An answer that does not arrive is given again.
+
+mod answer;
+mod ear;
+mod fetch;
+mod reader;
+mod scope;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::get;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use parlance_backplane::{Fault, Rule, Verdict};
+use parlance_model::{Identity, Reject, RejectCode, Time};
+use parlance_wire::Dialect;
+use parlance_wire::socialhub::poll as wire;
+use tokio::time::Instant;
+
+use self::answer::{Budget, Refusal};
+use self::ear::{Ear, Wake};
+use self::reader::{Page, Reader, Size};
+use super::{credentials, reply};
+use crate::auth::AuthError;
+use crate::config::Mount;
+use crate::node::Node;
+
+/// Events and bytes of one answer.
+const POLL: Size = Size { events: 250, bytes: 1024 * 1024 };
+/// The same for what was missed.
+const MISSED: Size = Size { events: 1000, bytes: 4 * 1024 * 1024 };
+/// Before a log is read again that this node has heard more of.
+const AGAIN: Duration = Duration::from_millis(10);
+/// How often a waiting poll looks whether its token was revoked.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The routes, for the public listener.
+pub fn router<S: Clone + Send + Sync + 'static>(node: &Arc<Node>) -> Router<S> {
+    Router::new()
+        .route("/api/v1/realtime/poll", get(by_query).post(by_body).fallback(answer::wrong_method))
+        .route("/api/v1/realtime/poll/missed", get(missed).fallback(super::router::wrong_method))
+        .with_state(node.clone())
+}
+
+async fn by_query(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let asked = wire::of_query(parts.uri.query().unwrap_or_default()).map_err(Refusal::from);
+    poll(&node, &parts, asked).await
+}
+
+async fn by_body(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let asked = read(&node, &parts, body).await;
+    poll(&node, &parts, asked).await
+}
+
+async fn read(node: &Node, parts: &Parts, body: axum::body::Body) -> Result<wire::Ask, Refusal> {
+    let config = node.config.load();
+    let limit = config.limits.http_body_bytes;
+    let read = Limited::new(body, limit).collect();
+    let time = Duration::from_millis(config.limits.message_ms);
+    let read = tokio::time::timeout(time, read).await;
+    let bytes = match read {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::too_large(limit)),
+        Ok(Err(_)) => return Err(Reject::new(RejectCode::Malformed, "the body broke off").into()),
+        Err(_) => return Err(Refusal::too_slow()),
+    };
+    let query = parts.uri.query().unwrap_or_default();
+    Ok(wire::of_body(&bytes, query, config.limits.json_depth)?)
+}
+
+async fn poll(node: &Arc<Node>, parts: &Parts, asked: Result<wire::Ask, Refusal>) -> Response {
+    answer(node, parts, asked, POLL, |page| page.render(wire::event, wire::page)).await
+}
+
+async fn missed(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let asked = wire::missed_of_query(parts.uri.query().unwrap_or_default()).map_err(Refusal::from);
+    answer(&node, &parts, asked, MISSED, |page| page.render(wire::envelope, wire::missed)).await
+}
+
+async fn answer(
+    node: &Arc<Node>,
+    parts: &Parts,
+    asked: Result<wire::Ask, Refusal>,
+    size: Size,
+    render: impl Fn(&Page) -> String,
+) -> Response {
+    let Some(mount) = mount(node) else {
+        return reply::refusal(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address");
+    };
+    let mut budget = Budget::full(&mount.polls, node);
+    let answered = async {
+        let identity = credentials::identify(node, parts, &mount.subjects).await?;
+        if let Some(verdict) = take(node, &mount, &identity).await? {
+            budget = Budget::of(&mount.polls, &verdict);
+            if !verdict.allowed {
+                return Err(limited(node, &verdict));
+            }
+        }
+        let asked = asked?;
+        if asked.user != identity.user.as_str() {
+            return Err(Refusal::not_yours());
+        }
+        let call = Call { node, mount: &mount, identity: &identity, size };
+        Ok(call.run(&asked).await?)
+    };
+    let answered: Result<Page, Refusal> = answered.await;
+    let mut response = match answered {
+        Ok(page) => reply::json(StatusCode::OK, render(&page)),
+        Err(refusal) => refusal.response(node, &mount),
+    };
+    budget.tell(response.headers_mut());
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Whose policy holds: there is one polling address, and one dialect that polls.
+fn mount(node: &Node) -> Option<Arc<Mount>> {
+    let config = node.config.load();
+    let found = config.mounts.iter().find(|mount| mount.spoken() == Dialect::Socialhub);
+    found.cloned().map(Arc::new)
+}
+
+async fn take(node: &Node, mount: &Mount, identity: &Identity) -> Result<Option<Verdict>, Reject> {
+    if mount.polls.limit == 0 || !node.config.load().limits.rates {
+        return Ok(None);
+    }
+    let rule = Rule {
+        name: format!("{}:poll", mount.dialect).into(),
+        limit: mount.polls.limit,
+        window: Duration::from_millis(mount.polls.window_ms),
+    };
+    let taken = node.backplane.limits.take(&identity.user, &rule).await;
+    taken.map(Some).map_err(|fault| node.unavailable(&fault))
+}
+
+fn limited(node: &Node, verdict: &Verdict) -> Refusal {
+    let wait = u64::try_from(verdict.reset.since(node.clock.now()).as_millis()).unwrap_or(u64::MAX);
+    Reject::new(RejectCode::RateLimited, "too many polls").retry_after(wait.max(1)).into()
+}
+
+/// A poll of a user.
+struct Call<'a> {
+    node: &'a Arc<Node>,
+    mount: &'a Mount,
+    identity: &'a Identity,
+    size: Size,
+}
+
+impl Call<'_> {
+    async fn run(&self, asked: &wire::Ask) -> Result<Page, Reject> {
+        let unavailable = |fault: Fault| self.node.unavailable(&fault);
+        let now = self.node.clock.now();
+        let wait = self.patience(Duration::from_millis(asked.wait_ms), now);
+        let deadline = Instant::now() + wait;
+        let mut reader = self.reader(asked.after).await.map_err(unavailable)?;
+        let page = reader.pass(&[]).await.map_err(unavailable)?;
+        if !page.is_empty() || wait.is_zero() {
+            return Ok(page);
+        }
+        loop {
+            match self.listen(&mut reader, deadline).await? {
+                Some(page) => return Ok(page),
+                // The user's conversations are others than before.
+                None => reader = self.reader(asked.after).await.map_err(unavailable)?,
+            }
+        }
+    }
+
+    /// Nobody waits longer than the token is good, nor at a node that stops.
+    fn patience(&self, asked: Duration, now: Time) -> Duration {
+        if self.node.shutdown.is_cancelled() {
+            return Duration::ZERO;
+        }
+        asked.min(self.identity.expires_at.since(now))
+    }
+
+    async fn reader(&self, after: u64) -> Result<Reader<'_>, Fault> {
+        Reader::load(self.node, self.mount, self.identity, (after, self.size)).await
+    }
+
+    /// Waits for something to tell. `None`: begin again.
+    async fn listen(&self, reader: &mut Reader<'_>, deadline: Instant) -> Result<Option<Page>, Reject> {
+        let unavailable = |fault: Fault| self.node.unavailable(&fault);
+        let ear = Ear::open(self.node, self.mount, self.identity, reader.topics());
+        let ear = ear.await.map_err(unavailable)?;
+        loop {
+            // Listening first, reading second: whatever comes in between is heard.
+            let page = reader.pass(&[]).await.map_err(unavailable)?;
+            if !page.is_empty() {
+                return Ok(Some(page));
+            }
+            if ear.go_live(|log| reader.mark(log)) {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Ok(Some(reader.nothing()));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            let wake = tokio::select! {
+                biased;
+                wake = ear.wake() => wake,
+                () = tokio::time::sleep_until(deadline) => return Ok(Some(reader.nothing())),
+                () = self.node.shutdown.cancelled() => return Ok(Some(reader.nothing())),
+                _ = look.tick() => {
+                    if self.node.orders.revoked_meanwhile(self.identity) {
+                        return Err(AuthError::Revoked.into());
+                    }
+                    continue;
+                }
+            };
+            match wake {
+                Wake::Heard(passing) => {
+                    let page = reader.pass(&passing).await.map_err(unavailable)?;
+                    if !page.is_empty() {
+                        return Ok(Some(page));
+                    }
+                }
+                Wake::Changed => return Ok(None),
+                Wake::End => return Ok(Some(reader.nothing())),
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! One poll's reading: what has no integer yet gets one, then everything after the client's cursor is read.
+//!
+//! Owns: that nothing is missed between integers and logs. Must not know: HTTP, names of fields.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use parlance_backplane::{Fault, Place, Range, Seen};
+use parlance_model::{Head, Identity, LogKey, Time, Topic};
+use parlance_wire::socialhub::poll::Passing;
+use parlance_wire::{Encoded, Style};
+use rustc_hash::FxHashMap;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::ear;
+use super::fetch::{self, Fetch};
+use super::scope::{Scope, Source};
+use crate::config::Mount;
+use crate::node::Node;
+
+/// Of a log that was never looked at, so many entries are told at most, and none older.
+const BACKLOG: u64 = 1000;
+const BACKLOG_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Entries read at once, and pages of one log before the answer is given.
+const PAGE: usize = 500;
+const PAGES: usize = 10;
+/// Logs read at once.
+const AT_ONCE: usize = 8;
+/// Integers a user has at most.
+const POINTERS: usize = 10_000;
+/// Stands in integers for events that are in no log; it is no house id, so no log has it.
+const PASSING: &str = "~passing";
+
+/// How much one answer holds.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub events: usize,
+    pub bytes: usize,
+}
+
+/// An event with the user's integer.
+pub(super) struct Item {
+    pub integer: u64,
+    pub told: Told,
+}
+
+pub(super) enum Told {
+    Logged(Encoded),
+    Passing(Passing),
+}
+
+/// What is answered.
+pub(super) struct Page {
+    items: Vec<Item>,
+    last: u64,
+    more: bool,
+    size: Size,
+}
+
+impl Page {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The body, each event by `one`, all of them by `all`.
+    pub(super) fn render(
+        &self,
+        one: impl Fn(&Encoded, u64) -> Option<String>,
+        all: impl Fn(&[String], u64, bool) -> String,
+    ) -> String {
+        let (mut texts, mut bytes, mut last) = (Vec::with_capacity(self.items.len()), 0, 0);
+        for item in &self.items {
+            let text = match &item.told {
+                Told::Logged(encoded) => one(encoded, item.integer),
+                Told::Passing(passing) => passing.event(item.integer),
+            };
+            let Some(text) = text else { continue };
+            bytes += text.len();
+            if bytes > self.size.bytes && !texts.is_empty() {
+                return all(&texts, last, true);
+            }
+            last = item.integer;
+            texts.push(text);
+        }
+        all(&texts, self.last, self.more)
+    }
+}
+
+/// Reads for one poll.
+pub(super) struct Reader<'a> {
+    node: &'a Arc<Node>,
+    scope: Scope,
+    style: Style,
+    /// The client's cursor, as it was asked.
+    asked: u64,
+    /// From where is read; `None` before the first look at the integers.
+    cursor: Option<u64>,
+    size: Size,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) async fn load(
+        node: &'a Arc<Node>,
+        mount: &Mount,
+        identity: &Identity,
+        (asked, size): (u64, Size),
+    ) -> Result<Reader<'a>, Fault> {
+        let scope = Scope::load(node, mount, identity).await?;
+        Ok(Self { node, scope, style: ear::style(mount), asked, cursor: None, size })
+    }
+
+    /// Where everything the user hears is published.
+    pub(super) fn topics(&self) -> Vec<Topic> {
+        self.scope.topics()
+    }
+
+    /// Up to where a log was gone through.
+    pub(super) fn mark(&self, log: &LogKey) -> u64 {
+        self.scope.source(log).and_then(|source| source.mark).unwrap_or_default()
+    }
+
+    /// The answer when nothing happened.
+    pub(super) fn nothing(&self) -> Page {
+        Page { items: Vec::new(), last: self.asked, more: false, size: self.size }
+    }
+
+    /// Everything after the cursor, with what was heard that is in no log.
+    pub(super) async fn pass(&mut self, passing: &[Passing]) -> Result<Page, Fault> {
+        let unfinished = self.repair().await?;
+        // Before the integers are read: none may come to lie between those that are told.
+        let passing = self.number(passing).await?;
+        let mut after = match self.cursor {
+            Some(cursor) => cursor,
+            None => *self.cursor.insert(self.known(self.asked).await?),
+        };
+        let sequences = &self.node.backplane.sequences;
+        loop {
+            let limit = self.size.events;
+            let mut pointers = sequences.pointers(&self.scope.user, after, limit + 1).await?;
+            let more = pointers.len() > limit;
+            pointers.truncate(limit);
+            let Some(&(last, ..)) = pointers.last() else {
+                return Ok(Page { more: unfinished, ..self.nothing() });
+            };
+            let mut items = Vec::with_capacity(pointers.len());
+            pointers.retain(|(integer, log, _)| {
+                let known = passing.get(integer);
+                items.extend(known.map(|p| Item { integer: *integer, told: Told::Passing((*p).clone()) }));
+                !is_passing(log)
+            });
+            let fetch = Fetch { node: self.node, scope: &self.scope, style: &self.style };
+            items.extend(fetch.all(&pointers).await?);
+            if !items.is_empty() {
+                items.sort_by_key(|item| item.integer);
+                let more = more || unfinished;
+                return Ok(Page { items, last, more, size: self.size });
+            }
+            self.cursor = Some(last);
+            if !more {
+                return Ok(Page { more: unfinished, ..self.nothing() });
+            }
+            after = last;
+        }
+    }
+
+    /// A cursor beyond every integer is of a past that the store lost: what comes is told all the same.
+    async fn known(&self, asked: u64) -> Result<u64, Fault> {
+        if asked == 0 {
+            return Ok(0);
+        }
+        let sequences = &self.node.backplane.sequences;
+        if !sequences.pointers(&self.scope.user, asked - 1, 1).await?.is_empty() {
+            return Ok(asked);
+        }
+        let all = sequences.pointers(&self.scope.user, 0, POINTERS + 1).await?;
+        Ok(all.last().map_or(0, |(newest, ..)| *newest))
+    }
+
+    /// Integers for what is in no log. The same event has the same one in every poll that waits.
+    async fn number<'p>(&self, passing: &'p [Passing]) -> Result<FxHashMap<u64, &'p Passing>, Fault> {
+        if passing.is_empty() {
+            return Ok(FxHashMap::default());
+        }
+        let log = LogKey::App(PASSING.into());
+        // 53 bits: an engine may count in floating point.
+        let place = |passing: &Passing| xxh3_64(passing.id.as_bytes()) >> 11;
+        let pointers: Vec<_> =
+            passing.iter().map(|p| (self.scope.user.clone(), log.clone(), place(p))).collect();
+        let integers = self.node.backplane.sequences.assign(&pointers).await?;
+        Ok(integers.into_iter().zip(passing).collect())
+    }
+
+    /// Compares with the heads of all logs: entries that no node has shown to this user yet get their integers, in the
+    /// order they came. `true`: there are more of them than are read for one answer.
+    async fn repair(&mut self) -> Result<bool, Fault> {
+        let logs: Vec<LogKey> = self.scope.sources.iter().map(|source| source.log.clone()).collect();
+        let places = self.node.backplane.fences.heads(&logs).await;
+        let mut behind = Vec::new();
+        for (index, place) in places.into_iter().enumerate() {
+            match place {
+                Ok(Place::Log(head)) => behind.push((index, head)),
+                Ok(_) => {}
+                // The others go on; what is missed here is found when that part of the store is back.
+                Err(fault) => tracing::debug!(%fault, log = ?logs.get(index), "a poll cannot see a log"),
+            }
+        }
+        let reads: Vec<_> = behind.into_iter().map(|(index, head)| self.read_at(index, head)).collect();
+        let read: Vec<(usize, Read)> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
+        let mut found: Vec<(Time, usize, u64)> = Vec::new();
+        let (mut marks, mut unfinished) = (Vec::new(), false);
+        for (index, read) in read {
+            found.extend(read.entries.into_iter().map(|(at, seq)| (at, index, seq)));
+            marks.push((index, read.mark));
+            unfinished |= read.unfinished;
+        }
+        found.sort_unstable();
+        let user = &self.scope.user;
+        let pointers: Vec<_> = found
+            .iter()
+            .filter_map(|(_, index, seq)| Some((user.clone(), logs.get(*index)?.clone(), *seq)))
+            .collect();
+        if !pointers.is_empty() {
+            self.node.backplane.sequences.assign(&pointers).await?;
+        }
+        for (index, mark) in marks {
+            if let (Some(source), Some(mark)) = (self.scope.sources.get_mut(index), mark) {
+                source.mark = Some(mark);
+            }
+        }
+        self.scope.save(self.node, self.node.clock.now()).await?;
+        Ok(unfinished)
+    }
+
+    async fn read_at(&self, index: usize, head: Head) -> Result<(usize, Read), Fault> {
+        let Some(source) = self.scope.sources.get(index) else { return Ok((index, Read::default())) };
+        Ok((index, self.read_on(source, head).await?))
+    }
+
+    /// What a log has after its mark.
+    async fn read_on(&self, source: &Source, head: Head) -> Result<Read, Fault> {
+        let since = Time::from_millis(self.node.clock.now().millis().saturating_sub(BACKLOG_MS));
+        let (mut position, since) = match source.mark {
+            Some(mark) if mark > head.seq => {
+                self.compare(source, mark, head).await?;
+                return Ok(Read::default());
+            }
+            Some(mark) => (mark.max(source.floor), Time::default()),
+            // As when a channel is subscribed to: from now on.
+            None if matches!(source.log, LogKey::App(_)) => (head.seq, since),
+            None if head.at < since => (head.seq, since),
+            None => (source.floor.max(head.seq.saturating_sub(BACKLOG)), since),
+        };
+        let mut read = Read { mark: Some(position), ..Read::default() };
+        for _ in 0..PAGES {
+            if position >= head.seq {
+                return Ok(read);
+            }
+            let range = Range::After { seq: position, limit: PAGE };
+            let page = self.node.backplane.log.range(&source.log, range).await?;
+            if source.mark.is_some() && page.first > position + 1 {
+                // Kept no more before it was told: its integer tells that.
+                let at = page.entries.first().map_or(head.at, |entry| entry.at);
+                read.entries.push((at, page.first - 1));
+            }
+            let told = page
+                .entries
+                .iter()
+                .filter(|entry| entry.at >= since && fetch::tell(source, entry, &self.style).is_some());
+            read.entries.extend(told.map(|entry| (entry.at, entry.seq)));
+            position = page.entries.last().map_or(page.head, |entry| entry.seq);
+            read.mark = Some(position);
+            if !page.more {
+                return Ok(read);
+            }
+        }
+        read.unfinished = true;
+        Ok(read)
+    }
+
+    /// A mark beyond the end: the log lost something. That is written down, and read with the next look.
+    async fn compare(&self, source: &Source, mark: u64, head: Head) -> Result<(), Fault> {
+        let seen = Seen { seq: mark, at: None, epoch: 0, number: source.number, from: head.seq + 1 };
+        let fenced = self.node.backplane.fences.fence(&source.log, seen).await?;
+        tracing::error!(log = ?source.log, ?seen, ?fenced, "a poll was told more than the log has");
+        Ok(())
+    }
+}
+
+/// What was read of a log.
+#[derive(Default)]
+struct Read {
+    entries: Vec<(Time, u64)>,
+    mark: Option<u64>,
+    unfinished: bool,
+}
+
+fn is_passing(log: &LogKey) -> bool {
+    matches!(log, LogKey::App(name) if &**name == PASSING)
+}
