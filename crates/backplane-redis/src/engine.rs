@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_backplane::{AckLevel, Backplane, Clock, Fault, Inbox};
 use parlance_model::{LogKey, NodeId};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -21,7 +22,11 @@ use crate::library::{GENERATION, Library};
 use crate::link::{Primary, Reply, Routed};
 use crate::presence::Sweeper;
 use crate::primaries::Greeter;
+use crate::times::Times;
 use crate::topology::{self, Place};
+
+/// Between two attempts to settle what the nodes must agree about.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// How the engine is built.
 #[derive(Clone)]
@@ -54,6 +59,9 @@ pub struct Options {
     pub sweeper: Option<NodeId>,
     /// How long a command may take.
     pub patience: Duration,
+    /// How long a start waits for a primary that answers. Those that do not answer while another one does are waited
+    /// for in the background.
+    pub start_patience: Duration,
     /// The clock that callers' deadlines are of; it may differ from that of Redis.
     pub clock: Clock,
     /// For tests: everything goes by `clock` instead of the time of Redis.
@@ -79,6 +87,7 @@ impl Options {
             inbox: 65_536,
             sweeper: None,
             patience: Duration::from_secs(2),
+            start_patience: Duration::from_secs(10),
             clock,
             tell_time: false,
             generation: GENERATION,
@@ -107,26 +116,28 @@ pub(crate) struct Node {
     pub sweeper: Option<Sweeper>,
     /// What an acknowledged message survives, in words.
     survives: Arc<str>,
+    stop: CancellationToken,
     /// An engine that is dropped ends its tasks.
     _ended: DropGuard,
 }
 
 impl Redis {
-    /// Connects and loads the functions.
+    /// Connects and loads the functions: at every primary that answers, at the others when they do.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`] when nobody answers there, or who answers is no Redis of release 7.0 or later.
+    /// [`Fault::Unavailable`] when nobody answers there in time, or who answers is no Redis of release 7.0 or later.
     pub async fn connect(options: Options) -> Result<Self, Fault> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         // Also of an engine that cannot be started.
         let _ended = stop.clone().drop_guard();
+        let times = Times { patience: options.patience, until: Instant::now() + options.start_patience };
         let place = Place::parse(&options.url)?;
         let dialer = place.dialer(options.ca_file.as_deref())?;
-        let topology = topology::start(place, dialer, &tasks, &stop).await?;
-        let link = Routed::start(&topology, options.patience, &tasks, &stop).await?;
+        let topology = topology::start(place, dialer, times, &tasks, &stop).await?;
+        let link = Routed::start(&topology, times, &tasks, &stop).await?;
         let library = Arc::new(Library::new(options.generation));
         let mut greeter = Greeter::new(&options, &topology, &library);
-        greeter.all().await?;
+        greeter.all(times).await?;
         let survives = greeter.survives().into();
         let stopped = stop.clone();
         tasks.spawn(async move { stopped.run_until_cancelled(greeter.newcomers()).await });
@@ -138,11 +149,23 @@ impl Redis {
         let keys = Keys::new(&options.prefix, channels);
         let inbox = Mutex::new(Some(inbox));
         let sweeper = options.sweeper.clone().map(|me| Sweeper::new(me, options.typing_ttl));
-        let node =
-            Node { link, library, durable, keys, options, subscriber, inbox, sweeper, survives, _ended };
-        node.settle().await?;
+        let node = Node {
+            link,
+            library,
+            durable,
+            keys,
+            options,
+            subscriber,
+            inbox,
+            sweeper,
+            survives,
+            stop: stop.clone(),
+            _ended,
+        };
+        let node = Arc::new(node);
+        node.start_settling(&tasks).await?;
         tasks.close();
-        Ok(Self { node: Arc::new(node), tasks, stop })
+        Ok(Self { node, tasks, stop })
     }
 
     /// This node's handle.
@@ -258,18 +281,43 @@ impl Node {
         Ok(answer?)
     }
 
-    /// What all nodes of an installation must agree about, settled by the first one.
-    async fn settle(&self) -> Result<(), Fault> {
+    /// What all nodes of an installation must agree about, settled by the first one; why this one cannot be of it.
+    async fn settle(&self) -> Result<Option<String>, Fault> {
         let own = PARTITIONS.to_string();
         let settled = self.call("gw1_settle", &[self.keys.config()], Args::none().and(&own)).await?;
-        if settled.text()? == own {
-            return Ok(());
+        let settled = settled.text()?;
+        let prefix = &self.options.prefix;
+        let why = || {
+            format!("what is kept there under {prefix} has {settled} partitions, and this release has {own}")
+        };
+        Ok((settled != own).then(why))
+    }
+
+    /// Settles that now, or, where it is kept does not answer, when it does.
+    async fn start_settling(self: &Arc<Self>, tasks: &TaskTracker) -> Result<(), Fault> {
+        match self.settle().await {
+            Ok(None) => return Ok(()),
+            Ok(Some(why)) => return Err(Fault::Unavailable(why)),
+            Err(fault) => {
+                tracing::warn!(%fault, "it cannot be checked yet whether this release can use what is kept there");
+            }
         }
-        Err(Fault::Unavailable(format!(
-            "what is kept there under {} has {} partitions, and this release has {own}",
-            self.options.prefix,
-            settled.text()?
-        )))
+        let node = Arc::downgrade(self);
+        tasks.spawn(async move {
+            while let Some(node) = node.upgrade() {
+                match node.settle().await {
+                    Ok(None) => return,
+                    Ok(Some(why)) => return tracing::error!("{why}"),
+                    Err(fault) => tracing::debug!(%fault, "not yet settled"),
+                }
+                let stop = node.stop.clone();
+                drop(node);
+                if stop.run_until_cancelled(tokio::time::sleep(SETTLING)).await.is_none() {
+                    return;
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Calls a function that answers with a list.

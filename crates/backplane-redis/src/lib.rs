@@ -26,6 +26,7 @@ mod primaries;
 mod rooms;
 mod sequences;
 mod shared;
+mod times;
 mod topology;
 mod turns;
 mod typing;

@@ -25,4 +25,10 @@ impl Limits for Node {
         let key = self.keys.window(user, &rule.name);
         self.call("gw1_give_back", &[key], Args::none().and(stamp)).await.map(drop)
     }
+
+    async fn happened(&self, user: &UserId, rule: &Rule, stamp: u64, at: Time) -> Result<(), Fault> {
+        let key = self.keys.window(user, &rule.name);
+        let args = self.timed().and(millis(rule.window).max(1)).and(stamp).and(at.millis());
+        self.call("gw1_happened", &[key], args).await.map(drop)
+    }
 }

@@ -7,17 +7,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parlance_backplane::{AckLevel, Fault};
+use futures_util::future::join_all;
+use parlance_backplane::Fault;
 
 use crate::checks::{self, Demands};
 use crate::durable::Socket;
 use crate::engine::Options;
 use crate::library::Library;
 use crate::link::LinkFault;
+use crate::times::Times;
 use crate::topology::{Address, Topology};
 
 /// Between two attempts to greet one that does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// With why it must be refused, if it must.
+type Answered = Vec<(Address, Option<String>)>;
+type Missed = Vec<(Address, LinkFault)>;
 
 /// What a greeting consists of.
 pub struct Greeter {
@@ -26,6 +32,8 @@ pub struct Greeter {
     demands: Demands,
     patience: Duration,
     known: BTreeSet<Address>,
+    /// Those that did not answer, as was said.
+    missed: BTreeSet<Address>,
     /// All that were greeted have an append-only file.
     keeps: AtomicBool,
 }
@@ -40,28 +48,27 @@ impl Greeter {
             demands,
             patience: options.patience,
             known: BTreeSet::new(),
+            missed: BTreeSet::new(),
             keeps: AtomicBool::new(true),
         }
     }
 
-    /// Greets all there are. One that does not answer is greeted later, unless the ack level has to be sure of it.
+    /// Greets all there are. Those that do not answer are greeted when they do, as long as one does.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`] when none answers, or one cannot keep what the ack level promises.
-    pub async fn all(&mut self) -> Result<(), Fault> {
-        let mut fault = LinkFault::Failed("Redis: no server has any slot".to_owned());
-        for address in self.topology.layout().primaries() {
-            match self.greet(address).await {
-                Ok(None) => drop(self.known.insert(address.clone())),
-                Ok(Some(why)) => return Err(Fault::Unavailable(format!("Redis at {address}: {why}"))),
-                Err(error) if self.demands.level == AckLevel::Redis => {
-                    tracing::warn!(%address, ?error, "a primary of Redis does not answer");
-                    fault = error;
-                }
-                Err(error) => return Err(error.into()),
+    /// [`Fault::Unavailable`] when none answers in time, or one that answers cannot keep what the ack level promises.
+    pub async fn all(&mut self, times: Times) -> Result<(), Fault> {
+        let (greeted, missed) = times.insist(async || self.round().await).await?;
+        for (address, refused) in greeted {
+            if let Some(why) = refused {
+                return Err(Fault::Unavailable(format!("Redis at {address}: {why}")));
             }
+            self.known.insert(address);
         }
-        if self.known.is_empty() { Err(fault.into()) } else { Ok(()) }
+        for (address, fault) in missed {
+            self.miss(address, &fault);
+        }
+        Ok(())
     }
 
     /// What an acknowledged message survives, as far as was seen.
@@ -69,40 +76,80 @@ impl Greeter {
         checks::survives(self.demands, self.keeps.load(Ordering::Relaxed))
     }
 
+    /// Greets all at the same time: who answered, with why it must be refused if it must, and who did not.
+    ///
+    /// # Errors
+    /// As one did not answer, when none did.
+    async fn round(&self) -> Result<(Answered, Missed), LinkFault> {
+        let layout = self.topology.layout();
+        let greeted = layout.primaries().into_iter().map(async |it| (it.clone(), self.greet(it).await));
+        let (mut answered, mut missed) = (Answered::new(), Missed::new());
+        for (address, greeted) in join_all(greeted).await {
+            match greeted {
+                Ok(refused) => answered.push((address, refused)),
+                Err(fault) => missed.push((address, fault)),
+            }
+        }
+        if answered.is_empty() {
+            // It may be that another server is primary by now.
+            self.topology.doubt();
+            let nobody = || LinkFault::Failed("Redis: no server has any slot".to_owned());
+            return Err(missed.pop().map_or_else(nobody, |(_, fault)| fault));
+        }
+        Ok((answered, missed))
+    }
+
+    /// Says once of each that it does not answer.
+    fn miss(&mut self, address: Address, fault: &LinkFault) {
+        if self.missed.insert(address.clone()) {
+            tracing::warn!(
+                %address,
+                ?fault,
+                "A PRIMARY OF REDIS DOES NOT ANSWER: what is kept there cannot be used, its settings were not checked \
+                 and it was not given the functions; that is done when it answers"
+            );
+        }
+    }
+
     /// Greets those that come later, for ever. Nobody can be refused any more: what speaks against one is said.
-    pub async fn newcomers(self) {
-        let mut known = self.known.clone();
+    pub async fn newcomers(mut self) {
         let mut layouts = self.topology.watch();
         loop {
-            let layout = self.topology.layout();
+            let layout = layouts.borrow_and_update().clone();
+            let current = layout.primaries();
             // One that went and comes again may have lost everything.
-            known.retain(|address| layout.primaries().contains(&address));
-            let mut missed = false;
-            for address in layout.primaries() {
-                if known.contains(address) {
-                    continue;
-                }
-                match self.greet(address).await {
-                    Ok(refused) => {
-                        if let Some(why) = refused {
-                            tracing::error!(%address, "{why}");
-                        }
-                        known.insert(address.clone());
-                    }
+            self.known.retain(|address| current.contains(&address));
+            self.missed.retain(|address| current.contains(&address));
+            let new: Vec<&Address> =
+                current.into_iter().filter(|address| !self.known.contains(*address)).collect();
+            let greeted = join_all(new.iter().map(async |address| self.greet(address).await)).await;
+            let mut all = true;
+            for (address, greeted) in new.into_iter().cloned().zip(greeted) {
+                match greeted {
+                    Ok(refused) => self.welcome(address, refused),
                     Err(fault) => {
-                        tracing::warn!(%address, ?fault, "a new primary does not answer");
-                        missed = true;
+                        self.miss(address, &fault);
+                        all = false;
                     }
                 }
             }
             let changed = layouts.changed();
-            match missed {
-                true => drop(tokio::time::timeout(PAUSE, changed).await),
+            match all {
+                false => drop(tokio::time::timeout(PAUSE, changed).await),
                 // Whoever could change it is gone.
-                false if changed.await.is_err() => return,
-                false => {}
+                true if changed.await.is_err() => return,
+                true => {}
             }
         }
+    }
+
+    fn welcome(&mut self, address: Address, refused: Option<String>) {
+        if let Some(why) = refused {
+            tracing::error!(%address, "{why}");
+        } else if self.missed.remove(&address) {
+            tracing::info!(%address, "the primary of Redis answers now and has the functions");
+        }
+        self.known.insert(address);
     }
 
     /// Why this one must be refused, if it must.

@@ -1,9 +1,11 @@
 //! One primary's lane: whatever waits is sent at once, and then it is asked how many replicas have it.
 //!
 //! Owns: the batches. A batch is sent as soon as the one before is through, with what has gathered meanwhile: alone
-//! under little load, up to [`BATCH`] under much, and never held up by a timer. Must not know: why somebody waits.
+//! under little load, up to [`BATCH`] under much, and never held up by a timer. While a server hangs, whoever comes is
+//! told so at once. Must not know: why somebody waits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +19,9 @@ use crate::topology::Address;
 const BATCH: usize = 64;
 /// Calls that wait for the next batches; callers wait beyond, and not for ever.
 const QUEUE: usize = 1024;
+/// Between two knocks at a server that does not answer; each waits as long as a command may take.
+const PROBE: Duration = Duration::from_millis(200);
+const NO_ANSWER: &str = "no answer in time";
 
 type Answered = Result<Reply, LinkFault>;
 
@@ -52,29 +57,73 @@ impl Keeper {
         while self.jobs.recv_many(&mut batch, BATCH).await > 0 {
             // Whoever gave up has been told that it failed: it need not happen any more.
             batch.retain(|job| !job.answer.is_closed());
-            if !batch.is_empty() {
-                self.serve(std::mem::take(&mut batch)).await;
+            if !batch.is_empty() && !self.serve(std::mem::take(&mut batch)).await {
+                self.mend(&mut batch).await;
             }
         }
     }
 
-    async fn serve(&mut self, batch: Vec<Job>) {
+    /// Whether the server answered or was seen to be gone: not that it hangs.
+    async fn serve(&mut self, batch: Vec<Job>) -> bool {
         let most = self.shared.patience + self.shared.replicas.within;
-        let answers = match tokio::time::timeout(most, self.attempt(&batch)).await {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(error)) => self.broken(&error.to_string(), batch.len()),
-            Err(_) => self.broken("no answer in time", batch.len()),
-        };
-        for (job, answer) in batch.into_iter().zip(answers) {
-            // Nobody waits any more: the client was told that it failed, and asks again.
-            drop(job.answer.send(answer));
+        let attempt = tokio::time::timeout(most, self.attempt(&batch)).await;
+        let answered = attempt.is_ok();
+        match attempt {
+            Ok(Ok(answers)) => {
+                for (job, answer) in batch.into_iter().zip(answers) {
+                    // Nobody waits any more: the client was told that it failed, and asks again.
+                    drop(job.answer.send(answer));
+                }
+            }
+            Ok(Err(error)) => self.broken(&error.to_string(), batch),
+            Err(_) => self.broken(NO_ANSWER, batch),
+        }
+        answered
+    }
+
+    fn broken(&mut self, why: &str, batch: Vec<Job>) {
+        self.socket = None;
+        self.shared.topology.doubt();
+        self.refuse(why, batch);
+    }
+
+    fn refuse(&self, why: &str, batch: impl IntoIterator<Item = Job>) {
+        for job in batch {
+            drop(job.answer.send(Err(LinkFault::Failed(format!("Redis ({}): {why}", self.address)))));
         }
     }
 
-    fn broken(&mut self, why: &str, count: usize) -> Vec<Answered> {
-        self.socket = None;
-        self.shared.topology.doubt();
-        vec![Err(LinkFault::Failed(format!("Redis ({}): {why}", self.address))); count]
+    /// Until the server answers again, or nobody can send any more, nobody is kept waiting.
+    async fn mend(&mut self, batch: &mut Vec<Job>) {
+        tracing::warn!(address = %self.address, "Redis does not answer: nothing is acknowledged there until it does");
+        let (dialer, patience) = (self.shared.topology.dialer().clone(), self.shared.patience);
+        let address = self.address.clone();
+        let knock = async move {
+            loop {
+                if let Ok(Ok(socket)) = tokio::time::timeout(patience, Socket::open(&dialer, &address)).await
+                {
+                    return socket;
+                }
+                tokio::time::sleep(PROBE).await;
+            }
+        };
+        let mut knock = std::pin::pin!(knock);
+        loop {
+            tokio::select! {
+                socket = &mut knock => {
+                    tracing::info!(address = %self.address, "Redis answers again");
+                    self.socket = Some(socket);
+                    return;
+                }
+                count = self.jobs.recv_many(batch, BATCH) => {
+                    self.refuse(NO_ANSWER, batch.drain(..));
+                    self.shared.topology.doubt();
+                    if count == 0 {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     /// What to call is called, and once more where the server lacked the functions.

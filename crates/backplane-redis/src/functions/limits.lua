@@ -29,3 +29,26 @@ redis.register_function('gw1_give_back', function(keys, args)
   end
   return 0
 end)
+
+-- What was counted happened later than that: it moves on to its place. Arguments: time, window, stamp, when.
+redis.register_function('gw1_happened', function(keys, args)
+  local now, window, at = clock(args[1]), tonumber(args[2]), tonumber(args[4])
+  local behind
+  for _, entry in ipairs(redis.call('LRANGE', keys[1], 0, -1)) do
+    if string.match(entry, '%d+$') == args[3] then
+      redis.call('LREM', keys[1], 1, entry)
+    elseif not behind and tonumber(string.match(entry, '^%d+')) > at then
+      behind = entry
+    end
+  end
+  -- It may be gone already, having taken longer than a window.
+  if at + window <= now then return 0 end
+  local entry = int(at) .. '-' .. args[3]
+  if behind then
+    redis.call('LINSERT', keys[1], 'BEFORE', behind, entry)
+  else
+    redis.call('RPUSH', keys[1], entry)
+  end
+  redis.call('PEXPIRE', keys[1], int(window + math.max(0, at - now)))
+  return 1
+end)

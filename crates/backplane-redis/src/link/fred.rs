@@ -15,7 +15,7 @@ use fred::types::config::{
     Server, ServerConfig, TlsConfig, TlsConnector, TlsHostMapping, UnresponsiveConfig,
 };
 use fred::types::{ClusterHash, ConnectHandle, CustomCommand, RespVersion};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{LinkFault, RedisLink, Reply, Run};
 use crate::topology::{Address, Dialer};
@@ -46,6 +46,20 @@ impl Drop for Line {
     fn drop(&mut self) {
         // It would look for a server that left the installation for ever.
         self.task.abort();
+    }
+}
+
+impl Line {
+    /// Room for one more command.
+    async fn room(&self) -> Result<SemaphorePermit<'_>, LinkFault> {
+        // Without awaiting where there is room: a task that has done much is made to yield when it awaits, and what it
+        // asks at the same time would lose its order.
+        if let Ok(room) = self.room.try_acquire() {
+            return Ok(room);
+        }
+        let room = tokio::time::timeout(self.patience, self.room.acquire()).await;
+        let too_many = || LinkFault::Failed("too many commands under way".to_owned());
+        room.map_err(|_| too_many())?.map_err(|_| too_many())
     }
 }
 
@@ -139,9 +153,7 @@ impl FredLink {
     }
 
     async fn command(&self, name: &'static str, args: Vec<Value>) -> Result<Reply, LinkFault> {
-        let Line { room, patience, .. } = &*self.line;
-        let room = tokio::time::timeout(*patience, room.acquire()).await;
-        let _room = room.map_err(|_| LinkFault::Failed("too many commands under way".to_owned()))?;
+        let _room = self.line.room().await?;
         if !self.is_connected() {
             return Err(LinkFault::Away("Redis: no connection".to_owned()));
         }
@@ -183,9 +195,8 @@ fn refused(error: &Error) -> LinkFault {
 fn failed(error: &Error) -> LinkFault {
     let said = format!("Redis: {:?}: {}", error.kind(), error.details());
     match error.kind() {
-        ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Routing => {
-            LinkFault::Lost(said)
-        }
+        ErrorKind::Timeout => LinkFault::Silent(said),
+        ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Routing => LinkFault::Lost(said),
         _ => LinkFault::Failed(said),
     }
 }

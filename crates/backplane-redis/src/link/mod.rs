@@ -5,13 +5,15 @@
 mod fred;
 mod redirect;
 mod routed;
+mod wire;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parlance_backplane::Fault;
 
 pub use self::fred::FredLink;
-pub use routed::{Primary, Routed};
+pub use routed::Routed;
+pub use wire::Primary;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +41,10 @@ pub enum LinkFault {
     Elsewhere(String),
     /// Not sent: there is no connection.
     Away(String),
-    /// The connection broke or nobody answered in time; whether the command was executed is not known.
+    /// The connection broke; whether the command was executed is not known.
     Lost(String),
+    /// Nobody answered in time; whether the command was executed, or will be, is not known.
+    Silent(String),
     /// Anything else; whether the command was executed is not known.
     Failed(String),
 }
@@ -55,6 +59,7 @@ impl From<LinkFault> for Fault {
             | LinkFault::Elsewhere(why)
             | LinkFault::Away(why)
             | LinkFault::Lost(why)
+            | LinkFault::Silent(why)
             | LinkFault::Failed(why) => Self::Unavailable(why),
         }
     }
@@ -129,8 +134,9 @@ impl LinkFault {
 
 /// Commands to one server.
 ///
-/// Guarantees: an operation ends within the configured time; commands issued one after the other by one task reach
-/// the server in that order, also while earlier ones are unanswered; nothing is sent twice.
+/// Guarantees: an operation ends within the configured time; commands whose futures are polled first one after the
+/// other reach the server in that order, also while earlier ones are unanswered, unless so many are under way that
+/// they have to wait; nothing is sent twice.
 #[async_trait]
 pub trait RedisLink: Send + Sync {
     /// Runs a function or a script.

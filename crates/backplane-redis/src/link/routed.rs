@@ -1,7 +1,8 @@
 //! Commands to whichever primary has the slot of a key.
 //!
 //! Owns: one link per primary, following redirections, trying again what was not executed. A shard that is away
-//! costs the others nothing: each has a connection of its own, and after a second its commands fail at once.
+//! costs the others nothing: each has a connection of its own, and after a second its commands fail at once; one that
+//! hangs, after the first command it did not answer in time.
 //! Must not know: what is called.
 
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::redirect::Redirect;
+use super::wire::{Primary, Wire};
 use super::{FredLink, LinkFault, RedisLink};
 use crate::keys::slot;
+use crate::times::Times;
 use crate::topology::{Address, Topology};
 
 /// What was not executed is tried again for so long. A server that is away for longer is not waited for.
@@ -26,26 +29,13 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 /// Redirections in a row before the layout is given time to settle.
 const HOPS: u32 = 3;
 
-/// One primary.
-pub struct Primary {
-    /// Where it is.
-    pub address: Address,
-    /// The way to it.
-    pub link: Arc<dyn RedisLink>,
-}
-
-struct Wire {
-    primary: Arc<Primary>,
-    link: FredLink,
-    /// Since when there is no connection, as far as somebody noticed.
-    away: Mutex<Option<Instant>>,
-}
-
 /// Links to all primaries. Opened when they are needed, closed when the server is a primary no more.
 pub struct Routed {
     topology: Topology,
     patience: Duration,
     wires: Mutex<FxHashMap<Address, Arc<Wire>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 /// Where a command goes next.
@@ -75,36 +65,44 @@ impl Retry {
 }
 
 impl Routed {
-    /// Connects to every primary, and follows the layout until `stop`.
+    /// Connects to every primary, and follows the layout until `stop`. One that does not answer is complained about,
+    /// and looked for in the background; if none does, again until `until`.
     ///
     /// # Errors
-    /// When none of them answers. One that does not is complained about, and looked for in the background.
+    /// When none of them answers.
     pub async fn start(
         topology: &Topology,
-        patience: Duration,
+        times: Times,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Arc<Self>, LinkFault> {
-        let routed = Arc::new(Self { topology: topology.clone(), patience, wires: Mutex::default() });
-        let layout = topology.layout();
+        let routed = Arc::new(Self {
+            topology: topology.clone(),
+            patience: times.patience,
+            wires: Mutex::default(),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
+        });
+        times.insist(async || routed.connect().await).await?;
+        let (followed, stop) = (routed.clone(), stop.clone());
+        tasks.spawn(async move { stop.run_until_cancelled(followed.follow()).await });
+        Ok(routed)
+    }
+
+    async fn connect(&self) -> Result<(), LinkFault> {
+        let layout = self.topology.layout();
         let opened = join_all(layout.primaries().into_iter().map(async |address| {
-            let link = FredLink::connect(address, topology.dialer(), patience).await;
+            let link = FredLink::connect(address, self.topology.dialer(), self.patience).await;
             let wire = link.map(|link| Wire::new(address.clone(), link));
-            wire.map(|wire| drop(routed.wires.lock().insert(address.clone(), wire)))
+            wire.map(|wire| drop(self.wires.lock().insert(address.clone(), wire)))
         }));
         let mut fault = LinkFault::Away("Redis: no server has any slot".to_owned());
         for opened in opened.await {
             if let Err(error) = opened {
-                tracing::warn!(?error, "a primary of Redis does not answer");
                 fault = error;
             }
         }
-        if routed.wires.lock().is_empty() {
-            return Err(fault);
-        }
-        let (followed, stop) = (routed.clone(), stop.clone());
-        tasks.spawn(async move { stop.run_until_cancelled(followed.follow()).await });
-        Ok(routed)
+        if self.wires.lock().is_empty() { Err(fault) } else { Ok(()) }
     }
 
     /// Opens links to new primaries before they are needed, and closes those to servers that are primaries no more.
@@ -163,7 +161,11 @@ impl Routed {
                     return Err(fault);
                 }
             };
-            let fault = match work(primary).await {
+            let answer = match wire.usable() {
+                Ok(()) => work(primary).await,
+                Err(fault) => Err(fault),
+            };
+            let fault = match answer {
                 Err(fault) => fault,
                 done => {
                     wire.back();
@@ -198,9 +200,9 @@ impl Routed {
     }
 
     /// Where to go after a fault; `None`: nowhere.
-    async fn after(&self, fault: &LinkFault, wire: &Wire, retry: &mut Retry) -> Option<Aim> {
+    async fn after(&self, fault: &LinkFault, wire: &Arc<Wire>, retry: &mut Retry) -> Option<Aim> {
         let from = &wire.primary.address;
-        if !matches!(fault, LinkFault::Away(_) | LinkFault::Lost(_)) {
+        if !matches!(fault, LinkFault::Away(_) | LinkFault::Lost(_) | LinkFault::Silent(_)) {
             wire.back();
         }
         let named = |host: &str, port| from.beside(if host.is_empty() { &from.host } else { host }, port);
@@ -222,11 +224,19 @@ impl Routed {
             LinkFault::Away(_) => {
                 self.topology.doubt();
                 // Who comes while the server is long gone does not wait for it; who waited may see its successor.
-                let gone = wire.away().elapsed() >= AGAIN;
+                let gone = wire.usable().is_err() || wire.away().elapsed() >= AGAIN;
                 (!gone && retry.pause().await).then_some(Aim::Owner)
             }
             LinkFault::Lost(_) => {
                 self.topology.doubt();
+                None
+            }
+            LinkFault::Silent(_) => {
+                self.topology.doubt();
+                if wire.fell_silent() {
+                    let (wire, stop) = (wire.clone(), self.stop.clone());
+                    self.tasks.spawn(async move { stop.run_until_cancelled(wire.mend()).await });
+                }
                 None
             }
             _ => None,
@@ -245,11 +255,19 @@ impl Routed {
         .await
     }
 
-    /// Every primary there is now.
-    pub fn primaries(&self) -> Vec<Arc<Primary>> {
+    /// Does something at every primary there is now.
+    async fn everywhere<T, W, F>(&self, work: W) -> Result<Vec<T>, LinkFault>
+    where
+        W: Fn(Arc<Primary>) -> F,
+        F: Future<Output = Result<T, LinkFault>>,
+    {
         let layout = self.topology.layout();
-        let wires = layout.primaries().into_iter().filter_map(|address| self.wire(address).ok());
-        wires.map(|wire| wire.primary.clone()).collect()
+        let asked = layout.primaries().into_iter().map(async |address| {
+            let wire = self.wire(address)?;
+            wire.usable()?;
+            work(wire.primary.clone()).await
+        });
+        join_all(asked).await.into_iter().collect()
     }
 
     /// Whether all primaries answer.
@@ -257,8 +275,8 @@ impl Routed {
     /// # Errors
     /// The fault of one that does not.
     pub async fn ping(&self) -> Result<(), LinkFault> {
-        let all = self.primaries();
-        join_all(all.iter().map(|primary| primary.link.ping())).await.into_iter().collect()
+        let ping = |primary: Arc<Primary>| async move { primary.link.ping().await };
+        self.everywhere(ping).await.map(drop)
     }
 
     /// A section of what each primary says of itself.
@@ -266,28 +284,12 @@ impl Routed {
     /// # Errors
     /// The fault of one that does not answer.
     pub async fn info(&self, section: &str) -> Result<Vec<String>, LinkFault> {
-        let all = self.primaries();
-        join_all(all.iter().map(|primary| primary.link.info(section))).await.into_iter().collect()
+        self.everywhere(|primary| async move { primary.link.info(section).await }).await
     }
 
     /// Ends the connections.
     pub async fn close(&self) {
         let wires: Vec<Arc<Wire>> = self.wires.lock().drain().map(|(_, wire)| wire).collect();
         join_all(wires.iter().map(|wire| wire.link.close())).await;
-    }
-}
-
-impl Wire {
-    fn new(address: Address, link: FredLink) -> Arc<Self> {
-        let primary = Arc::new(Primary { address, link: Arc::new(link.clone()) });
-        Arc::new(Self { primary, link, away: Mutex::default() })
-    }
-
-    fn away(&self) -> Instant {
-        *self.away.lock().get_or_insert_with(Instant::now)
-    }
-
-    fn back(&self) {
-        *self.away.lock() = None;
     }
 }

@@ -1,5 +1,6 @@
 //! The task that looks at the layout: every second, and at once when it is doubted.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::probe::Probe;
-use super::{Dialer, Layout, Place, Topology, cluster, sentinel};
+use super::{Address, Dialer, Layout, Place, Topology, cluster, sentinel};
+use crate::times::Times;
 
 /// Between two looks when nobody doubts.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -36,13 +38,14 @@ impl Eye {
     }
 }
 
-/// Looks for the first time, and keeps looking until `stop`.
+/// Looks until something is seen, and keeps looking until `stop`.
 ///
 /// # Errors
-/// [`Fault::Unavailable`] when nobody can tell what the layout is.
+/// [`Fault::Unavailable`] when nobody can tell in time what the layout is.
 pub async fn start(
     place: Place,
     dialer: Dialer,
+    times: Times,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Topology, Fault> {
@@ -50,7 +53,7 @@ pub async fn start(
     let mut eye = match place {
         Place::Standalone(address) => {
             // Nothing is asked: it is for saying what is wrong with the address, the login or the certificate.
-            Probe::open(&dialer, &address)
+            knock(&dialer, &address, times)
                 .await
                 .map_err(|error| Fault::Unavailable(format!("Redis at {address}: {error}")))?;
             let layout = Arc::new(Layout::standalone(address));
@@ -61,12 +64,23 @@ pub async fn start(
             Eye::Sentinel(sentinel::Eye::new(dialer.clone(), sentinels, service, server))
         }
     };
-    let first = eye.look(&Layout::new([])).await.map_err(Fault::Unavailable)?;
+    let first = times.insist(async || eye.look(&Layout::new([])).await);
+    let first = first.await.map_err(Fault::Unavailable)?;
     let (sender, seen) = watch::channel(Arc::new(first));
     let doubts = doubt.clone();
     let stop = stop.clone();
     tasks.spawn(async move { stop.run_until_cancelled(keep(eye, sender, doubts)).await });
     Ok(Topology::new(seen, doubt).dialed_by(dialer))
+}
+
+/// Whether somebody answers there in time. A refusal is final: waiting makes no password right.
+async fn knock(dialer: &Dialer, address: &Address, times: Times) -> io::Result<()> {
+    let opened = times.insist(async || match Probe::open(dialer, address).await {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(error)),
+        Err(error) => Err(error),
+        Ok(_) => Ok(Ok(())),
+    });
+    opened.await?
 }
 
 async fn keep(mut eye: Eye, seen: watch::Sender<Arc<Layout>>, doubt: Arc<Notify>) {
