@@ -43,4 +43,7 @@ pub trait Limits: Send + Sync {
 
     /// Takes back what `take` counted under `stamp`.
     async fn give_back(&self, user: &UserId, rule: &Rule, stamp: u64) -> Result<(), Fault>;
+
+    /// What `take` counted under `stamp` happened at `at`, which is later: from then on it counts for a window.
+    async fn happened(&self, user: &UserId, rule: &Rule, stamp: u64, at: Time) -> Result<(), Fault>;
 }

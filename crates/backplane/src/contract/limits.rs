@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{Rig, user};
-use crate::Rule;
+use crate::{Backplane, Rule, Verdict};
 
 fn rule(limit: u32) -> Rule {
     Rule { name: "send".into(), limit, window: Duration::from_secs(2) }
@@ -50,6 +50,33 @@ pub async fn limits_hold_over_nodes_and_entries_can_be_given_back(rig: &dyn Rig)
     nodes[1].limits.give_back(&user("u"), &rule, allowed[7].stamp).await.unwrap();
     assert!(nodes[1].limits.take(&user("u"), &rule).await.unwrap().allowed);
     assert!(!nodes[2].limits.take(&user("u"), &rule).await.unwrap().allowed);
+}
+
+async fn take(node: &Backplane, rule: &Rule) -> Verdict {
+    node.limits.take(&user("u"), rule).await.unwrap()
+}
+
+pub async fn what_happened_later_counts_from_then_on(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let rule = rule(2);
+    let begin = rig.now().await;
+    let (first, second) = (take(&nodes[0], &rule).await, take(&nodes[1], &rule).await);
+    assert!(first.allowed && second.allowed);
+    rig.advance(Duration::from_millis(1000)).await;
+    // The first is overtaken by the second.
+    let late = begin + Duration::from_millis(900);
+    nodes[1].limits.happened(&user("u"), &rule, first.stamp, late).await.unwrap();
+    let refused = take(&nodes[0], &rule).await;
+    assert!(!refused.allowed && refused.reset < begin + rule.window + Duration::from_millis(400));
+    rig.advance(Duration::from_millis(1400)).await;
+    // t = 2.4 s: the second has left, the first has not.
+    assert!(take(&nodes[1], &rule).await.allowed);
+    let refused = take(&nodes[0], &rule).await;
+    assert!(!refused.allowed && refused.reset >= late + rule.window);
+    rig.advance(Duration::from_millis(800)).await;
+    // t = 3.2 s: the first has left as well, and comes again: it took longer than a window.
+    nodes[0].limits.happened(&user("u"), &rule, first.stamp, begin + Duration::from_secs(3)).await.unwrap();
+    assert!(!take(&nodes[1], &rule).await.allowed);
 }
 
 pub async fn shared_values_have_a_lifetime(rig: &dyn Rig) {

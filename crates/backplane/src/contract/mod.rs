@@ -76,6 +76,7 @@ macro_rules! contract_tests {
             fences::feeds_and_their_integers_go_on_above_all_earlier_ones,
             limits::windows_slide_exactly,
             limits::limits_hold_over_nodes_and_entries_can_be_given_back,
+            limits::what_happened_later_counts_from_then_on,
             limits::shared_values_have_a_lifetime,
             log::appends_are_dense_and_ordered,
             log::concurrent_resends_get_one_id,

@@ -54,6 +54,15 @@ impl Windows {
         }
     }
 
+    fn happened(&mut self, user: &UserId, rule: &Rule, stamp: u64, at: Time) {
+        self.give_back(user, rule, stamp);
+        let key = (user.clone(), rule.name.clone());
+        let window = self.all.entry(key).or_insert_with(|| Window { taken: VecDeque::new(), ends: at });
+        let place = window.taken.partition_point(|(taken, _)| *taken <= at);
+        window.taken.insert(place, (at, stamp));
+        window.ends = window.ends.max(at + rule.window);
+    }
+
     /// Drops the windows of idle users, whenever their number has doubled: constant cost per take.
     fn tidy(&mut self, now: Time) {
         if self.all.len() >= self.tidy_at.max(FEW) {
@@ -81,6 +90,11 @@ impl Limits for Node {
 
     async fn give_back(&self, user: &UserId, rule: &Rule, stamp: u64) -> Result<(), Fault> {
         self.engine.windows.lock().give_back(user, rule, stamp);
+        Ok(())
+    }
+
+    async fn happened(&self, user: &UserId, rule: &Rule, stamp: u64, at: Time) -> Result<(), Fault> {
+        self.engine.windows.lock().happened(user, rule, stamp, at);
         Ok(())
     }
 }

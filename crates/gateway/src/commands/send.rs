@@ -1,9 +1,12 @@
 //! Sending a message: limits, membership, dedupe, append. The order is the same in every dialect.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use parlance_backplane::{Appended, Change, Find, MemberSet, Range, Stored, Verdict};
-use parlance_model::{Accepted, Answer, Author, ConversationKind, Message, Reject, RejectCode, Send, UserId};
+use parlance_backplane::{Appended, Change, Find, MemberSet, Range, Rule, Stored, Verdict};
+use parlance_model::{
+    Accepted, Answer, Author, ConversationKind, Message, Reject, RejectCode, Send, Time, UserId,
+};
 
 use parlance_wire::sanitise;
 
@@ -48,8 +51,9 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
         // Nothing comes round.
         link.takes(own);
     }
-    if !matches!(appended, Ok(Accepted { fresh: true, .. })) {
-        give_back(node, link, verdict).await;
+    if let (Some(verdict), Some(rule)) = (verdict, &link.rate) {
+        let counted = Counted { rule, verdict, elapsed: started.elapsed() };
+        settle(node, link, &counted, &appended).await;
     }
     let accepted = appended?;
     node.metrics.accepted(link.dialect, accepted.fresh, started.elapsed());
@@ -93,18 +97,51 @@ async fn take(node: &Node, link: &Link) -> Result<Option<Verdict>, Reject> {
 
 fn limited(node: &Node, link: &Link, verdict: &Verdict) -> Reject {
     let wait = verdict.reset.since(node.clock.now()).as_millis().max(1);
-    let message = link.rate.as_ref().map_or_else(String::new, |rule| {
-        let window = rule.window.as_secs_f32();
-        let unit = if rule.window.as_secs() == 1 { "second" } else { "seconds" };
-        format!("Maximum {} messages per {window} {unit}", rule.limit)
-    });
+    let (limit, window) = (link.mount.messages.limit, window_of(link));
+    let unit = if window.as_secs() == 1 { "second" } else { "seconds" };
+    let message = format!("Maximum {limit} messages per {} {unit}", window.as_secs_f32());
     Reject::new(RejectCode::RateLimited, message).retry_after(u64::try_from(wait).unwrap_or(u64::MAX))
 }
 
-async fn give_back(node: &Node, link: &Link, verdict: Option<Verdict>) {
-    let (Some(verdict), Some(rule)) = (verdict, &link.rate) else { return };
-    if let Err(fault) = node.backplane.limits.give_back(&link.listener.user, rule, verdict.stamp).await {
-        tracing::warn!(%fault, "taking a rate entry back");
+/// The window of the limit, as it is promised.
+fn window_of(link: &Link) -> Duration {
+    Duration::from_millis(link.mount.messages.window_ms)
+}
+
+/// A send that was counted.
+struct Counted<'a> {
+    rule: &'a Rule,
+    verdict: Verdict,
+    /// From before it was counted until the log answered.
+    elapsed: Duration,
+}
+
+impl Counted<'_> {
+    /// When a message came into the log, if that was so long after it was counted that its entry would leave too early.
+    fn late(&self, link: &Link, at: Time) -> Option<Time> {
+        let begun = self.verdict.reset.since(Time(0)).saturating_sub(self.rule.window);
+        // Two primaries may differ about the time, but not in what passed meanwhile.
+        let late = at.since(Time(0)).saturating_sub(begun).min(self.elapsed);
+        let held = self.rule.window.saturating_sub(window_of(link));
+        (late > held).then(|| Time(0) + begun + late)
+    }
+}
+
+/// Makes the window say what the log says.
+async fn settle(node: &Node, link: &Link, counted: &Counted<'_>, appended: &Result<Accepted, Reject>) {
+    let (limits, user) = (&node.backplane.limits, &link.listener.user);
+    let (rule, stamp) = (counted.rule, counted.verdict.stamp);
+    let settled = match appended {
+        Ok(Accepted { fresh: true, at, .. }) => match counted.late(link, *at) {
+            Some(at) => limits.happened(user, rule, stamp, at).await,
+            None => Ok(()),
+        },
+        // It may be in the log all the same; if it is, its resend costs nothing.
+        Err(reject) if reject.code == RejectCode::Unavailable => Ok(()),
+        Ok(_) | Err(_) => limits.give_back(user, rule, stamp).await,
+    };
+    if let Err(fault) = settled {
+        tracing::warn!(%fault, "correcting a rate entry");
     }
 }
 

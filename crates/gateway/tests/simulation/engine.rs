@@ -13,7 +13,7 @@ use parlance_backplane::{
 };
 use parlance_model::{
     Author, ConnectionId, Conversation, ConversationId, Cursor, LogKey, Message, NodeId, ReceiptKind, Record,
-    Topic, UserId,
+    Time, Topic, UserId,
 };
 
 use super::bus;
@@ -238,6 +238,10 @@ impl Limits for Far {
 
     async fn give_back(&self, user: &UserId, rule: &Rule, stamp: u64) -> Result<(), Fault> {
         through!(self, self.inner.limits.give_back(user, rule, stamp))
+    }
+
+    async fn happened(&self, user: &UserId, rule: &Rule, stamp: u64, at: Time) -> Result<(), Fault> {
+        through!(self, self.inner.limits.happened(user, rule, stamp, at))
     }
 }
 
