@@ -53,6 +53,8 @@ pub struct Door {
     pub refusals: IntCounterVec,
     /// Tokens refused by reason.
     pub token_failures: IntCounterVec,
+    /// Polls that wait for something to happen.
+    pub polls_waiting: IntGauge,
 }
 
 /// Every metric of one node.
@@ -117,6 +119,10 @@ impl Registrar {
         self.put(IntGaugeVec::new(Opts::new(format!("parlance_{name}"), help), labels))
     }
 
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.put(IntGauge::new(format!("parlance_{name}"), help))
+    }
+
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
         let opts = HistogramOpts::new(format!("parlance_{name}"), help).buckets(buckets.to_vec());
         self.put(Histogram::with_opts(opts))
@@ -134,6 +140,7 @@ impl Registrar {
                 &["mount", "reason"],
             ),
             token_failures: self.counters("token_failures_total", "Tokens refused", &["reason"]),
+            polls_waiting: self.gauge("polls_waiting", "SocialHub polls that wait for something to happen"),
         }
     }
 }
@@ -170,7 +177,8 @@ impl Metrics {
                 .counter("dropped_passing_total", "Typing and presence events dropped at full outboxes"),
             feed_gaps: r.counter("feed_gaps_total", "Gaps noticed between publications and the log"),
             feed_repairs: r.counter("feed_repairs_total", "Gaps filled from the log"),
-            feed_losses: r.counter("feed_losses_total", "Logs that lost entries which were delivered already"),
+            feed_losses: r
+                .counter("feed_losses_total", "Logs that lost entries which were delivered already"),
             presence_transitions: r.counter("presence_transitions_total", "Presence transitions heard"),
             sweep_expired: r.counters(
                 "sweep_expired_total",

@@ -4,12 +4,13 @@
 
 use std::borrow::Cow;
 
-use parlance_model::Reject;
-use serde::Deserialize;
+use parlance_model::{Reject, Time};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::frame::Frame;
 use crate::{
-    Encoded,
+    Class, Encoded,
     json::{self, Object},
 };
 
@@ -172,6 +173,30 @@ impl Passing {
     }
 }
 
+/// The envelope that tells of events that are kept no more: the vocabulary has no word for them, so an error it is, as on
+/// a WebSocket. `from` and `to` are the first and the last integer of them.
+pub fn gap(from: u64, to: u64, at: Time) -> Option<Encoded> {
+    #[derive(Serialize)]
+    struct Payload {
+        code: &'static str,
+        message: &'static str,
+        details: Details,
+    }
+    #[derive(Serialize)]
+    struct Details {
+        resync: bool,
+        from: u64,
+        to: u64,
+    }
+    let payload = Payload {
+        code: "INTERNAL_ERROR",
+        message: "some events can no longer be replayed; reload",
+        details: Details { resync: true, from, to },
+    };
+    let id = json::made_up_uuid(&[b"gap", &from.to_le_bytes(), &to.to_le_bytes()]);
+    Frame::new(id, "error", payload, at).text().map(|text| Encoded::framed(&[text], Class::Kept))
+}
+
 /// A poll's event: `{id,type,channel?,payload,timestamp}`, its id the user's integer.
 pub fn event(encoded: &Encoded, integer: u64) -> Option<String> {
     let sealed = encoded.seal(integer);
@@ -209,7 +234,6 @@ pub fn missed(messages: &[String], last: u64, more: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Class;
     use serde_json::{Value, json};
 
     fn parsed(text: &str) -> Value {

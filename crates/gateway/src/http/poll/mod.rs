@@ -26,6 +26,7 @@ use parlance_backplane::{Fault, Rule, Verdict};
 use parlance_model::{Identity, Reject, RejectCode, Time};
 use parlance_wire::Dialect;
 use parlance_wire::socialhub::poll as wire;
+use prometheus::IntGauge;
 use tokio::time::Instant;
 
 use self::answer::{Budget, Refusal};
@@ -154,6 +155,22 @@ fn limited(node: &Node, verdict: &Verdict) -> Refusal {
     Reject::new(RejectCode::RateLimited, "too many polls").retry_after(wait.max(1)).into()
 }
 
+/// A poll that listens, while it does.
+struct Waiting(IntGauge);
+
+impl Waiting {
+    fn begin(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// A poll of a user.
 struct Call<'a> {
     node: &'a Arc<Node>,
@@ -213,6 +230,7 @@ impl Call<'_> {
             }
             tokio::time::sleep(AGAIN).await;
         }
+        let _waiting = Waiting::begin(&self.node.metrics.door.polls_waiting);
         let mut look = tokio::time::interval(LOOK);
         loop {
             let wake = tokio::select! {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parlance_backplane::{Fault, Place, Range, Seen};
 use parlance_model::{Head, Identity, LogKey, Time, Topic};
-use parlance_wire::socialhub::poll::Passing;
+use parlance_wire::socialhub::poll::{self as wire, Passing};
 use parlance_wire::{Encoded, Style};
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64;
@@ -126,13 +126,14 @@ impl<'a> Reader<'a> {
 
     /// Everything after the cursor, with what was heard that is in no log.
     pub(super) async fn pass(&mut self, passing: &[Passing]) -> Result<Page, Fault> {
+        let mut after = match self.cursor {
+            Some(cursor) => cursor,
+            // First: what gets an integer now must not make a cursor of nowhere look like one of ours.
+            None => *self.cursor.insert(self.known(self.asked).await?),
+        };
         let unfinished = self.repair().await?;
         // Before the integers are read: none may come to lie between those that are told.
         let passing = self.number(passing).await?;
-        let mut after = match self.cursor {
-            Some(cursor) => cursor,
-            None => *self.cursor.insert(self.known(self.asked).await?),
-        };
         let sequences = &self.node.backplane.sequences;
         loop {
             let limit = self.size.events;
@@ -142,7 +143,8 @@ impl<'a> Reader<'a> {
             let Some(&(last, ..)) = pointers.last() else {
                 return Ok(Page { more: unfinished, ..self.nothing() });
             };
-            let mut items = Vec::with_capacity(pointers.len());
+            let mut items = Vec::with_capacity(pointers.len() + 1);
+            items.extend(self.gap(after, pointers.first()));
             pointers.retain(|(integer, log, _)| {
                 let known = passing.get(integer);
                 items.extend(known.map(|p| Item { integer: *integer, told: Told::Passing((*p).clone()) }));
@@ -161,6 +163,13 @@ impl<'a> Reader<'a> {
             }
             after = last;
         }
+    }
+
+    /// Integers are dense: those that are missing behind a cursor were forgotten, or lost.
+    fn gap(&self, after: u64, first: Option<&fetch::Pointer>) -> Option<Item> {
+        let (first, ..) = first.filter(|(first, ..)| after > 0 && *first > after + 1)?;
+        let told = wire::gap(after + 1, first - 1, self.node.clock.now())?;
+        Some(Item { integer: first - 1, told: Told::Logged(told) })
     }
 
     /// A cursor beyond every integer is of a past that the store lost: what comes is told all the same.
@@ -199,7 +208,9 @@ impl<'a> Reader<'a> {
         for (index, place) in places.into_iter().enumerate() {
             match place {
                 Ok(Place::Log(head)) => behind.push((index, head)),
-                Ok(_) => {}
+                // Whatever comes there comes after this look.
+                Ok(Place::Nothing { .. }) => behind.push((index, Head::default())),
+                Ok(Place::Lost(_) | Place::Deleted(_)) => {}
                 // The others go on; what is missed here is found when that part of the store is back.
                 Err(fault) => tracing::debug!(%fault, log = ?logs.get(index), "a poll cannot see a log"),
             }
