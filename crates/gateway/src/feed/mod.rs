@@ -8,6 +8,7 @@ mod announce;
 mod check;
 mod deliver;
 mod job;
+mod known;
 mod opening;
 mod presence;
 mod receipts;
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use parlance_backplane::{Delivery, Fault, Inbox, Publication, Signal};
+use parlance_backplane::{Delivery, Fault, Inbox, Publication, Signal, UserPresence};
 use parlance_hub::Notice;
 use parlance_model::Topic;
 use rustc_hash::FxHashMap;
@@ -34,6 +35,7 @@ use announce::Announcer;
 use check::Checks;
 use deliver::Ready;
 use job::{Job, Readers, Todo};
+use known::{Known, Question};
 use opening::{Opened, Waiting};
 use track::Track;
 use typing::TypingTable;
@@ -115,6 +117,8 @@ enum Outcome {
     Worked(Topic, Track),
     Opened(Opened),
     Checked(check::Answers),
+    /// Presence was asked for.
+    Looked(Question, Result<Vec<UserPresence>, Fault>),
     /// Subscriptions were ended.
     Closed,
 }
@@ -124,6 +128,7 @@ pub(crate) struct Feed {
     open: FxHashMap<Topic, Slot>,
     typing: TypingTable,
     announcer: Announcer,
+    known: Known,
     under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
     readers: Arc<Readers>,
     waiting: Waiting,
@@ -172,6 +177,7 @@ impl Feed {
             open: FxHashMap::default(),
             typing: TypingTable::default(),
             announcer: Announcer::default(),
+            known: Known::default(),
             under_way: FuturesUnordered::new(),
             readers: Arc::default(),
             waiting: Waiting::default(),
@@ -200,12 +206,14 @@ impl Feed {
         }
     }
 
-    /// Anything may have been missed: every log is compared, the switches are looked at again.
+    /// Anything may have been missed: every log is compared, presence and the switches are looked at again.
     fn recover(&mut self) {
         for slot in self.open.values_mut().filter(|slot| slot.track.is_none()) {
             slot.push(Todo::Behind);
         }
         self.check();
+        self.known.lost();
+        self.ask_presence();
         self.node.carry_leases();
         self.node.orders.look();
     }
@@ -288,6 +296,7 @@ impl Feed {
             }
             Outcome::Opened(opened) => self.opened(opened),
             Outcome::Checked(answers) => self.checked(answers),
+            Outcome::Looked(question, answer) => self.looked(question, answer),
             Outcome::Closed => self.closing = false,
         }
     }
@@ -297,6 +306,7 @@ impl Feed {
         self.typing_due(&mut ready);
         self.announcements_due(&mut ready);
         self.tell(ready);
+        self.ask_presence();
         let every = self.node.config.load().timings.head_check();
         let head_ticks = u64::try_from(every.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1);
         if self.checks.is_due(ticks, head_ticks) {
@@ -320,6 +330,7 @@ impl Feed {
         closing.retain(|topic| self.node.hub.close_if_empty(topic));
         for topic in &closing {
             self.open.remove(topic);
+            self.known.closed(topic);
         }
         closing.extend(self.stray.drain(..).filter(|topic| !self.open.contains_key(topic)));
         if closing.is_empty() || self.closing {

@@ -86,6 +86,7 @@ impl Feed {
                     self.node.hub.set_last(&topic, track.seq);
                     self.node.hub.set_number(&topic, track.number);
                     slot.track = Some(*track);
+                    self.known.opened(&topic);
                     self.work(&topic);
                     None
                 }

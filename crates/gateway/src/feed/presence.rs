@@ -1,13 +1,15 @@
-//! Presence and typing publications on their way to the hub.
+//! Presence and typing publications on their way to the hub; what of presence was lost is asked for.
 
-use parlance_backplane::{PresenceChanged, TypingChanged};
+use futures_util::FutureExt as _;
+use parlance_backplane::{Fault, PresenceCause, PresenceChanged, TypingChanged, UserPresence};
 use parlance_hub::Announce;
 use parlance_model::{Event, PresenceEvent, Topic, TypingEvent};
 
 use super::{
-    Feed,
+    Feed, Outcome,
     announce::Announcement,
     deliver::{Ready, To},
+    known::{Found, Missed, Question},
 };
 use crate::config::Mount;
 
@@ -16,12 +18,64 @@ impl Feed {
         if *topic == Topic::PresenceAll {
             self.node.metrics.presence_transitions.inc();
         }
+        if !self.open.contains_key(topic) {
+            return;
+        }
+        // Listeners may know less than was published, or more: what was lost was asked for.
+        let before = self.known.heard(topic, &change.user, change.status);
+        if before != Some(change.status) {
+            let change = PresenceChanged { before: before.unwrap_or(change.before), ..change.clone() };
+            self.changed(topic, &change, ready);
+        }
+    }
+
+    fn changed(&mut self, topic: &Topic, change: &PresenceChanged, ready: &mut Vec<Ready>) {
         let now = self.node.clock.now();
         for policy in self.policies() {
             if let Some(told) = self.announcer.heard(topic, policy, change, now) {
                 ready.push(self.announce(told));
             }
         }
+    }
+
+    /// Asks for the presence of users of whom publications may be lost.
+    pub(super) fn ask_presence(&mut self) {
+        let Some(question) = self.known.question(self.node.clock.now()) else { return };
+        let node = self.node.clone();
+        let ask = async move {
+            let answer = node.backplane.presence.status(&question.users).await;
+            Outcome::Looked(question, answer)
+        };
+        self.under_way.push(ask.boxed());
+    }
+
+    pub(super) fn looked(&mut self, question: Question, answer: Result<Vec<UserPresence>, Fault>) {
+        let now = self.node.clock.now();
+        let all = match answer {
+            Ok(all) => all,
+            Err(fault) => {
+                tracing::warn!(%fault, "reading presence; trying again");
+                return self.known.failed(question, now);
+            }
+        };
+        self.known.answered();
+        let mut ready = Vec::new();
+        for (user, presence) in question.users.iter().zip(all) {
+            let found = Found { status: presence.status, remembered: presence.last_seen.is_some() };
+            for Missed { topic, before } in self.known.found(&question, user, found, now) {
+                let change = PresenceChanged {
+                    user: user.clone(),
+                    status: presence.status,
+                    before,
+                    last_seen: presence.last_seen.unwrap_or(now),
+                    at: now,
+                    cause: PresenceCause::Said,
+                };
+                self.changed(&topic, &change, &mut ready);
+            }
+        }
+        self.tell(ready);
+        self.ask_presence();
     }
 
     /// The distinct policies of the mounts.
