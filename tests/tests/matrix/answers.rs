@@ -7,7 +7,8 @@ use parlance_tests::{Device, Gateway, Map, Options, PATIENCE, Ws};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::stage::{MOUNTS, PLACE, gateway};
+use super::nodes::Nodes;
+use super::stage::{MOUNTS, PLACE};
 
 /// How the operator announces maintenance.
 const NOTICE: &str = r#"{"enabled":true,"message":"back at noon","retryAfter":30}"#;
@@ -15,12 +16,12 @@ const NOTICE: &str = r#"{"enabled":true,"message":"back at noon","retryAfter":30
 static SILENCE: Reply = Reply::SILENCE;
 
 /// A device of every tongue in one room.
-async fn cast(gateway: &Gateway, map: &Map) -> Result<Vec<Device>> {
+async fn cast(nodes: &Nodes, map: &Map) -> Result<Vec<Device>> {
     let users: Vec<String> = map.tongues.iter().map(|tongue| tongue.name.clone()).collect();
-    gateway.conversation(PLACE, &users).await?;
+    nodes.first().conversation(PLACE, &users).await?;
     let mut devices = Vec::new();
-    for tongue in &map.tongues {
-        let mut device = Device::connect(gateway, tongue, &tongue.name).await?;
+    for (index, tongue) in map.tongues.iter().enumerate() {
+        let mut device = Device::connect(nodes.of(index), tongue, &tongue.name).await?;
         device.enter(PLACE).await?;
         devices.push(device);
     }
@@ -68,13 +69,22 @@ fn acked(reply: &Reply, tongue: &Tongue, answer: &Value) -> Result<()> {
 
 #[tokio::test]
 async fn a_refused_message_is_told_to_its_sender_in_the_dialects_words() -> Result<()> {
+    refusals(1).await
+}
+
+#[tokio::test]
+async fn on_two_nodes_a_refused_message_is_told_to_its_sender_in_the_dialects_words() -> Result<()> {
+    refusals(2).await
+}
+
+async fn refusals(nodes: usize) -> Result<()> {
     let map = Map::load()?;
-    let gateway = gateway().await?;
-    let mut devices = cast(&gateway, &map).await?;
+    let nodes = Nodes::start(nodes, MOUNTS).await?;
+    let mut devices = cast(&nodes, &map).await?;
     refused(&mut devices, &map, "invalid", Action::Textless { id: "own-id" }).await?;
 
     let notice: Value = serde_json::from_str(NOTICE)?;
-    let (status, answer) = gateway.api("PUT", "/api/v1/maintenance", Some(&notice)).await?;
+    let (status, answer) = nodes.first().api("PUT", "/api/v1/maintenance", Some(&notice)).await?;
     ensure!(status == 200, "{status} {answer}");
     for device in &mut devices {
         let reply = reply(&map, "maintenance", &device.tongue)?;
@@ -136,18 +146,36 @@ async fn open(gateway: &Gateway, tongue: &Tongue) -> Result<Ws> {
 
 #[tokio::test]
 async fn whoever_is_connected_to_a_node_that_stops_may_come_back() -> Result<()> {
+    stops(1).await
+}
+
+#[tokio::test]
+async fn of_two_nodes_one_stops_and_the_others_clients_stay() -> Result<()> {
+    stops(2).await
+}
+
+/// The first of so many nodes stops. Everybody is connected to it, and to every other.
+async fn stops(nodes: usize) -> Result<()> {
     let map = Map::load()?;
-    let mut gateway = gateway().await?;
-    let mut lines = Vec::new();
+    let mut nodes = Nodes::start(nodes, MOUNTS).await?;
+    let users: Vec<String> = map.tongues.iter().map(|tongue| tongue.name.clone()).collect();
+    nodes.first().conversation(PLACE, &users).await?;
+    let (mut lines, mut others) = (Vec::new(), Vec::new());
     for tongue in &map.tongues {
-        lines.push((tongue, open(&gateway, tongue).await?));
+        lines.push((tongue, open(nodes.first(), tongue).await?));
+        for other in &nodes.all()[1..] {
+            others.push(Device::connect(other, tongue, &tongue.name).await?);
+        }
     }
     // Everybody is let in: whoever comes meanwhile is told something else.
     for tongue in &map.tongues {
         let path = format!("/api/v1/users/{}/presence", tongue.name);
-        ensure!(gateway.api("GET", &path, None).await?.1["devices"] == 1, "{} is not there", tongue.name);
+        let there = nodes.first().api("GET", &path, None).await?.1;
+        ensure!(there["devices"] == nodes.all().len(), "{} is not there: {there}", tongue.name);
     }
-    gateway.signal(Signal::TERM)?;
+    // What they are told as they come.
+    heard(&mut others).await?;
+    nodes.first().signal(Signal::TERM)?;
     for (tongue, mut line) in lines {
         let mut told = Vec::new();
         while let Ok(text) = line.line().await {
@@ -162,7 +190,12 @@ async fn whoever_is_connected_to_a_node_that_stops_may_come_back() -> Result<()>
         told.retain(|told: &Told| !told.name.starts_with("presence") && told.name != "connection:success");
         reply(&map, "going-away", tongue)?.heard(&told).with_context(|| tongue.name.clone())?;
     }
-    ensure!(gateway.exited(PATIENCE).await?.success(), "{}", gateway.log());
+    let stopped = nodes.first_mut()?;
+    ensure!(stopped.exited(PATIENCE).await?.success(), "{}", stopped.log());
+    let heard = heard(&mut others).await?;
+    for (device, heard) in others.iter().zip(heard) {
+        ensure!(heard.is_empty(), "{} at another node hears {heard:?}", device.user);
+    }
     Ok(())
 }
 

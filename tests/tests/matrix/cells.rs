@@ -7,7 +7,7 @@ use parlance_tests::tongue::{Action, Fields, Row, Seat};
 use parlance_tests::{Device, Map};
 use serde_json::{Value, json};
 
-use super::stage::{Deed, FEED, Known, PLACE, Stage};
+use super::stage::{Deed, FEED, Known, PLACE, Scene, Stage, expect};
 
 /// Rows a client cannot bring about.
 const BACKEND: [&str; 6] =
@@ -15,8 +15,17 @@ const BACKEND: [&str; 6] =
 
 #[tokio::test]
 async fn everybody_hears_what_the_map_says_and_nothing_else() -> Result<()> {
+    every_cell(1).await
+}
+
+#[tokio::test]
+async fn on_two_nodes_everybody_hears_what_the_map_says_and_nothing_else() -> Result<()> {
+    every_cell(2).await
+}
+
+async fn every_cell(nodes: usize) -> Result<()> {
     let map = Map::load()?;
-    let mut stage = Stage::open(&map, None).await?;
+    let mut stage = Stage::open(&map, Scene::on(nodes)).await?;
     // Before there is anything that who comes would have to be told.
     for tongue in 0..map.tongues.len() {
         comes_and_goes(&mut stage, &map, tongue).await?;
@@ -104,10 +113,10 @@ async fn reacts(stage: &mut Stage, map: &Map, message: &Known, doer: usize) -> R
 }
 
 /// A further user connects, enters, leaves, enters again and is cut off.
-async fn comes_and_goes(stage: &mut Stage, map: &Map, tongue: usize) -> Result<()> {
-    let tongue = &map.tongues[tongue];
+async fn comes_and_goes(stage: &mut Stage, map: &Map, index: usize) -> Result<()> {
+    let tongue = &map.tongues[index];
     let user = format!("{}-c", tongue.name);
-    let mut device = Device::connect(&stage.gateway, tongue, &user).await?;
+    let mut device = Device::connect(stage.nodes.of(index), tongue, &user).await?;
     let deed = |row: &'static str| -> Result<Deed<'_>> {
         let (from, by) = (tongue.vocabulary.clone(), user.clone());
         Ok(Deed { rows: vec![map.row(row)?], from, by, ..Deed::default() })
@@ -131,7 +140,8 @@ async fn comes_and_goes(stage: &mut Stage, map: &Map, tongue: usize) -> Result<(
 
 /// What the one who comes and goes heard of it.
 async fn doer_heard(stage: &mut Stage, map: &Map, deed: &Deed<'_>, device: &mut Device) -> Result<()> {
-    let mut heard = device.until_now(PLACE).await?;
+    let mut heard = expect(deed, device, Seat::Doer).await?;
+    heard.extend(device.until_now(PLACE).await?);
     if deed.rows.iter().any(|row| row.name == "enters") && device.vocabulary().starts_with("lingochat") {
         // Who enters is told of each who is there.
         let present: BTreeSet<String> =
@@ -185,7 +195,7 @@ async fn backend(stage: &mut Stage, map: &Map) -> Result<()> {
         ("changed", json!({ "title": "the map" })),
     ] {
         let path = format!("/api/v1/conversations/{PLACE}");
-        let (status, answer) = stage.gateway.api("PATCH", &path, Some(&change)).await?;
+        let (status, answer) = stage.gateway().api("PATCH", &path, Some(&change)).await?;
         ensure!(status == 200, "{status} {answer}");
         let title = if row == "changed" { json!("the map") } else { Value::Null };
         let says = Fields { title: Some(title), ..Fields::default() };
@@ -208,7 +218,7 @@ async fn publishes(stage: &mut Stage, map: &Map) -> Result<()> {
         for mut call in calls {
             call["type"] = json!(kind);
             call["payload"] = json!({ "text": row });
-            let (status, answer) = stage.gateway.api("POST", "/api/v1/publish", Some(&call)).await?;
+            let (status, answer) = stage.gateway().api("POST", "/api/v1/publish", Some(&call)).await?;
             ensure!(status == 201, "{call}: {status} {answer}");
         }
         let says = Fields { body: Some(json!(row)), ..Fields::default() };

@@ -9,7 +9,7 @@ use parlance_tests::{Device, Gateway, Map, PATIENCE};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::stage::{Deed, Known, PLACE, Stage, learn};
+use super::stage::{Deed, Known, PLACE, Scene, Stage, expect, expect_last, learn, seat};
 
 /// A user with two devices among the cast.
 struct Pair<'a> {
@@ -21,6 +21,15 @@ struct Pair<'a> {
 
 #[tokio::test]
 async fn two_devices_of_different_dialects_are_one_user() -> Result<()> {
+    one_user(1).await
+}
+
+#[tokio::test]
+async fn two_devices_of_different_dialects_on_two_nodes_are_one_user() -> Result<()> {
+    one_user(2).await
+}
+
+async fn one_user(nodes: usize) -> Result<()> {
     let map = Map::load()?;
     let pairs = map
         .tongues
@@ -30,7 +39,7 @@ async fn two_devices_of_different_dialects_are_one_user() -> Result<()> {
     let pairs: Vec<[&Tongue; 2]> = pairs.collect();
     // Members from the start: who joins and comes at once may be there before a contact has begun to listen.
     let users: Vec<String> = pairs.iter().map(user).collect();
-    let mut stage = Stage::with(&map, None, &users).await?;
+    let mut stage = Stage::open(&map, Scene { members: &users, ..Scene::on(nodes) }).await?;
     for tongues in pairs {
         let what = format!("{} and {}", tongues[0].name, tongues[1].name);
         let mut pair = Pair::come(&map, &mut stage, tongues).await.context(what.clone())?;
@@ -100,12 +109,12 @@ impl<'a> Pair<'a> {
     async fn come(map: &'a Map, stage: &'a mut Stage, tongues: [&Tongue; 2]) -> Result<Self> {
         let user = user(&tongues);
         let mut devices = Vec::new();
-        for tongue in tongues {
-            let mut device = Device::connect(&stage.gateway, tongue, &user).await?;
+        for (index, tongue) in tongues.into_iter().enumerate() {
+            let mut device = Device::connect(stage.nodes.of(index), tongue, &user).await?;
             device.enter(PLACE).await?;
             devices.push(device);
         }
-        until_devices(&stage.gateway, &user, 2).await?;
+        until_devices(stage.gateway(), &user, 2).await?;
         announced(map, stage, &user).await?;
         let devices = devices.try_into().ok().context("not two")?;
         let mut pair = Self { map, stage, user, devices };
@@ -119,6 +128,18 @@ impl<'a> Pair<'a> {
         Ok([first.until_now(PLACE).await?, second.until_now(PLACE).await?])
     }
 
+    /// What both have heard, with what they are to hear of a deed.
+    async fn heard_of(&mut self, deed: &Deed<'_>, seats: [Seat; 2]) -> Result<[Vec<Told>; 2]> {
+        let mut all = [Vec::new(), Vec::new()];
+        for ((device, seat), heard) in self.devices.iter_mut().zip(seats).zip(&mut all) {
+            *heard = expect(deed, device, seat).await?;
+        }
+        for (heard, rest) in all.iter_mut().zip(self.heard().await?) {
+            heard.extend(rest);
+        }
+        Ok(all)
+    }
+
     fn deed(&self, rows: &[&str], device: usize) -> Result<Deed<'a>> {
         let rows = rows.iter().map(|row| self.map.row(row)).collect::<Result<_>>()?;
         let from = self.devices[device].vocabulary().to_owned();
@@ -127,9 +148,9 @@ impl<'a> Pair<'a> {
 
     /// Compares what both heard of a deed of one of them. `known` is the message as each of the two knows it.
     async fn compare(&mut self, deed: Deed<'_>, device: usize, known: Option<&[Known; 2]>) -> Result<()> {
-        let heard = self.heard().await?;
-        for index in 0..2 {
-            let seat = if index == device { Seat::Doer } else { Seat::Own };
+        let seats = if device == 0 { [Seat::Doer, Seat::Own] } else { [Seat::Own, Seat::Doer] };
+        let heard = self.heard_of(&deed, seats).await?;
+        for (index, seat) in seats.into_iter().enumerate() {
             let Deed { rows, from, by, says, .. } = &deed;
             let deed = Deed {
                 rows: rows.clone(),
@@ -162,7 +183,9 @@ impl<'a> Pair<'a> {
     /// Somebody writes; the message as each of the two devices is told of it.
     async fn told(&mut self, body: &str) -> Result<(Known, [Known; 2])> {
         let message = self.stage.send(self.map, 0, body).await?;
-        let heard = self.heard().await?;
+        let from = self.stage.devices[0].vocabulary().to_owned();
+        let deed = Deed { rows: vec![self.map.row("body")?], from, ..Deed::default() };
+        let heard = self.heard_of(&deed, [Seat::Other; 2]).await?;
         let mut known = [message.clone(), message.clone()];
         for index in 0..2 {
             let sechat = self.devices[index].vocabulary() == "sechat";
@@ -183,10 +206,9 @@ impl<'a> Pair<'a> {
     /// One reads what somebody wrote: the other has read it, too.
     async fn reads(&mut self) -> Result<()> {
         // What was written before the user came is read with the first message, and no part of this.
-        let (_, known) = self.told(&format!("first to {}", self.user)).await?;
-        self.read(0, &known[0]).await?;
-        self.stage.fence().await?;
-        self.heard().await?;
+        let (message, known) = self.told(&format!("first to {}", self.user)).await?;
+        let deed = self.read(0, &known[0]).await?;
+        self.all_heard(deed, &message, &known[1]).await?;
         let (message, known) = self.told(&format!("to {}", self.user)).await?;
         let deed = self.read(0, &known[0]).await?;
         self.stage.compare(self.map, &Deed { message: Some(&message), ..deed }).await?;
@@ -199,12 +221,27 @@ impl<'a> Pair<'a> {
         Ok(())
     }
 
+    /// Waits until everybody who is to be told that the first device read a message was, of all before it, too.
+    async fn all_heard(&mut self, deed: Deed<'_>, message: &Known, second: &Known) -> Result<()> {
+        let deed = Deed { message: Some(message), ..deed };
+        for device in &mut self.stage.devices {
+            let seat = seat(&deed, device);
+            expect_last(&deed, device, seat).await?;
+        }
+        let deed = Deed { message: Some(second), ..deed };
+        expect_last(&deed, &mut self.devices[1], Seat::Own).await?;
+        let mut late = self.stage.fence().await?;
+        late.extend(self.heard().await?);
+        ensure!(late.iter().all(Vec::is_empty), "behind the last word: {late:?}");
+        Ok(())
+    }
+
     /// The user is there until the last device goes, and then is gone once.
     async fn goes(self) -> Result<()> {
         let deed = self.deed(&["offline"], 1)?;
         let Self { map, stage, user, devices: [first, second] } = self;
         first.close().await?;
-        until_devices(&stage.gateway, &user, 1).await?;
+        until_devices(stage.gateway(), &user, 1).await?;
         let heard = stage.fence().await?;
         ensure!(heard.iter().all(Vec::is_empty), "there is another device: {heard:?}");
         second.close().await?;

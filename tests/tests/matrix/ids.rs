@@ -8,12 +8,12 @@ use parlance_tests::tongue::{Action, Fields, Seat, auth, ids};
 use parlance_tests::{IoClient, Map, Stock, token};
 use serde_json::{Value, json};
 
-use super::stage::{Deed, Known, PLACE, Stage};
+use super::stage::{Deed, Known, PLACE, Scene, Stage};
 
 /// The messages at an address of the public listener.
 async fn history(stage: &Stage, path: &str) -> Result<Vec<Value>> {
     let reader = token("sechat-a")?;
-    let answer = stage.gateway.public("GET", path, Some(&reader)).await?;
+    let answer = stage.gateway().public("GET", path, Some(&reader)).await?;
     ensure!(answer.status == 200, "{path}: {} {}", answer.status, answer.body);
     answer.json()?["messages"].as_array().cloned().context("no messages")
 }
@@ -23,7 +23,7 @@ async fn history(stage: &Stage, path: &str) -> Result<Vec<Value>> {
 async fn stock_clients_hear_the_same_and_all_ids_lead_to_one_entry() -> Result<()> {
     let map = Map::load()?;
     let stock = Stock::start()?;
-    let mut stage = Stage::open(&map, Some(&stock)).await?;
+    let mut stage = Stage::open(&map, Scene { stock: Some(&stock), ..Scene::on(1) }).await?;
     let mut known = Vec::new();
     for author in 0..map.tongues.len() {
         known.push(stage.send(&map, author, &format!("message {author}")).await?);
@@ -89,11 +89,20 @@ async fn spoken(stage: &Stage, map: &Map, known: &[Known]) -> Result<()> {
 /// A client that was away meanwhile is told the same id as those who were there.
 #[tokio::test]
 async fn a_recovered_session_is_told_of_a_message_by_the_same_id() -> Result<()> {
+    recovered(1).await
+}
+
+#[tokio::test]
+async fn a_session_recovered_on_another_node_is_told_of_a_message_by_the_same_id() -> Result<()> {
+    recovered(2).await
+}
+
+async fn recovered(nodes: usize) -> Result<()> {
     let map = Map::load()?;
-    let mut stage = Stage::open(&map, None).await?;
+    let mut stage = Stage::open(&map, Scene::on(nodes)).await?;
     let tongue = map.tongue("chatgenius")?;
     let doer = map.tongues.iter().position(|tongue| tongue.name == "chatgenius").context("no chatgenius")?;
-    let (url, mut auth) = (stage.gateway.url(&tongue.mount), auth(tongue, "chatgenius-c")?);
+    let (url, mut auth) = (stage.gateway().url(&tongue.mount), auth(tongue, "chatgenius-c")?);
     let mut client = IoClient::connect(&url, &auth).await?;
     client.expect("connection:success").await?;
     stage.fence().await?;
@@ -108,6 +117,7 @@ async fn a_recovered_session_is_told_of_a_message_by_the_same_id() -> Result<()>
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let action = Action::React { message: message.id("chatgenius-a")?, kind: "seen" };
     stage.devices[doer].act(action, PLACE, Some("reaction:add")).await?;
+    let url = stage.nodes.of(1).url(&tongue.mount);
     let mut client = IoClient::connect(&url, &auth).await?;
     ensure!(client.joined["pid"] == auth["pid"], "not recovered: {}", client.joined);
     let missed = client.seen()?;
@@ -121,8 +131,17 @@ async fn a_recovered_session_is_told_of_a_message_by_the_same_id() -> Result<()>
 /// Renderings hold the second of the message: one that is spoken of later must not be given another.
 #[tokio::test]
 async fn what_is_said_of_a_message_later_names_it_as_before() -> Result<()> {
+    said_later(1).await
+}
+
+#[tokio::test]
+async fn on_two_nodes_what_is_said_of_a_message_later_names_it_as_before() -> Result<()> {
+    said_later(2).await
+}
+
+async fn said_later(nodes: usize) -> Result<()> {
     let map = Map::load()?;
-    let mut stage = Stage::open(&map, None).await?;
+    let mut stage = Stage::open(&map, Scene::on(nodes)).await?;
     let author = map.tongues.iter().position(|tongue| tongue.name == "socialhub").context("no socialhub")?;
     let message = stage.send(&map, author, "a while ago").await?;
     // The clock is the one thing there is to wait for.

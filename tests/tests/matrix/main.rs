@@ -4,5 +4,6 @@ mod answers;
 mod cells;
 mod devices;
 mod ids;
+mod nodes;
 mod order;
 mod stage;

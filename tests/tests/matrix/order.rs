@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use parlance_tests::tongue::Action;
 use parlance_tests::{Device, Map, token};
 
-use super::stage::{PLACE, Stage};
+use super::stage::{PLACE, Scene, Stage};
 
 /// Messages of each sender.
 const EACH: usize = 50;
@@ -34,8 +34,17 @@ async fn plays(map: &Map, device: &mut Device, sends: usize, hears: usize) -> Re
 
 #[tokio::test]
 async fn everybody_hears_everything_once_in_the_same_order() -> Result<()> {
+    one_order(1).await
+}
+
+#[tokio::test]
+async fn on_two_nodes_everybody_hears_everything_once_in_the_same_order() -> Result<()> {
+    one_order(2).await
+}
+
+async fn one_order(nodes: usize) -> Result<()> {
     let map = Map::load()?;
-    let mut stage = Stage::open(&map, None).await?;
+    let mut stage = Stage::open(&map, Scene::on(nodes)).await?;
     let senders = map.tongues.len();
     let all = senders * EACH;
     let mut devices: Vec<Device> = stage.devices.drain(..stage.inside).collect();
@@ -82,7 +91,7 @@ async fn kept(stage: &Stage) -> Result<Vec<String>> {
     loop {
         let path = format!("/api/v1/conversations/{PLACE}/messages?limit=200&after={after}");
         let path = if after.is_empty() { path.replace("after=", "since=1970-01-01T00:00:00Z") } else { path };
-        let answer = stage.gateway.public("GET", &path, Some(&reader)).await?.json()?;
+        let answer = stage.gateway().public("GET", &path, Some(&reader)).await?.json()?;
         let messages = answer["messages"].as_array().with_context(|| format!("{path}: {answer}"))?;
         texts.extend(messages.iter().filter_map(|m| Some(m["body"].as_str()?.to_owned())));
         match messages.last().filter(|_| answer["has_more"] == true) {

@@ -1,6 +1,7 @@
 //! One conversation with two users of every tongue in it, and what is to be heard compared with what was.
 //!
-//! Owns: the cast, the fence that ends what a step is about, the comparison with the table.
+//! Owns: the cast, on one node or spread over several; the fence that ends what a step is about; the comparison with
+//! the table.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -8,9 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use parlance_tests::io::Told;
 use parlance_tests::tongue::{Action, CoreId, Fields, Row, Seat, Tongue, ids};
-use parlance_tests::{Device, Gateway, Map, Options, Stock};
+use parlance_tests::{Device, Gateway, Map, Stock};
 use serde_json::{Value, json};
 use tokio::time::timeout;
+
+use super::nodes::Nodes;
 
 /// The conversation everything happens in.
 pub const PLACE: &str = "map";
@@ -60,12 +63,6 @@ path = "/ws"
 dialect = "socialhub"
 "#;
 
-/// A node for these tests.
-pub async fn gateway() -> Result<Gateway> {
-    let options = Options::brief().config(MOUNTS);
-    Gateway::start(options.env("PARLANCE_LIMITS_RATES", "false")).await
-}
-
 /// A message as each user knows it.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
@@ -105,9 +102,27 @@ pub struct Deed<'a> {
 /// A word that is to be heard: of which row.
 type Word<'a> = (&'a str, &'a str);
 
+/// How a stage is set.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// On so many nodes; the devices take turns, so that the two users of a tongue are on different ones.
+    pub nodes: usize,
+    /// Those who speak Socket.IO do so with a stock client.
+    pub stock: Option<&'a Stock>,
+    /// Further members, who are all away.
+    pub members: &'a [String],
+}
+
+impl Scene<'_> {
+    /// On so many nodes, and nothing special.
+    pub const fn on(nodes: usize) -> Self {
+        Self { nodes, stock: None, members: &[] }
+    }
+}
+
 /// The cast in its conversation.
 pub struct Stage {
-    pub gateway: Gateway,
+    pub nodes: Nodes,
     /// Those who entered, and behind them those who did not.
     pub devices: Vec<Device>,
     /// How many entered.
@@ -122,15 +137,10 @@ pub struct Stage {
 
 impl Stage {
     /// Opens it: two users of every tongue are in the room, a third of each is a member and away, a fourth of those
-    /// that have a word for entering is connected and has not entered. Those who speak Socket.IO do so with a
-    /// stock client, if there is one.
-    pub async fn open(map: &Map, stock: Option<&Stock>) -> Result<Self> {
-        Self::with(map, stock, &[]).await
-    }
-
-    /// Opens it with further members, who are all away.
-    pub async fn with(map: &Map, stock: Option<&Stock>, members: &[String]) -> Result<Self> {
-        let gateway = gateway().await?;
+    /// that have a word for entering is connected and has not entered.
+    pub async fn open(map: &Map, scene: Scene<'_>) -> Result<Self> {
+        let Scene { stock, members, .. } = scene;
+        let nodes = Nodes::start(scene.nodes, MOUNTS).await?;
         let named = |letter: &str| -> Vec<String> {
             map.tongues.iter().map(|tongue| format!("{}-{letter}", tongue.name)).collect()
         };
@@ -138,10 +148,10 @@ impl Stage {
             ["lingochat", "famly", "socialhub"].iter().map(|name| map.tongue(name)).collect::<Result<_>>()?;
         let aside: Vec<String> = outside.iter().map(|tongue| format!("{}{ASIDE}", tongue.name)).collect();
         let cast = [named("a"), named("b"), aside].concat();
-        let number = gateway.conversation(PLACE, &[&cast, &*named("c"), members].concat()).await?;
-        gateway.conversation(FENCE, &[cast.clone(), vec!["fencer".to_owned()]].concat()).await?;
+        let number = nodes.first().conversation(PLACE, &[&cast, &*named("c"), members].concat()).await?;
+        nodes.first().conversation(FENCE, &[cast.clone(), vec!["fencer".to_owned()]].concat()).await?;
         let mut stage = Self {
-            gateway,
+            nodes,
             devices: Vec::new(),
             inside: 2 * map.tongues.len(),
             number,
@@ -158,9 +168,10 @@ impl Stage {
     }
 
     async fn connect(&mut self, stock: Option<&Stock>, tongue: &Tongue, user: &str) -> Result<()> {
+        let gateway = self.nodes.of(self.devices.len());
         let mut device = match stock {
-            Some(stock) => Device::stock(&self.gateway, stock, tongue, user).await?,
-            None => Device::connect(&self.gateway, tongue, user).await?,
+            Some(stock) => Device::stock(gateway, stock, tongue, user).await?,
+            None => Device::connect(gateway, tongue, user).await?,
         };
         if !user.ends_with(ASIDE) {
             device.enter(PLACE).await?;
@@ -178,13 +189,19 @@ impl Stage {
         Ok(())
     }
 
-    /// What each device heard up to a message that is sent now.
+    /// The node that backends speak to.
+    pub fn gateway(&self) -> &Gateway {
+        self.nodes.first()
+    }
+
+    /// What each device heard up to a message that is sent now. It is of another conversation, and nothing orders it
+    /// with what is still to come of the first: whatever must be heard is to be awaited before.
     pub async fn fence(&mut self) -> Result<Vec<Vec<Told>>> {
         self.fences += 1;
         let marker = format!("fence-{}-", self.fences);
         let path = format!("/api/v1/conversations/{FENCE}/messages");
         let body = json!({ "senderId": "fencer", "body": marker });
-        let (status, answer) = self.gateway.api("POST", &path, Some(&body)).await?;
+        let (status, answer) = self.gateway().api("POST", &path, Some(&body)).await?;
         ensure!(status == 201, "no fence: {status} {answer}");
         let mut all = Vec::new();
         for device in &mut self.devices {
@@ -209,13 +226,8 @@ impl Stage {
     pub async fn compare(&mut self, map: &Map, deed: &Deed<'_>) -> Result<Vec<Vec<Told>>> {
         let mut early = Vec::new();
         for device in &mut self.devices {
-            let wanted = words(deed, device, seat(deed, device));
-            let mut heard = Vec::new();
-            while heard.len() < wanted.len() {
-                let Ok(told) = timeout(SOON, device.next()).await else { break };
-                heard.push(told?);
-            }
-            early.push(heard);
+            let seat = seat(deed, device);
+            early.push(expect(deed, device, seat).await?);
         }
         let rest = self.fence().await?;
         let all: Vec<Vec<Told>> = early.into_iter().zip(rest).map(|(e, r)| [e, r].concat()).collect();
@@ -310,8 +322,32 @@ impl Stage {
     }
 }
 
+/// Listens until a device has heard as many words as it is to hear of a deed from there, or none comes any more.
+pub async fn expect(deed: &Deed<'_>, device: &mut Device, seat: Seat) -> Result<Vec<Told>> {
+    let wanted = words(deed, device, seat).len();
+    let mut heard = Vec::new();
+    while heard.len() < wanted {
+        let Ok(told) = timeout(SOON, device.next()).await else { break };
+        heard.push(told?);
+    }
+    Ok(heard)
+}
+
+/// Listens until a device has heard the last word of a deed about a message, whatever comes before: one step moves a
+/// cursor past all that it had not passed before.
+pub async fn expect_last(deed: &Deed<'_>, device: &mut Device, seat: Seat) -> Result<()> {
+    let Some((_, last)) = words(deed, device, seat).pop() else { return Ok(()) };
+    let id = deed.message.context("of no message")?.id(&device.user)?.to_string();
+    loop {
+        let told = device.next().await.with_context(|| format!("no {last} of {id}"))?;
+        if told.name == last && json!(told.args).to_string().contains(&id) {
+            return Ok(());
+        }
+    }
+}
+
 /// From where a device of the cast hears of a deed.
-fn seat(deed: &Deed<'_>, device: &Device) -> Seat {
+pub fn seat(deed: &Deed<'_>, device: &Device) -> Seat {
     if device.user.ends_with(ASIDE) {
         Seat::Aside
     } else if deed.by == device.user && !deed.from.is_empty() {
