@@ -85,9 +85,8 @@ impl Fetch<'_> {
     /// What is kept no more is not passed over in silence.
     fn lost(&self, source: &Source, wanted: &BTreeMap<u64, u64>, first: u64) -> Option<Item> {
         let LogKey::Conversation(conversation) = &source.log else { return None };
-        let mut gone = wanted.iter().filter(|(seq, _)| **seq < first);
-        let (from, _) = gone.next()?;
-        let (to, integer) = wanted.iter().filter(|(seq, _)| **seq < first).next_back()?;
+        let (from, _) = wanted.first_key_value()?;
+        let (to, integer) = wanted.range(..first).next_back()?;
         let at = self.node.clock.now();
         let event = Event::Resync(Resync {
             conversation: conversation.clone(),
