@@ -75,7 +75,9 @@ async fn one_sentinel_is_enough_and_none_is_a_clear_error() {
     let redis = Redis::connect(Options::new(&sentinels.url(), clock())).await.unwrap();
     redis.ping().await.unwrap();
     sentinels.sentinels()[0].kill9().unwrap();
-    let refused = Redis::connect(Options::new(&sentinels.url(), clock())).await.err().unwrap().to_string();
+    let impatient =
+        |url: &str| Options { start_patience: Duration::from_secs(1), ..Options::new(url, clock()) };
+    let refused = Redis::connect(impatient(&sentinels.url())).await.err().unwrap().to_string();
     assert!(
         refused.contains("no Sentinel names the primary of mymaster") && !refused.contains('\n'),
         "{refused}"
@@ -83,6 +85,6 @@ async fn one_sentinel_is_enough_and_none_is_a_clear_error() {
     // Who runs already goes on with the last word.
     redis.ping().await.unwrap();
     let unknown = sentinels.url().replace("mymaster", "other");
-    assert!(Redis::connect(Options::new(&unknown, clock())).await.is_err());
+    assert!(Redis::connect(impatient(&unknown)).await.is_err());
     redis.close().await;
 }
