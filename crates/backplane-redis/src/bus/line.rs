@@ -38,7 +38,12 @@ impl Line {
     pub async fn run(self) {
         let mut pause = PAUSE_MIN;
         let address = &self.assignment.address;
+        let mut broken = None;
         loop {
+            if let Some(since) = broken {
+                // Whoever answers there next may have got a successor and not know: nothing is published there.
+                self.topology.vouched(address, since).await;
+            }
             match Connection::open(address, self.topology.dialer(), self.patience).await {
                 Ok(connection) => {
                     let since = Instant::now();
@@ -54,6 +59,7 @@ impl Line {
                 }
                 Err(error) => tracing::warn!(%address, %error, "no connection to a Redis for subscriptions"),
             }
+            broken = Some(Instant::now());
             self.topology.doubt();
             // Spread out: a server that comes back is not met by all nodes at once.
             let jitter = rand::rng().random_range(0.5..1.0);

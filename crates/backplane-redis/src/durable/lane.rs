@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::{Setting, Socket};
 use crate::keys::tag;
@@ -22,6 +23,9 @@ const QUEUE: usize = 1024;
 /// Between two knocks at a server that does not answer; each waits as long as a command may take.
 const PROBE: Duration = Duration::from_millis(200);
 const NO_ANSWER: &str = "no answer in time";
+
+/// How long a batch waits for the word that a server is still the primary, after its connection broke.
+const CONFIRMED: Duration = Duration::from_millis(300);
 
 type Answered = Result<Reply, LinkFault>;
 
@@ -42,12 +46,14 @@ pub struct Keeper {
     address: Address,
     jobs: mpsc::Receiver<Job>,
     socket: Option<Socket>,
+    /// When the connection broke that there was.
+    broken: Option<Instant>,
 }
 
 /// A lane to one primary, not connected yet.
 pub fn open(shared: Arc<Setting>, address: Address) -> (Lane, Keeper) {
     let (lane, jobs) = mpsc::channel(QUEUE);
-    (lane, Keeper { shared, address, jobs, socket: None })
+    (lane, Keeper { shared, address, jobs, socket: None, broken: None })
 }
 
 impl Keeper {
@@ -83,6 +89,7 @@ impl Keeper {
 
     fn broken(&mut self, why: &str, batch: Vec<Job>) {
         self.socket = None;
+        self.broken = Some(Instant::now());
         self.shared.topology.doubt();
         self.refuse(why, batch);
     }
@@ -97,9 +104,11 @@ impl Keeper {
     async fn mend(&mut self, batch: &mut Vec<Job>) {
         tracing::warn!(address = %self.address, "Redis does not answer: nothing is acknowledged there until it does");
         let (dialer, patience) = (self.shared.topology.dialer().clone(), self.shared.patience);
-        let address = self.address.clone();
+        let (address, topology) = (self.address.clone(), self.shared.topology.clone());
+        let since = self.broken.unwrap_or_else(Instant::now);
         let knock = async move {
             loop {
+                topology.vouched(&address, since).await;
                 if let Ok(Ok(socket)) = tokio::time::timeout(patience, Socket::open(&dialer, &address)).await
                 {
                     return socket;
@@ -162,7 +171,14 @@ impl Keeper {
         commands.push(Command::new("WAIT", &[&count, &within]));
         let socket = match &mut self.socket {
             Some(socket) => socket,
-            none => none.insert(Socket::open(self.shared.topology.dialer(), &self.address).await?),
+            none => {
+                if let Some(since) = self.broken {
+                    // Whoever answers there next may have got a successor and not know.
+                    let vouched = self.shared.topology.vouched(&self.address, since);
+                    tokio::time::timeout(CONFIRMED, vouched).await?;
+                }
+                none.insert(Socket::open(self.shared.topology.dialer(), &self.address).await?)
+            }
         };
         let mut answers = socket.batch(&commands).await?;
         let (waited, written) = (answers.pop(), answers.pop());

@@ -63,11 +63,11 @@ impl Line {
     }
 }
 
-fn client(address: &Address, dialer: &Dialer, patience: Duration) -> Result<Client, LinkFault> {
+fn client(address: &Address, dialer: &Dialer, patience: Duration, again: bool) -> Result<Client, LinkFault> {
     let mut config = Config {
         version: RespVersion::RESP3,
         // A server that is away for the moment is looked for like one that went away later.
-        fail_fast: false,
+        fail_fast: !again,
         server: ServerConfig::Centralized { server: Server::new(address.host.as_str(), address.port) },
         ..Config::default()
     };
@@ -80,7 +80,8 @@ fn client(address: &Address, dialer: &Dialer, patience: Duration) -> Result<Clie
         let connector = connector.ok_or_else(|| LinkFault::Failed("TLS is not set up".to_owned()))?;
         config.tls = Some(TlsConfig { connector, hostnames: TlsHostMapping::None });
     }
-    Builder::from_config(config)
+    let mut builder = Builder::from_config(config);
+    builder
         .with_performance_config(|performance| performance.default_command_timeout = patience)
         .with_connection_config(|connection| {
             connection.connection_timeout = patience;
@@ -90,37 +91,49 @@ fn client(address: &Address, dialer: &Dialer, patience: Duration) -> Result<Clie
             connection.unresponsive =
                 UnresponsiveConfig { max_timeout: Some(SILENCE), interval: Duration::from_millis(500) };
             connection.tcp.nodelay = Some(true);
-        })
-        .set_policy(ReconnectPolicy::Exponential {
+        });
+    if again {
+        builder.set_policy(ReconnectPolicy::Exponential {
             attempts: 0,
             max_attempts: 0,
             min_delay: AGAIN.0,
             max_delay: AGAIN.1,
             base: 2,
             jitter: AGAIN.0,
-        })
-        .build()
-        .map_err(|error| failed(&error))
+        });
+    }
+    builder.build().map_err(|error| failed(&error))
 }
 
 impl FredLink {
-    /// Begins to connect, and looks for the server for as long as there is somebody to use the link.
+    /// Begins to connect; with `again` it looks for the server for as long as there is somebody to use the link,
+    /// otherwise the link ends with its one connection.
     ///
     /// # Errors
     /// [`LinkFault::Failed`] when the address cannot be used.
-    pub fn open(address: &Address, dialer: &Dialer, patience: Duration) -> Result<Self, LinkFault> {
-        let client = client(address, dialer, patience)?;
+    pub fn open(
+        address: &Address,
+        dialer: &Dialer,
+        patience: Duration,
+        again: bool,
+    ) -> Result<Self, LinkFault> {
+        let client = client(address, dialer, patience, again)?;
         let task = client.connect();
         let line = Line { client, task, room: Semaphore::new(UNDER_WAY), patience };
         Ok(Self { line: Arc::new(line), asking: false })
     }
 
-    /// Connects; later interruptions are healed in the background.
+    /// Connects; with `again` later interruptions are healed in the background.
     ///
     /// # Errors
     /// As the first attempt fails.
-    pub async fn connect(address: &Address, dialer: &Dialer, patience: Duration) -> Result<Self, LinkFault> {
-        let client = client(address, dialer, patience)?;
+    pub async fn connect(
+        address: &Address,
+        dialer: &Dialer,
+        patience: Duration,
+        again: bool,
+    ) -> Result<Self, LinkFault> {
+        let client = client(address, dialer, patience, again)?;
         let mut errors = client.error_rx();
         let task = client.connect();
         let line = Line { client, task, room: Semaphore::new(UNDER_WAY), patience };
@@ -139,7 +152,7 @@ impl FredLink {
 
     /// Whether there is a connection now.
     pub fn is_connected(&self) -> bool {
-        self.line.client.is_connected()
+        self.line.client.is_connected() && !self.is_ended()
     }
 
     /// Whether nobody looks for the server any more: a new link has to.

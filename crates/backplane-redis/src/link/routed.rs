@@ -34,6 +34,8 @@ pub struct Routed {
     topology: Topology,
     patience: Duration,
     wires: Mutex<FxHashMap<Address, Arc<Wire>>>,
+    /// Since when nobody has a slot that was asked for, in the layout there is now.
+    nobody: Mutex<Option<Instant>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -80,6 +82,7 @@ impl Routed {
             topology: topology.clone(),
             patience: times.patience,
             wires: Mutex::default(),
+            nobody: Mutex::default(),
             tasks: tasks.clone(),
             stop: stop.clone(),
         });
@@ -92,7 +95,8 @@ impl Routed {
     async fn connect(&self) -> Result<(), LinkFault> {
         let layout = self.topology.layout();
         let opened = join_all(layout.primaries().into_iter().map(async |address| {
-            let link = FredLink::connect(address, self.topology.dialer(), self.patience).await;
+            let (dialer, again) = (self.topology.dialer(), !self.topology.moves());
+            let link = FredLink::connect(address, dialer, self.patience, again).await;
             let wire = link.map(|link| Wire::new(address.clone(), link));
             wire.map(|wire| drop(self.wires.lock().insert(address.clone(), wire)))
         }));
@@ -110,6 +114,7 @@ impl Routed {
         let mut seen = self.topology.watch();
         while seen.changed().await.is_ok() {
             let layout = seen.borrow_and_update().clone();
+            *self.nobody.lock() = None;
             let current = layout.primaries();
             for address in &current {
                 if let Err(error) = self.wire(address) {
@@ -128,11 +133,18 @@ impl Routed {
 
     fn wire(&self, address: &Address) -> Result<Arc<Wire>, LinkFault> {
         let mut wires = self.wires.lock();
-        if let Some(wire) = wires.get(address).filter(|wire| !wire.link.is_ended()) {
-            return Ok(wire.clone());
+        let known = wires.get(address).cloned();
+        if let Some(wire) = &known {
+            // Whoever answers there next may have been replaced meanwhile without knowing.
+            let renew = wire.ended().is_some_and(|since| self.topology.vouches(address, since));
+            if !renew {
+                return Ok(wire.clone());
+            }
         }
-        let link = FredLink::open(address, self.topology.dialer(), self.patience)?;
-        let wire = Wire::new(address.clone(), link);
+        let (dialer, again) = (self.topology.dialer(), !self.topology.moves());
+        let link = FredLink::open(address, dialer, self.patience, again)?;
+        let wire =
+            known.map_or_else(|| Wire::new(address.clone(), link.clone()), |it| it.renewed(link.clone()));
         wires.insert(address.clone(), wire.clone());
         Ok(wire)
     }
@@ -155,7 +167,9 @@ impl Routed {
                 Ok(aimed) => aimed,
                 Err(fault) => {
                     self.topology.doubt();
-                    if retry.pause().await {
+                    // As of a server that is away: who comes later does not wait.
+                    let since = *self.nobody.lock().get_or_insert_with(Instant::now);
+                    if since.elapsed() < AGAIN && retry.pause().await {
                         continue;
                     }
                     return Err(fault);
@@ -262,7 +276,11 @@ impl Routed {
         F: Future<Output = Result<T, LinkFault>>,
     {
         let layout = self.topology.layout();
-        let asked = layout.primaries().into_iter().map(async |address| {
+        let primaries = layout.primaries();
+        if primaries.is_empty() {
+            return Err(LinkFault::Away("Redis: there is no primary now".to_owned()));
+        }
+        let asked = primaries.into_iter().map(async |address| {
             let wire = self.wire(address)?;
             wire.usable()?;
             work(wire.primary.clone()).await

@@ -4,8 +4,8 @@
 //! nobody is sent there any more: one question is asked instead, and when that is answered the way is open again.
 //! Must not know: slots, what is called.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,13 +31,28 @@ pub(super) struct Wire {
     pub link: FredLink,
     /// Since when there is no connection, as far as somebody noticed.
     away: Mutex<Option<Instant>>,
+    /// When somebody noticed that the link has ended.
+    ended: OnceLock<Instant>,
     silent: AtomicBool,
 }
 
 impl Wire {
     pub fn new(address: Address, link: FredLink) -> Arc<Self> {
         let primary = Arc::new(Primary { address, link: Arc::new(link.clone()) });
-        Arc::new(Self { primary, link, away: Mutex::default(), silent: AtomicBool::new(false) })
+        let (away, ended) = (Mutex::default(), OnceLock::new());
+        Arc::new(Self { primary, link, away, ended, silent: AtomicBool::new(false) })
+    }
+
+    /// The same server over another link; it is away for as long as it was.
+    pub fn renewed(&self, link: FredLink) -> Arc<Self> {
+        let wire = Self::new(self.primary.address.clone(), link);
+        *wire.away.lock() = *self.away.lock();
+        wire
+    }
+
+    /// Since when the link has ended, as far as somebody noticed; now, if nobody noticed before.
+    pub fn ended(&self) -> Option<Instant> {
+        self.link.is_ended().then(|| *self.ended.get_or_init(Instant::now))
     }
 
     /// Since when it is away; now, if nobody noticed before.

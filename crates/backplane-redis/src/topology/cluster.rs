@@ -1,9 +1,13 @@
 //! What a cluster looks like, by its own account.
 //!
-//! Any node may be asked, but not every node knows: one that is cut off from the others tells of the past. Nodes
-//! are asked in turn until one is of good health and at least as far as the last answer was.
+//! Any node may be asked, but not every node knows: one that is cut off from the others, or was started again after it
+//! got a successor, tells of the past. While nothing speaks against the layout one is asked, and others in turn until
+//! one is of good health and at least as far as the last answer was; in doubt all are, and who knows of the latest
+//! change is believed.
 
 use std::io;
+
+use futures_util::future::join_all;
 
 use super::probe::Probe;
 use super::{Address, Dialer, Layout};
@@ -17,6 +21,7 @@ pub struct Eye {
     open: Option<(Address, Probe)>,
     /// The newest epoch that was told.
     epoch: u64,
+    doubted: bool,
 }
 
 /// What one node says.
@@ -26,15 +31,22 @@ struct Account {
     epoch: u64,
 }
 
+impl Account {
+    /// Who is cut off does not know that it is; one that was started again is of no health for its first seconds.
+    const fn rank(&self, known: u64) -> (bool, u64) {
+        (self.healthy && self.epoch >= known, self.epoch)
+    }
+}
+
 impl Eye {
     /// One that begins at some nodes.
     pub const fn new(dialer: Dialer, seeds: Vec<Address>) -> Self {
-        Self { dialer, seeds, open: None, epoch: 0 }
+        Self { dialer, seeds, open: None, epoch: 0, doubted: true }
     }
 
-    /// The next look asks another node.
-    pub fn turn(&mut self) {
-        self.open = None;
+    /// The next look asks all.
+    pub const fn doubt(&mut self) {
+        self.doubted = true;
     }
 
     /// Looks.
@@ -42,40 +54,51 @@ impl Eye {
     /// # Errors
     /// What the nodes said instead, in one line.
     pub async fn look(&mut self, known: &Layout) -> Result<Layout, String> {
-        let mut errors = Vec::new();
-        let mut second: Option<Account> = None;
-        let mut asked: Vec<Address> = Vec::new();
-        let open = self.open.take();
-        let others = known.primaries().into_iter().cloned().chain(self.seeds.iter().cloned());
-        let mut candidates: Vec<(Address, Option<Probe>)> =
-            open.map(|(address, probe)| (address, Some(probe))).into_iter().collect();
-        candidates.extend(others.map(|address| (address, None)));
-        for (address, probe) in candidates {
-            if asked.contains(&address) {
-                continue;
-            }
-            asked.push(address.clone());
-            match self.ask(&address, probe).await {
-                Ok((account, probe)) if account.healthy && account.epoch >= self.epoch => {
-                    self.epoch = account.epoch;
-                    self.open = Some((address, probe));
-                    return Ok(account.layout);
-                }
-                Ok((account, _)) => {
-                    if second.as_ref().is_none_or(|best| account.epoch > best.epoch) {
-                        second = Some(account);
+        let mut waiting = self.candidates(known);
+        let (mut best, mut errors) = (None::<Account>, Vec::new());
+        while !waiting.is_empty() {
+            let others = waiting.split_off(if self.doubted { waiting.len() } else { 1 });
+            let asked = std::mem::replace(&mut waiting, others);
+            let (this, known) = (&*self, self.epoch);
+            let asked = asked.into_iter().map(async |(address, probe)| {
+                let answer = this.ask(&address, probe).await;
+                (address, answer)
+            });
+            let answers = join_all(asked).await;
+            for (address, answer) in answers {
+                match answer {
+                    Ok((account, probe))
+                        if best.as_ref().is_none_or(|best| account.rank(known) > best.rank(known)) =>
+                    {
+                        self.open = Some((address, probe));
+                        best = Some(account);
                     }
+                    Ok(_) => {}
+                    Err(error) => errors.push(format!("{address}: {error}")),
                 }
-                Err(error) => errors.push(format!("{address}: {error}")),
+            }
+            if best.as_ref().is_some_and(|best| best.rank(self.epoch).0) {
+                break;
             }
         }
-        match second {
-            Some(account) => {
-                self.epoch = account.epoch;
-                Ok(account.layout)
+        self.doubted = false;
+        let Some(best) = best else {
+            return Err(format!("no node of the Redis Cluster answers ({})", errors.join("; ")));
+        };
+        self.epoch = best.epoch;
+        Ok(best.layout)
+    }
+
+    /// Whom to ask, each once: who answered last, the primaries, and who was named to begin with.
+    fn candidates(&mut self, known: &Layout) -> Vec<(Address, Option<Probe>)> {
+        let mut all: Vec<(Address, Option<Probe>)> =
+            self.open.take().map(|(address, probe)| (address, Some(probe))).into_iter().collect();
+        for address in known.primaries().into_iter().chain(&self.seeds) {
+            if !all.iter().any(|(there, _)| there == address) {
+                all.push((address.clone(), None));
             }
-            None => Err(format!("no node of the Redis Cluster answers ({})", errors.join("; "))),
         }
+        all
     }
 
     async fn ask(&self, address: &Address, probe: Option<Probe>) -> io::Result<(Account, Probe)> {

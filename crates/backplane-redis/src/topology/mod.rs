@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 pub use address::Address;
 pub use tls::{Dialer, Stream};
@@ -70,18 +71,57 @@ pub struct Topology {
     seen: watch::Receiver<Arc<Layout>>,
     doubt: Arc<Notify>,
     dialer: Dialer,
+    /// When the last look began that saw where everything is; `None`: nobody looks, it never changes.
+    begun: Option<watch::Receiver<Instant>>,
 }
 
 impl Topology {
     /// A layout that whoever holds the sender changes, looking again when `doubt` is notified.
     pub fn new(seen: watch::Receiver<Arc<Layout>>, doubt: Arc<Notify>) -> Self {
-        Self { seen, doubt, dialer: Dialer::default() }
+        Self { seen, doubt, dialer: Dialer::default(), begun: None }
     }
 
     /// With another way to open connections than without TLS.
     #[must_use]
     pub fn dialed_by(self, dialer: Dialer) -> Self {
         Self { dialer, ..self }
+    }
+
+    /// With somebody who looks, and says when the last look began that saw something.
+    #[must_use]
+    pub fn looked_at(self, begun: watch::Receiver<Instant>) -> Self {
+        Self { begun: Some(begun), ..self }
+    }
+
+    /// Whether a server may be replaced without its address changing: then a connection that broke is not to be made
+    /// again before [`Self::vouches`].
+    pub const fn moves(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// Whether the server at an address is a primary, as of a look that began after `since`: one that died and was
+    /// started again holds itself for the primary that it was, also after it has got a successor.
+    pub fn vouches(&self, address: &Address, since: Instant) -> bool {
+        let Some(begun) = &self.begun else { return true };
+        // In this order: what is seen is told before it is told when.
+        let looked = *begun.borrow() > since;
+        looked && self.seen.borrow().primaries().contains(&address)
+    }
+
+    /// Waits for that, for ever if need be.
+    pub async fn vouched(&self, address: &Address, since: Instant) {
+        let Some(mut begun) = self.begun.clone() else { return };
+        loop {
+            begun.mark_unchanged();
+            if self.vouches(address, since) {
+                return;
+            }
+            self.doubt();
+            if begun.changed().await.is_err() {
+                // Nobody looks any more: the engine ends.
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// How connections to its servers are opened.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parlance_backplane::Fault;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +16,9 @@ use crate::times::Times;
 
 /// Between two looks when nobody doubts.
 const PERIOD: Duration = Duration::from_secs(1);
+/// The same under Sentinels. A primary that is replaced though it is well goes on for as long as it is not told, and
+/// what it takes meanwhile is lost: the sooner nodes see that a failover began, the less that is.
+const SENTINEL_PERIOD: Duration = Duration::from_millis(200);
 /// Between two looks however much is doubted.
 const GAP: Duration = Duration::from_millis(50);
 
@@ -33,7 +37,14 @@ impl Eye {
 
     fn doubted(&mut self) {
         if let Self::Cluster(eye) = self {
-            eye.turn();
+            eye.doubt();
+        }
+    }
+
+    const fn period(&self) -> Duration {
+        match self {
+            Self::Cluster(_) => PERIOD,
+            Self::Sentinel(_) => SENTINEL_PERIOD,
         }
     }
 }
@@ -67,10 +78,11 @@ pub async fn start(
     let first = times.insist(async || eye.look(&Layout::new([])).await);
     let first = first.await.map_err(Fault::Unavailable)?;
     let (sender, seen) = watch::channel(Arc::new(first));
+    let (looked, begun) = watch::channel(Instant::now());
     let doubts = doubt.clone();
     let stop = stop.clone();
-    tasks.spawn(async move { stop.run_until_cancelled(keep(eye, sender, doubts)).await });
-    Ok(Topology::new(seen, doubt).dialed_by(dialer))
+    tasks.spawn(async move { stop.run_until_cancelled(keep(eye, sender, looked, doubts)).await });
+    Ok(Topology::new(seen, doubt).dialed_by(dialer).looked_at(begun))
 }
 
 /// Whether somebody answers there in time. A refusal is final: waiting makes no password right.
@@ -83,14 +95,19 @@ async fn knock(dialer: &Dialer, address: &Address, times: Times) -> io::Result<(
     opened.await?
 }
 
-async fn keep(mut eye: Eye, seen: watch::Sender<Arc<Layout>>, doubt: Arc<Notify>) {
+async fn keep(
+    mut eye: Eye,
+    seen: watch::Sender<Arc<Layout>>,
+    looked: watch::Sender<Instant>,
+    doubt: Arc<Notify>,
+) {
     let mut blind = false;
     loop {
         tokio::time::sleep(GAP).await;
-        if tokio::time::timeout(PERIOD, doubt.notified()).await.is_ok() {
+        if tokio::time::timeout(eye.period(), doubt.notified()).await.is_ok() {
             eye.doubted();
         }
-        let known = seen.borrow().clone();
+        let (known, begun) = (seen.borrow().clone(), Instant::now());
         match eye.look(&known).await {
             Ok(layout) => {
                 if blind {
@@ -101,6 +118,7 @@ async fn keep(mut eye: Eye, seen: watch::Sender<Arc<Layout>>, doubt: Arc<Notify>
                     tracing::info!(primaries = ?layout.primaries(), "Redis is laid out anew");
                     seen.send_replace(Arc::new(layout));
                 }
+                looked.send_replace(begun);
             }
             // Said once: what was known last stays in use.
             Err(error) if !blind => {
