@@ -6,7 +6,7 @@ use parlance_backplane::{Fault, Sequences};
 use parlance_model::{LogKey, UserId};
 use rustc_hash::FxHashMap;
 
-use crate::engine::{Args, Node};
+use crate::engine::{Args, Node, millis};
 use crate::keys::{log_text, parse_log};
 use crate::link::Reply;
 
@@ -14,6 +14,13 @@ use crate::link::Reply;
 const POINTERS: u64 = 10_000;
 /// Pointers assigned by one call: Lua hands over a bounded number of arguments.
 const CHUNK: usize = 500;
+
+impl Node {
+    /// Milliseconds until a user's pointers are collected to whom nothing was told: what they point at is gone by then.
+    fn pointer_life(&self) -> u64 {
+        millis(self.options.retention).max(1)
+    }
+}
 
 #[async_trait]
 impl Sequences for Node {
@@ -27,10 +34,11 @@ impl Sequences for Node {
             .flat_map(|(user, indexes)| indexes.chunks(CHUNK).map(|chunk| (*user, chunk)))
             .collect();
         let assign = |(user, chunk): &(&UserId, &[usize])| {
-            let args = Args::none().and(POINTERS).all(chunk.iter().flat_map(|index| {
-                let pointer = pointers.get(*index);
-                pointer.map(|(_, log, seq)| [log_text(log), seq.to_string()]).into_iter().flatten()
-            }));
+            let args =
+                Args::none().and(POINTERS).and(self.pointer_life()).all(chunk.iter().flat_map(|index| {
+                    let pointer = pointers.get(*index);
+                    pointer.map(|(_, log, seq)| [log_text(log), seq.to_string()]).into_iter().flatten()
+                }));
             let keys = self.keys.sequence(user);
             async move { self.list("gw1_assign", &keys, args).await }
         };

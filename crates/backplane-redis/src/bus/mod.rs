@@ -6,6 +6,7 @@
 
 mod connection;
 mod desk;
+mod failpoint;
 mod line;
 mod outlet;
 mod table;

@@ -10,6 +10,8 @@ use parlance_model::Topic;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::failpoint::Drops;
+
 /// Between two words about gaps: each makes the node compare everything with the logs, and a cluster whose slots move
 /// opens and closes hundreds of gaps.
 pub const SPACING: Duration = Duration::from_millis(100);
@@ -23,12 +25,14 @@ pub struct Outlet {
     owed: bool,
     owing: Arc<Notify>,
     spacing: Duration,
+    drops: Drops,
 }
 
 impl Outlet {
     /// An outlet into this inbox; `owing` is notified when [`Self::settle`] has to be called [`SPACING`] later.
-    pub const fn new(inbox: mpsc::Sender<Delivery>, owing: Arc<Notify>) -> Self {
-        Self { inbox, lost: false, said: None, owed: false, owing, spacing: SPACING }
+    pub fn new(inbox: mpsc::Sender<Delivery>, owing: Arc<Notify>) -> Self {
+        let drops = Drops::from_environment();
+        Self { inbox, lost: false, said: None, owed: false, owing, spacing: SPACING, drops }
     }
 
     /// The same with another time between two words about gaps.
@@ -39,6 +43,9 @@ impl Outlet {
 
     /// Delivers, or says `Lost` in place of it.
     pub fn deliver(&mut self, topic: Topic, publication: Publication) {
+        if self.drops.strike(&publication) {
+            return;
+        }
         if self.inbox.capacity() <= 1 {
             self.lose();
         } else if self.inbox.try_send(Delivery::Published(topic, publication)).is_ok() {

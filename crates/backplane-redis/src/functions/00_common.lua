@@ -3,6 +3,8 @@
 local STATE, STREAM, MEMBERS, CURSORS, REACTED, REACTIONS, CLIENTS, ROOM, CHANNEL, EPOCH = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 -- Entries per number.
 local BLOCK = 4194304
+-- How much longer than the retention a log lies there that nobody appends to.
+local LEEWAY = 1000
 
 local function clock(given)
   if given ~= '0' then return tonumber(given) end
@@ -96,6 +98,14 @@ local function trim(keys, log, rules)
   log.first = first
 end
 
+-- What is too old to be kept goes by itself when nobody appends any more: entries and details of reactions, never
+-- where the log stands.
+local function expire(keys, log, rules)
+  -- Later than the retention even where the time of the log is ahead of the server's.
+  local life = int(rules.oldest + math.max(0, log.at - rules.now) + LEEWAY)
+  for _, key in ipairs { STREAM, REACTED, REACTIONS } do redis.call('PEXPIRE', keys[key], life) end
+end
+
 -- Appends, trims, saves and publishes. `mark`: m for messages, o for what is none.
 local function add_entry(keys, log, rules, mark, record)
   local seq, at = log.seq + 1, math.max(rules.now, log.at)
@@ -106,6 +116,7 @@ local function add_entry(keys, log, rules, mark, record)
   log.seq, log.at = seq, at
   if log.first == 0 then log.first = seq end
   trim(keys, log, rules)
+  expire(keys, log, rules)
   save_log(keys[STATE], log)
   redis.call('SPUBLISH', keys[CHANNEL], 'e' .. entry)
   return { 'new', int(seq), int(at), number }

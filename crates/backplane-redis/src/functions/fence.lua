@@ -11,7 +11,8 @@ redis.register_function { function_name = 'gw1_heads', flags = { 'no-writes' }, 
 end }
 
 -- What needs no fence.
-local function verdict(keys, log, seen, now)
+local function verdict(keys, log, seen, rules)
+  local now = rules.now
   if not log then
     local begun = seen.seq == 0 and (seen.epoch == 0 or seen.epoch == epoch_of(keys[EPOCH], now))
     return begun and 'there'
@@ -22,7 +23,9 @@ local function verdict(keys, log, seen, now)
   if other or seen.seq > log.seq then return nil end
   if seen.at == 0 or (seen.seq == log.seq and seen.at == log.at) then return 'there' end
   local entry = entry_at(keys, seen.seq)
-  if not entry then return seen.seq < log.first and 'there' or nil end
+  -- Trimmed in its time, or all of the log in its.
+  local idle = log.at + rules.oldest <= now and redis.call('EXISTS', keys[STREAM]) == 0
+  if not entry then return (seen.seq < log.first or idle) and 'there' or nil end
   local _, at = place_in(entry)
   return at == seen.at and 'there' or nil
 end
@@ -40,7 +43,7 @@ end
 redis.register_function('gw1_fence', function(keys, args)
   local rules, log = rules_of(args), open_log(keys[STATE])
   local seen = { seq = tonumber(args[5]), at = tonumber(args[6]), epoch = tonumber(args[7]) }
-  local margin, told = tonumber(args[9]), verdict(keys, log, seen, rules.now)
+  local margin, told = tonumber(args[9]), verdict(keys, log, seen, rules)
   if told then return { told } end
   if not log then
     log = fresh_log(epoch_of(keys[EPOCH], rules.now))

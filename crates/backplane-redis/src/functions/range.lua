@@ -17,7 +17,9 @@ redis.register_function { function_name = 'gw1_range', flags = { 'no-writes' }, 
   if not log then return { redis.call('GET', keys[EPOCH]) or '0' } end
   local mode, bound, limit = args[2], tonumber(args[3]), tonumber(args[4])
   -- The log of a deleted conversation reads as empty, at the place where it ended.
-  local first = (log.deleted and not log.lost) and log.seq + 1 or math.max(log.first, 1)
+  -- So does one nobody appended to for as long as entries are kept.
+  local empty = (log.deleted and not log.lost) or redis.call('EXISTS', keys[STREAM]) == 0
+  local first = empty and log.seq + 1 or math.max(log.first, 1)
   -- One more than asked for: whether there is one.
   local found
   if mode == 'before' then

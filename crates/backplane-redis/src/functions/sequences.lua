@@ -1,9 +1,9 @@
 -- A user's integers: a sorted set "log\0sequence" by integer, and a hash of the highest sequence by log.
 -- The empty field has the newest integer.
--- Arguments: pointers kept, then log and sequence of each.
+-- Arguments: pointers kept, how long a pointer's entry is, then log and sequence of each.
 redis.register_function('gw1_assign', function(keys, args)
   local integers = {}
-  for index = 2, #args, 2 do
+  for index = 3, #args, 2 do
     local pointer = args[index] .. '\0' .. args[index + 1]
     local known = redis.call('ZSCORE', keys[1], pointer)
     if not known then
@@ -17,6 +17,8 @@ redis.register_function('gw1_assign', function(keys, args)
     integers[#integers + 1] = int(tonumber(known))
   end
   redis.call('ZREMRANGEBYRANK', keys[1], 0, -1 - tonumber(args[1]))
+  -- The hash stays: integers go on where they were, and nothing is told twice.
+  redis.call('PEXPIRE', keys[1], args[2])
   return integers
 end)
 
