@@ -6,6 +6,7 @@ mod socialhub_poll_support;
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use parlance_redis_rig::Server;
+use parlance_tests::gateway::until_status;
 use parlance_tests::{Balancer, Gateway, Options};
 use serde_json::json;
 use socialhub::{Client, notify};
@@ -132,5 +133,43 @@ async fn a_waiting_poll_wakes_for_what_another_node_was_told() -> Result<()> {
     bob.say("c", "over there").await?;
     alice.take(&waiting.await??)?;
     ensure!(alice.texts() == ["over there"], "{:?}", alice.events);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_stops_answers_at_once_and_the_next_poll_goes_on_elsewhere() -> Result<()> {
+    let redis = Server::standalone().await?;
+    let [mut a, b] = nodes::<2>(&redis, false).await?;
+    b.conversation("c", &["alice", "bob"]).await?;
+    let mut alice = Poller::new("alice")?;
+    say(&b, "c", "bob", "before").await?;
+    alice.poll(a.address(), 0.0).await?;
+    let (poller, address) = (alice.clone(), a.address().to_owned());
+    let waiting = tokio::spawn(async move { poller.ask(&address, 9.0).await });
+    until_listening(&a).await?;
+    ensure!(a.sigterm().await?.success());
+    ensure!(alice.take(&waiting.await??)?.is_empty(), "{:?}", alice.events);
+    say(&b, "c", "bob", "after").await?;
+    alice.poll(b.address(), 8.0).await?;
+    ensure!(alice.texts() == ["before", "after"] && alice.ids() == [1, 2], "{:?}", alice.events);
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_redis_is_away_polls_are_refused_for_the_moment_and_nothing_is_lost() -> Result<()> {
+    let mut redis = Server::standalone().await?;
+    let [a] = nodes::<1>(&redis, false).await?;
+    a.conversation("c", &["alice", "bob"]).await?;
+    let mut alice = Poller::new("alice")?;
+    say(&a, "c", "bob", "before").await?;
+    redis.kill9()?;
+    let refused = alice.ask(a.address(), 0.0).await?;
+    ensure!(refused.status == 503 && refused.header("retry-after").is_some(), "{refused:?}");
+    until_status(&a, "/readyz", 503).await?;
+    redis.restart().await?;
+    until_status(&a, "/readyz", 200).await?;
+    say(&a, "c", "bob", "after").await?;
+    alice.until(a.address(), 2).await?;
+    ensure!(alice.texts() == ["before", "after"] && alice.ids() == [1, 2], "{:?}", alice.events);
     Ok(())
 }
