@@ -95,6 +95,8 @@ impl Fanout {
                 return;
             };
             listener.push(&piece.seal(*integer))
+        } else if let Event::Receipt(receipt) = event {
+            listener.push_receipt(receipt, piece)
         } else {
             listener.push(piece)
         };

@@ -9,6 +9,7 @@ mod fanout;
 mod listener;
 mod memo;
 mod outbox;
+mod receipts;
 mod registry;
 
 pub use fanout::{Entry, Fanout};

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
-use parlance_model::{ConversationId, UserId};
+use parlance_model::{ConversationId, MessageReceipt, UserId};
 use parlance_wire::{Accent, Encoded, Offset, Style};
 
 use crate::outbox::{Mark, Outbox, Pushed};
+use crate::receipts::{Receipts, Verdict};
 
 /// More notices than this unread: the connection's task is stuck, and the connection is closed.
 const MAX_NOTICES: usize = 4096;
@@ -74,6 +75,8 @@ pub struct Listener {
     /// The last log event pushed, for state recovery.
     last: Mutex<Offset>,
     notices: Mutex<VecDeque<Notice>>,
+    /// While receipts are told again, and until what is heard live is beyond them.
+    receipts: Mutex<Option<Box<Receipts>>>,
 }
 
 impl Listener {
@@ -88,6 +91,7 @@ impl Listener {
             accent: AtomicU8::new(voice.accent as u8),
             last: Mutex::new(Offset::NONE),
             notices: Mutex::default(),
+            receipts: Mutex::default(),
         }
     }
 
@@ -119,6 +123,54 @@ impl Listener {
     /// Queues an answer ahead of everything that waits, unless it would carry the offset of what waits.
     pub fn push_first(&self, piece: &Encoded) -> Pushed {
         if piece.lacks_offset() { self.push(piece) } else { self.outbox.push_first(piece) }
+    }
+
+    /// From now on, live receipts of these conversations wait until [`Self::release_receipts`].
+    pub fn hold_receipts(&self, ids: impl IntoIterator<Item = ConversationId>) {
+        let mut receipts = self.receipts.lock();
+        for id in ids {
+            receipts.get_or_insert_default().hold(id);
+        }
+    }
+
+    /// Queues a receipt that is told again, unless it lies behind what was told.
+    pub fn push_receipt_again(&self, receipt: &MessageReceipt, piece: &Encoded) {
+        let mut receipts = self.receipts.lock();
+        if receipts.get_or_insert_default().again(receipt) {
+            self.push(piece);
+        }
+    }
+
+    /// Queues a live receipt, or keeps it until those before it were told.
+    pub fn push_receipt(&self, receipt: &MessageReceipt, piece: &Encoded) -> Pushed {
+        let mut slot = self.receipts.lock();
+        let Some(receipts) = slot.as_mut() else { return self.push(piece) };
+        let verdict = receipts.live(receipt, piece);
+        if receipts.is_empty() {
+            *slot = None;
+        }
+        match verdict {
+            Verdict::Tell => self.push(piece),
+            Verdict::Keep => Pushed::Queued,
+            Verdict::Overflow => {
+                let reason = "too slow: reconnect to catch up".to_owned();
+                self.notify(Notice::Close { code: 1013, reason });
+                Pushed::Overflow
+            }
+        }
+    }
+
+    /// A conversation's receipts were told again: what waited follows.
+    pub fn release_receipts(&self, id: &ConversationId) {
+        let mut slot = self.receipts.lock();
+        let Some(receipts) = slot.as_mut() else { return };
+        // Queued before anything that comes now.
+        for piece in receipts.release(id) {
+            self.push(&piece);
+        }
+        if receipts.is_empty() {
+            *slot = None;
+        }
     }
 
     /// Takes up a recovered session's last offset.

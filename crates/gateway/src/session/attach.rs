@@ -90,15 +90,20 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> 
         };
         memberships.iter().map(of).collect()
     };
+    let ids = || memberships.iter().map(|m| &m.conversation);
+    told::hold(link, ids());
     join(node, link, topics).await?;
     if changed(node, &memberships).await? {
         leave_lost(node, link).await?;
     }
     match link.dialect {
-        Dialect::Sechat => told::catch_up(node, link).await,
-        Dialect::Lingochat => tell_missed_receipts(node, link, told::versions(&memberships)).await,
-        _ => Ok(()),
+        Dialect::Sechat => told::catch_up(node, link).await?,
+        Dialect::Lingochat => tell_missed_receipts(node, link, told::versions(&memberships)).await?,
+        _ => {}
     }
+    // Not after a fault: it is tried again, or the connection ends.
+    told::release(link, ids());
+    Ok(())
 }
 
 /// Receipts are in no log that a session could go on in. `now`: the versions from before what is heard live.
@@ -155,10 +160,12 @@ pub(crate) async fn invited(
         return Ok(());
     }
     let start = Start::After { seq: since, queued: false };
+    told::hold(link, [&conversation]);
     join(node, link, vec![(topic, start, role)]).await?;
     if link.dialect == Dialect::Sechat {
         told::since(node, link, &conversation, since).await?;
     }
+    told::release(link, [&conversation]);
     leave_lost(node, link).await?;
     if role != Role::Member
         && node.hub.is_in(&Topic::Conversation(conversation.clone()), link.listener.number)

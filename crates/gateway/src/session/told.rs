@@ -1,5 +1,6 @@
 //! Receipts that came while their author was away (sechat), or its connection was down (lingochat, when the
-//! session goes on): the newest messages' states are told again, once per conversation whose cursors moved.
+//! session goes on): the newest messages' states are told again, once per conversation whose cursors moved. Live
+//! receipts wait meanwhile, so that none is told behind a later one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use parlance_backplane::{Fault, Membership, Range};
 use parlance_model::{
     Conversation, ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic, UserId,
 };
+use parlance_wire::Dialect;
 
 use super::link::Link;
 use crate::events;
@@ -38,6 +40,19 @@ pub(super) async fn remember(node: &Node, link: &Link) -> Result<(), Fault> {
         versions_of(node, ids).await?.into_iter().map(|(id, version)| (id.to_string(), version)).collect();
     let bytes = serde_json::to_vec(&told).map_err(|e| Fault::Corrupt(e.to_string()))?;
     node.backplane.shared.save(&key(link), bytes, Some(KEPT)).await
+}
+
+/// Live receipts of these conversations wait from now on, if the dialect is told receipts again. To be called before
+/// their rooms are joined; [`release`] lets them go.
+pub(super) fn hold<'a>(link: &Link, ids: impl IntoIterator<Item = &'a ConversationId>) {
+    if matches!(link.dialect, Dialect::Sechat | Dialect::Lingochat) {
+        link.listener.hold_receipts(ids.into_iter().cloned());
+    }
+}
+
+/// What was to be told again was told.
+pub(super) fn release<'a>(link: &Link, ids: impl IntoIterator<Item = &'a ConversationId>) {
+    ids.into_iter().for_each(|id| link.listener.release_receipts(id));
 }
 
 /// Tells what moved since the user's last connection ended. Looks at the cursors after the rooms were joined:
@@ -108,9 +123,13 @@ pub(super) async fn since(node: &Node, link: &Link, id: &ConversationId, seq: u6
     let page = node.backplane.log.range(&key, range).await?;
     let entries = page.entries.get(page.entries.partition_point(|e| e.seq <= seq)..).unwrap_or_default();
     let Some(conversation) = node.backplane.conversations.get(id).await? else { return Ok(()) };
-    for event in receipts(link, &conversation, entries, &cursors) {
-        link.listener.outbox.half_empty().await;
-        link.tell(&Event::Receipt(event));
+    let listener = &link.listener;
+    for receipt in receipts(link, &conversation, entries, &cursors) {
+        listener.outbox.half_empty().await;
+        let event = Event::Receipt(receipt.clone());
+        if let Some(piece) = parlance_wire::encode(listener.accent(), &listener.style, &event) {
+            listener.push_receipt_again(&receipt, &piece);
+        }
     }
     Ok(())
 }

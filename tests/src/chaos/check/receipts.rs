@@ -7,9 +7,6 @@ use crate::chaos::catchup::any_core;
 use crate::chaos::history::What;
 use crate::tongue::CoreId;
 
-/// After a reconnect, receipts are told again for so long.
-const TOLD_AGAIN: u64 = 3000;
-
 /// A message of the logs, as receipts need to know it.
 struct Known<'a> {
     place: &'a str,
@@ -58,18 +55,16 @@ pub(super) fn forward(run: &Run) -> Finding {
 fn one(run: &Run, track: &Track, names: &Names<'_>, found: &mut Finding) {
     let mut upto: HashMap<(&str, &str), u64> = HashMap::new();
     let mut read_by: HashSet<(&str, &str)> = HashSet::new();
-    let mut since = 0;
     for entry in &track.entries {
         let (read, ids, by) = match &entry.what {
             // A loss that is told takes cursors along: they are set anew.
             What::Told { .. } if run.allows().acked_loss => {
-                since = entry.at;
                 upto.clear();
                 read_by.clear();
                 continue;
             }
+            // Each connection is told anew what came meanwhile.
             What::Up => {
-                since = entry.at;
                 upto.clear();
                 read_by.clear();
                 continue;
@@ -85,10 +80,6 @@ fn one(run: &Run, track: &Track, names: &Names<'_>, found: &mut Finding) {
             found.look(is_member && by != known.sender, || {
                 format!("{name}: {by} cannot have received {id} of {} in {}", known.sender, known.place)
             });
-            // Those that came meanwhile are told again after a reconnect, live ones between them.
-            if entry.at < since + TOLD_AGAIN {
-                continue;
-            }
             if read {
                 let last = upto.insert((known.place, by), known.seq).unwrap_or(0);
                 found.look(last <= known.seq, || {
