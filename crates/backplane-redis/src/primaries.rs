@@ -58,7 +58,13 @@ impl Greeter {
     /// # Errors
     /// [`Fault::Unavailable`] when none answers in time, or one that answers cannot keep what the ack level promises.
     pub async fn all(&mut self, times: Times) -> Result<(), Fault> {
-        let (greeted, missed) = times.insist(async || self.round().await).await?;
+        let mut attempts = times.attempts();
+        let (greeted, missed) = loop {
+            match self.round().await {
+                Ok(round) => break round,
+                Err(fault) => attempts.again(fault).await?,
+            }
+        };
         for (address, refused) in greeted {
             if let Some(why) = refused {
                 return Err(Fault::Unavailable(format!("Redis at {address}: {why}")));

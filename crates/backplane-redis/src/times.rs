@@ -20,24 +20,32 @@ pub struct Times {
 }
 
 impl Times {
-    /// Tries until it works, or there is no time for another attempt. At least once; the first failure is told.
+    /// No attempt failed yet.
+    pub const fn attempts(self) -> Attempts {
+        Attempts { until: self.until, told: false }
+    }
+}
+
+/// Attempts at one thing.
+pub struct Attempts {
+    until: Instant,
+    told: bool,
+}
+
+impl Attempts {
+    /// After an attempt that failed: waits for the next one. The first failure is told.
     ///
     /// # Errors
-    /// The last one.
-    pub async fn insist<T, E: Debug>(&self, mut attempt: impl AsyncFnMut() -> Result<T, E>) -> Result<T, E> {
-        let mut told = false;
-        loop {
-            match attempt().await {
-                Err(error) if Instant::now() + PAUSE < self.until => {
-                    if !told {
-                        let left = self.until - Instant::now();
-                        tracing::warn!(?error, ?left, "Redis cannot be used yet: trying on");
-                        told = true;
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
-                done => return done,
-            }
+    /// The same error, when there is no time for another attempt.
+    pub async fn again<E: Debug + Send>(&mut self, error: E) -> Result<(), E> {
+        if Instant::now() + PAUSE >= self.until {
+            return Err(error);
         }
+        if !std::mem::replace(&mut self.told, true) {
+            let left = self.until - Instant::now();
+            tracing::warn!(?error, ?left, "Redis cannot be used yet: trying on");
+        }
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
 }

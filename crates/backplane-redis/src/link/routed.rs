@@ -86,7 +86,10 @@ impl Routed {
             tasks: tasks.clone(),
             stop: stop.clone(),
         });
-        times.insist(async || routed.connect().await).await?;
+        let mut attempts = times.attempts();
+        while let Err(fault) = routed.connect().await {
+            attempts.again(fault).await?;
+        }
         let (followed, stop) = (routed.clone(), stop.clone());
         tasks.spawn(async move { stop.run_until_cancelled(followed.follow()).await });
         Ok(routed)

@@ -75,8 +75,13 @@ pub async fn start(
             Eye::Sentinel(sentinel::Eye::new(dialer.clone(), sentinels, service, server))
         }
     };
-    let first = times.insist(async || eye.look(&Layout::new([])).await);
-    let first = first.await.map_err(Fault::Unavailable)?;
+    let mut attempts = times.attempts();
+    let first = loop {
+        match eye.look(&Layout::new([])).await {
+            Ok(layout) => break layout,
+            Err(error) => attempts.again(error).await.map_err(Fault::Unavailable)?,
+        }
+    };
     let (sender, seen) = watch::channel(Arc::new(first));
     let (looked, begun) = watch::channel(Instant::now());
     let doubts = doubt.clone();
@@ -87,12 +92,14 @@ pub async fn start(
 
 /// Whether somebody answers there in time. A refusal is final: waiting makes no password right.
 async fn knock(dialer: &Dialer, address: &Address, times: Times) -> io::Result<()> {
-    let opened = times.insist(async || match Probe::open(dialer, address).await {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(error)),
-        Err(error) => Err(error),
-        Ok(_) => Ok(Ok(())),
-    });
-    opened.await?
+    let mut attempts = times.attempts();
+    loop {
+        match Probe::open(dialer, address).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
+            Err(error) => attempts.again(error).await?,
+        }
+    }
 }
 
 async fn keep(
