@@ -86,6 +86,12 @@ impl Announcer {
         }
     }
 
+    /// Nobody hears of these topics any more. What was held back of them is old when somebody does again.
+    pub fn forget(&mut self, closed: impl Fn(&Topic) -> bool) {
+        self.held.retain(|(topic, ..), _| !closed(topic));
+        self.throttled.retain(|(topic, ..), _| !closed(topic));
+    }
+
     /// Time passes: the announcements that are due.
     pub fn due(&mut self, now: Time) -> Vec<Announcement> {
         let mut due = Vec::new();
@@ -155,6 +161,17 @@ mod tests {
         assert_eq!(a.due(Time(5_000)).len(), 1);
         assert!(a.due(Time(10_000)).is_empty());
         assert!(a.heard(&Topic::PresenceAll, HOLD, &online(), Time(11_000)).is_some());
+    }
+
+    #[test]
+    fn what_is_held_back_is_forgotten_with_its_topic() {
+        let mut a = Announcer::default();
+        a.heard(&Topic::PresenceAll, HOLD, &offline(PresenceCause::Said), Time(0));
+        a.heard(&Topic::PresenceAll, THROTTLED, &online(), Time(0));
+        a.forget(|topic| *topic == Topic::Nodes);
+        assert!(!a.held.is_empty() && !a.throttled.is_empty());
+        a.forget(|topic| *topic == Topic::PresenceAll);
+        assert!(a.held.is_empty() && a.throttled.is_empty() && a.due(Time(5_000)).is_empty());
     }
 
     #[test]

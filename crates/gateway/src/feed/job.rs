@@ -11,7 +11,7 @@ use parlance_backplane::{Fault, Publication};
 use parlance_model::{Conversation, Entry, LogKey, MessageRef, Record, Topic};
 use tokio::sync::Semaphore;
 
-use super::deliver::{Ready, To, room};
+use super::deliver::Ready;
 use super::track::{Judgement, Track};
 use crate::events;
 use crate::node::Node;
@@ -35,6 +35,8 @@ pub(super) enum Todo {
     Differs,
     /// Cursors moved without a word, or back.
     Cursors,
+    /// Who is present may be others than was heard; `sure`: the engine knows everybody who is.
+    Rooms { sure: bool },
 }
 
 /// How many logs may be read at once.
@@ -74,10 +76,7 @@ impl Job {
             match todo {
                 Todo::Heard(Publication::Entry(entry)) => self.judge(entry).await?,
                 Todo::Heard(Publication::Cursor(change)) => self.cursor_moved(change).await?,
-                Todo::Heard(Publication::Room(change)) => {
-                    let event = room(&self.node, &self.topic, change);
-                    self.ready.push(Ready::Event { topic: self.topic.clone(), event, to: To::All });
-                }
+                Todo::Heard(Publication::Room(change)) => self.room_changed(change),
                 Todo::Heard(_) => {}
                 Todo::Behind => self.repair().await?,
                 Todo::Differs => {
@@ -85,6 +84,7 @@ impl Job {
                     self.repair().await?;
                 }
                 Todo::Cursors => self.reread_cursors().await?,
+                Todo::Rooms { sure } => self.reread_room(sure).await?,
             }
             if self.ready.len() >= BATCH {
                 self.flush().await?;

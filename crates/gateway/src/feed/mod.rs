@@ -13,6 +13,7 @@ mod opening;
 mod presence;
 mod receipts;
 mod repair;
+mod room;
 mod track;
 mod typing;
 
@@ -25,7 +26,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use parlance_backplane::{Delivery, Fault, Inbox, Publication, Signal, UserPresence};
 use parlance_hub::Notice;
-use parlance_model::Topic;
+use parlance_model::{Time, Topic};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -46,6 +47,8 @@ const BATCH: usize = 256;
 const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two looks for topics nobody listens to.
 const IDLE_TICKS: u64 = 50;
+/// After a loss connections are present in their rooms again by then.
+const SURE: Duration = Duration::from_secs(5);
 /// Waiting requests to open topics.
 const REQUESTS: usize = 1024;
 /// Things to do that wait for one topic's earlier ones; when it is more the log is read instead.
@@ -104,9 +107,9 @@ impl Slot {
         if self.todo.len() < QUEUE {
             self.todo.push_back(todo);
         } else {
-            // The log has the entries, and says so of the cursors.
+            // The log has the entries, and says so of the cursors; the engine knows who is present.
             self.todo.clear();
-            self.todo.extend([Todo::Behind, Todo::Cursors]);
+            self.todo.extend([Todo::Behind, Todo::Cursors, Todo::Rooms { sure: false }]);
         }
     }
 }
@@ -129,6 +132,8 @@ pub(crate) struct Feed {
     typing: TypingTable,
     announcer: Announcer,
     known: Known,
+    /// When rooms are looked into once more after a loss.
+    rooms_at: Option<Time>,
     under_way: FuturesUnordered<BoxFuture<'static, Outcome>>,
     readers: Arc<Readers>,
     waiting: Waiting,
@@ -178,6 +183,7 @@ impl Feed {
             typing: TypingTable::default(),
             announcer: Announcer::default(),
             known: Known::default(),
+            rooms_at: None,
             under_way: FuturesUnordered::new(),
             readers: Arc::default(),
             waiting: Waiting::default(),
@@ -214,8 +220,22 @@ impl Feed {
         self.check();
         self.known.lost();
         self.ask_presence();
+        self.look_into_rooms(false);
+        self.rooms_at = Some(self.node.clock.now() + SURE);
         self.node.carry_leases();
         self.node.orders.look();
+    }
+
+    /// Finds out who is present where that is told.
+    fn look_into_rooms(&mut self, sure: bool) {
+        let hub = &self.node.hub;
+        let told: Vec<Topic> = self.open.keys().filter(|topic| room::is_told(hub, topic)).cloned().collect();
+        for topic in told {
+            if let Some(slot) = self.open.get_mut(&topic) {
+                slot.push(Todo::Rooms { sure });
+            }
+            self.work(&topic);
+        }
     }
 
     fn sort_in(&mut self, topic: Topic, publication: Publication, touched: &mut Vec<Topic>) {
@@ -307,6 +327,10 @@ impl Feed {
         self.announcements_due(&mut ready);
         self.tell(ready);
         self.ask_presence();
+        if self.rooms_at.is_some_and(|at| at <= self.node.clock.now()) {
+            self.rooms_at = None;
+            self.look_into_rooms(true);
+        }
         let every = self.node.config.load().timings.head_check();
         let head_ticks = u64::try_from(every.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1);
         if self.checks.is_due(ticks, head_ticks) {
@@ -332,6 +356,7 @@ impl Feed {
             self.open.remove(topic);
             self.known.closed(topic);
         }
+        self.announcer.forget(|topic| !self.open.contains_key(topic));
         closing.extend(self.stray.drain(..).filter(|topic| !self.open.contains_key(topic)));
         if closing.is_empty() || self.closing {
             self.stray.append(&mut closing);

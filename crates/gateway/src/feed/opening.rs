@@ -10,8 +10,9 @@ use parlance_model::{ConversationId, Cursor, LogKey, Topic, delivery::Marks};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
+use super::job::Todo;
 use super::track::Track;
-use super::{Feed, Open, Outcome, Slot};
+use super::{Feed, Open, Outcome, Slot, room};
 use crate::node::Node;
 
 /// Where topics stand that were asked for together, or why that is not known.
@@ -87,6 +88,9 @@ impl Feed {
                     self.node.hub.set_number(&topic, track.number);
                     slot.track = Some(*track);
                     self.known.opened(&topic);
+                    if room::is_told(&self.node.hub, &topic) {
+                        slot.push(Todo::Rooms { sure: false });
+                    }
                     self.work(&topic);
                     None
                 }

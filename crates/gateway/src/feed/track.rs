@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use parlance_backplane::Seen;
 use parlance_model::{Entry, Head, LogKey, MessageRef, Time, UserId, delivery::Marks};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Entries whose message is remembered, so that a receipt soon after needs no look into the log.
 const RECENT: usize = 64;
@@ -40,6 +40,8 @@ pub struct Track {
     /// The cursors delivered.
     pub marks: FxHashMap<UserId, Marks>,
     recent: VecDeque<(u64, Time, Option<MessageRef>)>,
+    /// Who is present in the room, as was told; `None`: not known, or nobody is told.
+    pub present: Option<FxHashSet<UserId>>,
     /// The conversation was lost, and nobody said yet who is a member.
     pub lost: bool,
 }
@@ -101,6 +103,7 @@ impl Track {
             cursor_version: 0,
             marks: FxHashMap::default(),
             recent: VecDeque::new(),
+            present: None,
             lost: false,
         }
     }

@@ -68,9 +68,6 @@ pub fn pump(mut from: Inbox, fate: Arc<Fate>) -> Inbox {
             let checked = is_checked(&delivery);
             if fate.is_cut() {
                 missed = true;
-                if !checked {
-                    fate.miss();
-                }
                 continue;
             }
             let (wait, turn) = turn(&fate, checked);
@@ -79,12 +76,7 @@ pub fn pump(mut from: Inbox, fate: Arc<Fate>) -> Inbox {
             }
             let carried = match turn {
                 Turn::Hide => continue,
-                Turn::Lose => {
-                    if !checked {
-                        fate.miss();
-                    }
-                    vec![Delivery::Lost]
-                }
+                Turn::Lose => vec![Delivery::Lost],
                 Turn::Pass => vec![delivery],
                 // Itself again, or an earlier one: what a server says that was replaced without knowing it.
                 Turn::Double => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parlance_backplane::Range;
-use parlance_model::{LogKey, Record, Time};
+use parlance_model::{LogKey, Record};
 
 use super::diary::{Diary, Word};
 use super::world::World;
@@ -120,38 +120,77 @@ fn complete(world: &World, diary: &Diary, logs: &BTreeMap<String, Log>, wrong: &
     }
 }
 
-/// Nobody with a live device is called offline; an episode ends with one offline.
+/// Nobody with a live device is called offline; an episode ends with one offline, in time; what is told last is so.
 fn presence(world: &World, diary: &Diary, wrong: &mut Vec<String>) {
     // A lease, and the sweep.
     const LEASE: u64 = 35_000;
-    let there = |user: &str, from: u64, until: u64| {
-        diary.sessions.iter().any(|session| {
-            session.user.as_str() == user
-                && session.from.millis() <= from
-                && session.until.is_none_or(|end| end.millis() >= until)
-        })
-    };
+    let end = world.now().millis();
+    let stays = Stays(diary);
     for (index, session) in diary.sessions.iter().enumerate() {
-        let mut told: BTreeMap<&str, (bool, Time)> = BTreeMap::new();
+        let mut told: BTreeMap<&str, (bool, u64)> = BTreeMap::new();
         for (at, word) in &session.heard {
             let Word::Presence { user, online } = word else { continue };
-            let before = told.insert(user, (*online, *at));
-            // Where a publication was lost in between, it may have been the return.
-            let again = before.filter(|(before, since)| {
-                !*before && !*online && !world.missed(&session.node, Time(since.millis() - 5_000), *at)
-            });
-            if again.is_some() {
-                wrong.push(format!(
-                    "session {index} was told twice that {user} is offline, at {}",
-                    at.millis()
-                ));
-            }
             let at = at.millis();
+            let before = told.insert(user, (*online, at));
+            match before {
+                Some((false, _)) if !*online => {
+                    wrong.push(format!("session {index} was told twice that {user} is offline, at {at}"));
+                }
+                Some((true, since)) if stays.longest_absence(user, since, at) > GONE => {
+                    wrong.push(format!("session {index} was told late that {user} went, at {at}"));
+                }
+                _ => {}
+            }
             // Held back for five seconds: who came meanwhile is there.
-            if !*online && there(user, at.saturating_sub(LEASE + 6_000), at) {
+            if !*online && stays.throughout(user, at.saturating_sub(LEASE + 6_000), at) {
                 wrong.push(format!("session {index} was told that {user} is offline, who is there, at {at}"));
             }
         }
+        let until = session.until.map_or(end, |end| end.millis());
+        for (user, (online, since)) in told {
+            if online && stays.longest_absence(user, since, until) > GONE {
+                wrong.push(format!("session {index} was never told that {user} went after {since}"));
+            }
+            if !online
+                && stays.throughout(user, since.max(until.saturating_sub(BACK)), until)
+                && since + BACK < until
+            {
+                wrong.push(format!("session {index} was never told that {user} came back after {since}"));
+            }
+        }
+    }
+}
+
+/// An offline is told this long after the last device went, at most: a lease, the sweep, the time all nodes are given
+/// after a pause, an offline that is held back, and what bad weather takes.
+const GONE: u64 = 35_000 + 1_000 + 15_000 + 5_000 + 5_000;
+/// A return is told this long after it at most: all the same with a node that is cut off meanwhile.
+const BACK: u64 = 15_000;
+
+/// When users had a connection.
+struct Stays<'a>(&'a Diary);
+
+impl Stays<'_> {
+    fn of(&self, user: &str) -> impl Iterator<Item = (u64, u64)> {
+        let of = self.0.sessions.iter().filter(move |session| session.user.as_str() == user);
+        of.map(|session| (session.from.millis(), session.until.map_or(u64::MAX, |end| end.millis())))
+    }
+
+    /// Whether one connection was there all the time.
+    fn throughout(&self, user: &str, from: u64, until: u64) -> bool {
+        self.of(user).any(|(came, went)| came <= from && went >= until)
+    }
+
+    /// The longest time within this one without any connection.
+    fn longest_absence(&self, user: &str, from: u64, until: u64) -> u64 {
+        let mut all: Vec<(u64, u64)> = self.of(user).collect();
+        all.sort_unstable();
+        let (mut since, mut longest) = (from, 0);
+        for (came, went) in all {
+            longest = longest.max(came.min(until).saturating_sub(since));
+            since = since.max(went);
+        }
+        longest.max(until.saturating_sub(since))
     }
 }
 

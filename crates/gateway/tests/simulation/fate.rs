@@ -7,7 +7,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use parlance_backplane::Fault;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::random::Random;
 
@@ -38,8 +37,6 @@ struct State {
     dead: bool,
     /// Steps until the node crashes.
     steps: Option<u64>,
-    /// When something was lost that no log has: presence, typing.
-    missed: Vec<Instant>,
 }
 
 /// One node's.
@@ -51,29 +48,12 @@ pub struct Fate {
 
 impl Fate {
     pub fn new(random: Random) -> Arc<Self> {
-        let state = State {
-            random,
-            weather: Weather::default(),
-            cut: false,
-            dead: false,
-            steps: None,
-            missed: Vec::new(),
-        };
+        let state = State { random, weather: Weather::default(), cut: false, dead: false, steps: None };
         Arc::new(Self { state: Mutex::new(state), turned: Notify::new() })
     }
 
     pub fn set(&self, weather: Weather) {
         self.state.lock().weather = weather;
-    }
-
-    /// Something was lost that no log has.
-    pub fn miss(&self) {
-        self.state.lock().missed.push(Instant::now());
-    }
-
-    /// Whether something was lost then that no log has.
-    pub fn missed(&self, from: Instant, to: Instant) -> bool {
-        self.state.lock().missed.iter().any(|at| (from..=to).contains(at))
     }
 
     /// Cuts the node off, or lets it be reached again.
