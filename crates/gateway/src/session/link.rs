@@ -74,9 +74,9 @@ struct State {
 const MAX_OWN: usize = 16;
 
 /// A message is in the log a moment after it was counted, and what counts is when it is there: its entry stays that
-/// moment longer. A limit of one second lets through 98 % of itself.
+/// moment longer. Short, because it is taken from the limit: what takes longer is corrected when it is known.
 fn held(window: Duration) -> Duration {
-    window + (window / 50).min(Duration::from_millis(50))
+    window + (window / 200).min(Duration::from_millis(50))
 }
 
 impl Link {
