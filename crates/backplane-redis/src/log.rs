@@ -114,7 +114,10 @@ impl Log for Node {
         });
         let (noted, answer) = tokio::join!(self.note_use(&message, conversation), append);
         let answer = answer?;
-        noted?;
+        // What is stored is stored, whatever became of the index: a resend writes what is missing there.
+        if let Err(fault) = noted {
+            tracing::warn!(%fault, %conversation, "noting a client id with its author");
+        }
         Ok(match at(&answer, 0).text()? {
             "new" => Appended::New(stored(&answer)?),
             "known" => Appended::Duplicate(stored(&answer)?),
