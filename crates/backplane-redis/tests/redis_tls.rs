@@ -2,58 +2,17 @@
 
 mod support {
     pub mod chat;
+    pub mod papers;
 }
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use parlance_backplane_redis::{Options, Redis};
 use parlance_redis_rig::{Kind, Server, Setup};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use support::chat::{clock, conversation_in, create, say};
-use tempfile::TempDir;
-
-/// An authority, and a server certificate it signed.
-struct Papers {
-    folder: TempDir,
-}
-
-impl Papers {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let authority_key = KeyPair::generate().unwrap();
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = authority.self_signed(&authority_key).unwrap();
-        let issuer = Issuer::new(authority, authority_key);
-        let key = KeyPair::generate().unwrap();
-        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let server = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-        let files = [("ca.pem", ca.pem()), ("server.pem", server.pem()), ("server.key", key.serialize_pem())];
-        for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn ca(&self) -> Option<PathBuf> {
-        Some(self.path("ca.pem"))
-    }
-
-    fn setup(&self, kind: Kind) -> Setup {
-        let path = |name| self.path(name).display().to_string();
-        Setup::new(kind)
-            .set("tls-cert-file", &path("server.pem"))
-            .set("tls-key-file", &path("server.key"))
-            .set("tls-ca-cert-file", &path("ca.pem"))
-            .set("tls-auth-clients", "no")
-    }
-}
+use support::papers::Papers;
 
 /// A server that also speaks TLS, on a port of its own, and knows a user for the gateway.
 async fn server(setup: Setup) -> (Server, u16) {
@@ -122,14 +81,12 @@ async fn a_cluster_over_tls() {
     server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await.unwrap();
     let url = format!("rediss-cluster://localhost:{port}");
     let begun = Instant::now();
-    let redis = loop {
-        let options = Options { ca_file: papers.ca(), ..Options::new(&url, clock()) };
-        match Redis::connect(options).await {
-            Ok(redis) => break redis,
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
+    while !server.command(&["CLUSTER", "INFO"]).await.unwrap().contains("cluster_state:ok") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "a cluster of one comes up by itself");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let options = Options { ca_file: papers.ca(), ..Options::new(&url, clock()) };
+    let redis = Redis::connect(options).await.unwrap();
     let node = redis.backplane();
     for slots in [0..8000, 9000..16384] {
         let id = conversation_in(slots);

@@ -110,7 +110,9 @@ pub struct Page {
 /// step (a crash leaves all of it or none); the sequence is dense from 1 per log (but for [`crate::Fences`]); `at` never runs
 /// backwards within a log; publications of a log reach each subscribed inbox in sequence order (or the
 /// inbox says [`crate::Delivery::Lost`]); once the future resolves the entry survives what the ack
-/// level says. Appends submitted by one caller one after the other keep their order.
+/// level says. Appends of one caller keep the order in which their futures are first polled, also when they are under way
+/// together (some hundreds of them); but one that is tried again, because its place moves, may come after later ones:
+/// whoever needs the order then awaits each.
 #[allow(clippy::too_many_arguments, reason = "a reaction has five parts, and `self` is counted too")]
 #[async_trait]
 pub trait Log: Send + Sync {
