@@ -65,7 +65,7 @@ impl<'a> Stage<'a> {
 
     async fn act(&mut self, fault: Fault) -> Result<()> {
         match fault {
-            Fault::Calm | Fault::ClockSkew | Fault::Flood => Ok(()),
+            Fault::Calm | Fault::ClockSkew | Fault::DroppedFrames | Fault::Flood => Ok(()),
             Fault::NodeKill => self.node_kill().await,
             Fault::NodeStall => self.node_stall().await,
             Fault::Rolling => self.rolling().await,

@@ -52,6 +52,8 @@ faults! {
     NodeCut = "node-cut",
     /// The subscribers' connections are killed every two seconds.
     PubsubKill = "pubsub-kill",
+    /// One publication in five does not come to one of the nodes.
+    DroppedFrames = "dropped-frames",
     /// A subscriber falls behind and Redis drops it.
     OutputOverrun = "output-overrun",
     /// Redis has no memory left.
@@ -140,6 +142,7 @@ impl Fault {
             Self::NodeCut => Allowance { redis_away: true, one_side: true, stall_ms: 10_000, ..none },
             Self::NodeStall => Allowance { one_side: true, stall_ms: 10_000, ..none },
             Self::PubsubKill
+            | Self::DroppedFrames
             | Self::PacketLoss
             | Self::OutputOverrun
             | Self::FunctionFlush

@@ -153,6 +153,10 @@ impl Rig {
         if node == 0 && self.scenario.has(Fault::CrashBeforeAppend) {
             extras.push(("PARLANCE_FAILPOINTS", format!("before-append=abort@{at}")));
         }
+        if node == 1 && self.scenario.has(Fault::DroppedFrames) {
+            let drops = format!("drop-publication@5:{}", self.scenario.seed);
+            extras.push(("PARLANCE_FAILPOINTS", drops));
+        }
         extras
     }
 

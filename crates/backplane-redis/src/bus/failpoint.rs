@@ -64,7 +64,8 @@ impl Drops {
 #[cfg(all(test, debug_assertions))]
 mod tests {
     use parlance_backplane::{CursorChanged, Signal};
-    use parlance_model::{ConversationId, Moved, Time, UserId};
+    use parlance_model::delivery::Moved;
+    use parlance_model::{ConversationId, Time, UserId};
 
     use super::*;
 
