@@ -123,8 +123,13 @@ fn start(dialect: Dialect, session: Option<&Recovery>, m: &Membership) -> (Start
     let implied = dialect.implied_role().unwrap_or_default();
     let sechat = dialect == Dialect::Sechat;
     let Some(session) = session else {
-        let backlog = Start::After { seq: m.marks.delivered.max(m.joined_seq), queued: true };
-        return (if sechat { backlog } else { Start::Now }, implied);
+        let start = match sechat {
+            true => Start::After { seq: m.marks.delivered.max(m.joined_seq), queued: true },
+            false if is_deaf(dialect, implied) => Start::Now,
+            // From when it was let in: it may have been told so before it is in its rooms.
+            false => Start::After { seq: m.head.seq, queued: false },
+        };
+        return (start, implied);
     };
     let place = session.place(m.number).filter(|(_, seq)| *seq >= m.joined_seq);
     // A member only since, or again: everything from there on was missed.
