@@ -99,7 +99,7 @@ async fn killed_subscriptions_come_back_and_what_was_missed_is_said_to_be() {
     let mut inbox = node.bus.inbox().unwrap();
     let heard = say(&node, "before").await;
     assert!(!hear(&mut inbox, heard.seq).await);
-    assert_eq!(server.operator("CLIENT KILL TYPE pubsub").await, ":1");
+    assert_eq!(server.operator("CLIENT KILL TYPE pubsub").await, "1");
     let missed = say(&node, "while it is away").await;
     // One when it goes, one when everything is subscribed again.
     assert_eq!((next(&mut inbox).await, next(&mut inbox).await), (Delivery::Lost, Delivery::Lost));
@@ -120,7 +120,7 @@ async fn lost_functions_are_loaded_again() {
     let redis = Redis::connect(server.options(at(THEN))).await.unwrap();
     let node = redis.backplane();
     create(&node).await;
-    assert_eq!(server.operator("FUNCTION FLUSH").await, "+OK");
+    assert_eq!(server.operator("FUNCTION FLUSH").await, "OK");
     assert_eq!(say(&node, "m").await.seq, 2);
     redis.close().await;
 }
@@ -132,7 +132,7 @@ async fn an_emptied_redis_begins_new_epochs_and_new_numbers() {
     let redis = Redis::connect(options(at(THEN))).await.unwrap();
     let before = create(&redis.backplane()).await;
     redis.close().await;
-    assert_eq!(server.operator("FLUSHALL").await, "+OK");
+    assert_eq!(server.operator("FLUSHALL").await, "OK");
     let redis = Redis::connect(options(at(THEN + Duration::from_secs(5)))).await.unwrap();
     let node = redis.backplane();
     let unknown =

@@ -221,6 +221,20 @@ impl Server {
         self.child.is_some() && !self.paused.load(Ordering::SeqCst)
     }
 
+    /// Waits until everything it acknowledged is with the operating system: with `appendfsync everysec` a server
+    /// holds writes back for up to 2 s while its disk is busy with the last sync, and a `kill -9` takes those along.
+    ///
+    /// # Errors
+    /// When it does not answer, or does not come to it in time.
+    pub async fn written(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.info("persistence", "aof_buffer_length").await? != "0" {
+            ensure!(Instant::now() < deadline, "the append-only file is never written");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
     /// Kills the process where it stands (`kill -9`), without starting it again.
     ///
     /// # Errors
