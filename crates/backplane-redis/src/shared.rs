@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parlance_backplane::{Fault, Shared};
+use parlance_backplane::{Fault, Over, Shared};
 
 use crate::engine::{Args, Node, millis};
 use crate::link::Reply;
@@ -11,9 +11,24 @@ use crate::link::Reply;
 #[async_trait]
 impl Shared for Node {
     async fn save(&self, key: &str, value: Vec<u8>, ttl: Option<Duration>) -> Result<(), Fault> {
-        // 0 says for ever; a lifetime shorter than a millisecond is one.
-        let life = ttl.map_or(0, |ttl| millis(ttl).max(1));
-        self.call("gw1_save", &[self.keys.shared(key)], self.timed().and(life).bytes(value)).await.map(drop)
+        let args = self.timed().and(life(ttl)).bytes(value);
+        self.call("gw1_save", &[self.keys.shared(key)], args).await.map(drop)
+    }
+
+    async fn keep(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+        over: Over,
+    ) -> Result<bool, Fault> {
+        let args = self.timed().and(life(ttl)).bytes(value);
+        let args = match over {
+            Over::Anything => args.and("anything"),
+            Over::This(None) => args.and("nothing"),
+            Over::This(Some(standing)) => args.and("this").bytes(standing),
+        };
+        Ok(self.call("gw1_keep", &[self.keys.shared(key)], args).await?.number()? == 1)
     }
 
     async fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {
@@ -26,4 +41,9 @@ impl Shared for Node {
     async fn remove(&self, key: &str) -> Result<(), Fault> {
         self.call("gw1_remove", &[self.keys.shared(key)], Args::none()).await.map(drop)
     }
+}
+
+/// 0 says for ever; a lifetime shorter than a millisecond is one.
+fn life(ttl: Option<Duration>) -> u64 {
+    ttl.map_or(0, |ttl| millis(ttl).max(1))
 }

@@ -4,13 +4,15 @@
 //! would have said is read with the next look, so that a node that was cut off carries it out when it is back.
 //! Must not know: who gives orders, how connections are closed.
 
+mod place;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use parlance_backplane::{Fault, Range, Signal};
+use parlance_backplane::{Fault, Over, Signal};
 use parlance_hub::Notice;
 use parlance_model::{Entry, Event, Identity, LogKey, RawJson, Record, Time, Topic, UserId};
 use serde::{Deserialize, Serialize};
@@ -19,11 +21,10 @@ use tokio::time::MissedTickBehavior;
 
 use crate::auth::AuthError;
 use crate::node::Node;
+use place::Place;
 
 /// No client can name it: it is no house id.
 const LOG: &str = "~orders";
-/// Orders read at once.
-const PAGE: usize = 100;
 /// A revocation is remembered so long for connections that were being let in when it came.
 const ENTERING: Duration = Duration::from_secs(60);
 const MOST_REMEMBERED: usize = 10_000;
@@ -56,12 +57,15 @@ enum Order {
 pub struct Orders {
     look: Notify,
     recent: Mutex<VecDeque<(Time, Revocation)>>,
+    all: Mutex<Held>,
 }
 
-/// How far a node has read.
-pub struct Position {
-    seq: u64,
-    epoch: u32,
+/// What stands for everybody's tokens. Held here: it has one key, and one lost shard must not refuse everybody.
+#[derive(Default)]
+struct Held {
+    standing: Option<Revocation>,
+    /// How often it was widened: what was read before the last time says nothing.
+    widened: u64,
 }
 
 impl Revocation {
@@ -114,6 +118,23 @@ impl Orders {
         self.recent.lock().iter().any(|(_, revocation)| revocation.covers(identity))
     }
 
+    /// Whether everybody's tokens of its time are revoked.
+    fn revoked_with_all(&self, identity: &Identity) -> bool {
+        self.all.lock().standing.as_ref().is_some_and(|standing| standing.covers(identity))
+    }
+
+    fn widen_all(&self, revocation: &Revocation) {
+        if revocation.key() != KEY_OF_ALL {
+            return;
+        }
+        let mut all = self.all.lock();
+        all.widened += 1;
+        all.standing = Some(match all.standing.take() {
+            Some(standing) => revocation.clone().merged(standing),
+            None => revocation.clone(),
+        });
+    }
+
     fn remember(&self, revocation: Revocation, now: Time) {
         let mut recent = self.recent.lock();
         while recent.front().is_some_and(|(at, _)| *at + ENTERING < now || recent.len() >= MOST_REMEMBERED) {
@@ -144,18 +165,28 @@ pub async fn disconnect(node: &Node, user: &UserId, reason: String, reconnect: b
 /// # Errors
 /// As [`disconnect`].
 pub async fn revoke(node: &Node, revocation: Revocation) -> Result<(), Fault> {
+    // Newcomers first: whoever comes while the connections are being closed is refused already.
+    widen(node, &revocation).await?;
+    node.orders.widen_all(&revocation);
+    give(node, &Order::Revoke(revocation)).await
+}
+
+/// Puts it under its key. What another node put there meanwhile is not lost: it is read and widened again.
+async fn widen(node: &Node, revocation: &Revocation) -> Result<(), Fault> {
     let key = revocation.key();
     let shared = &node.backplane.shared;
     let kept = node.config.load().auth.revocations_kept();
-    let standing = read(shared.load(&key).await?)?;
-    let whole = match standing {
-        Some(standing) => revocation.clone().merged(standing),
-        None => revocation.clone(),
-    };
-    let bytes = serde_json::to_vec(&whole).map_err(corrupt)?;
-    // Newcomers first: whoever comes while the connections are being closed is refused already.
-    shared.save(&key, bytes, Some(kept)).await?;
-    give(node, &Order::Revoke(revocation)).await
+    loop {
+        let standing = shared.load(&key).await?;
+        let whole = match read(standing.clone())? {
+            Some(standing) => revocation.clone().merged(standing),
+            None => revocation.clone(),
+        };
+        let bytes = serde_json::to_vec(&whole).map_err(corrupt)?;
+        if shared.keep(&key, bytes, Some(kept), Over::This(standing)).await? {
+            return Ok(());
+        }
+    }
 }
 
 async fn give(node: &Node, order: &Order) -> Result<(), Fault> {
@@ -186,6 +217,9 @@ pub async fn check(node: &Node, identity: &Identity) -> Result<(), AuthError> {
     if !identity.verified {
         return Ok(());
     }
+    if node.orders.revoked_with_all(identity) {
+        return Err(AuthError::Revoked);
+    }
     let user = key_of_user(identity.user.as_str());
     let token = identity.token_id.as_deref().map(key_of_token);
     let load = async |key: &str| read(node.backplane.shared.load(key).await?);
@@ -195,12 +229,12 @@ pub async fn check(node: &Node, identity: &Identity) -> Result<(), AuthError> {
             None => Ok(None),
         }
     };
-    let standing = tokio::try_join!(load(KEY_OF_ALL), load(&user), of_token);
-    let (all, user, token) = standing.map_err(|fault| {
+    let standing = tokio::try_join!(load(&user), of_token);
+    let (user, token) = standing.map_err(|fault| {
         tracing::warn!(%fault, "asking for revocations");
         AuthError::Unavailable
     })?;
-    if [all, user, token].into_iter().flatten().any(|revocation| revocation.covers(identity)) {
+    if [user, token].into_iter().flatten().any(|revocation| revocation.covers(identity)) {
         return Err(AuthError::Revoked);
     }
     Ok(())
@@ -210,14 +244,14 @@ pub async fn check(node: &Node, identity: &Identity) -> Result<(), AuthError> {
 ///
 /// # Errors
 /// The backplane's fault.
-pub async fn begin(node: &Node) -> Result<Position, Fault> {
+pub async fn begin(node: &Node) -> Result<Place, Fault> {
     load_maintenance(node).await?;
-    let newest = node.backplane.log.range(&log(), Range::Before { seq: u64::MAX, limit: 1 }).await?;
-    Ok(Position { seq: newest.head, epoch: newest.epoch })
+    load_all(node).await?;
+    Place::at_end(&*node.backplane.log, &log()).await
 }
 
 /// Carries out orders until the node halts.
-pub async fn watch(node: Arc<Node>, mut position: Position) {
+pub async fn watch(node: Arc<Node>, mut place: Place) {
     let mut every = tokio::time::interval(node.config.load().timings.head_check());
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -227,37 +261,32 @@ pub async fn watch(node: Arc<Node>, mut position: Position) {
             _ = every.tick() => {}
             () = node.orders.look.notified() => {}
         }
-        let read = async {
-            load_maintenance(&node).await?;
-            read_on(&node, &mut position).await
-        };
-        if let Err(fault) = read.await {
+        // Each by itself: they may lie on different shards, of which one is away.
+        let (maintenance, all) = tokio::join!(load_maintenance(&node), load_all(&node));
+        let orders = read_on(&node, &mut place).await;
+        for fault in [maintenance, all, orders].into_iter().filter_map(Result::err) {
             tracing::debug!(%fault, "reading orders");
         }
     }
 }
 
-async fn read_on(node: &Node, position: &mut Position) -> Result<(), Fault> {
+async fn read_on(node: &Node, place: &mut Place) -> Result<(), Fault> {
     loop {
-        let page = node.backplane.log.range(&log(), Range::After { seq: position.seq, limit: PAGE }).await?;
-        let other = page.epoch != position.epoch && position.seq > 0;
-        if other || page.first > position.seq + 1 {
-            // Orders may be gone that were never read: what can be found out in another way is.
-            check_all(node).await?;
-        }
-        position.epoch = page.epoch;
-        if page.head < position.seq {
-            position.seq = 0;
-            continue;
-        }
-        for entry in &page.entries {
+        let (entries, more) = place.next(&*node.backplane.log, &log()).await?;
+        for entry in &entries {
             carry_out(node, entry);
-            position.seq = entry.seq;
+            place.pass(entry);
         }
-        if !page.more || page.entries.is_empty() {
-            return Ok(());
+        if !more {
+            break;
         }
     }
+    if place.doubtful {
+        // What can be found out in another way is, and again until it could be.
+        check_all(node).await?;
+        place.doubtful = false;
+    }
+    Ok(())
 }
 
 fn carry_out(node: &Node, entry: &Entry) {
@@ -273,6 +302,7 @@ fn carry_out(node: &Node, entry: &Entry) {
         Ok(Order::Revoke(revocation)) => {
             // First: a connection that is not among the links yet looks here once it is.
             node.orders.remember(revocation.clone(), node.clock.now());
+            node.orders.widen_all(&revocation);
             for link in node.links.iter().filter(|link| revocation.covers(&link.identity())) {
                 link.listener.notify(Notice::Revoked);
             }
@@ -299,6 +329,17 @@ async fn check_all(node: &Node) -> Result<(), Fault> {
         }
     }
     if unknown { Err(Fault::Unavailable("not every connection could be checked".to_owned())) } else { Ok(()) }
+}
+
+/// Reads what stands for everybody's tokens.
+async fn load_all(node: &Node) -> Result<(), Fault> {
+    let widened = node.orders.all.lock().widened;
+    let standing = read(node.backplane.shared.load(KEY_OF_ALL).await?)?;
+    let mut all = node.orders.all.lock();
+    if all.widened == widened {
+        all.standing = standing;
+    }
+    Ok(())
 }
 
 /// Reads the maintenance switch; the connections are told when it was switched on or says something else.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{Rig, user};
-use crate::{Backplane, Rule, Verdict};
+use crate::{Backplane, Over, Rule, Verdict};
 
 fn rule(limit: u32) -> Rule {
     Rule { name: "send".into(), limit, window: Duration::from_secs(2) }
@@ -101,4 +101,44 @@ pub async fn shared_values_have_a_lifetime(rig: &dyn Rig) {
     b.remove("stays").await.unwrap();
     b.remove("stays").await.unwrap();
     assert_eq!(a.load("stays").await.unwrap(), None);
+}
+
+pub async fn what_is_kept_takes_the_place_of_what_was_seen(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let (a, b) = (&nodes[0].shared, &nodes[1].shared);
+    let one = || b"one".to_vec();
+    let short = Some(Duration::from_secs(2));
+    assert!(!a.keep("k", one(), None, Over::This(Some(one()))).await.unwrap(), "nothing is there");
+    assert!(a.keep("k", one(), short, Over::This(None)).await.unwrap());
+    assert!(!b.keep("k", vec![2], None, Over::This(None)).await.unwrap());
+    assert!(!b.keep("k", vec![2], None, Over::This(Some(vec![]))).await.unwrap());
+    assert_eq!(b.load("k").await.unwrap(), Some(one()));
+    rig.advance(Duration::from_millis(2500)).await;
+    assert!(!b.keep("k", vec![2], None, Over::This(Some(one()))).await.unwrap(), "past its lifetime");
+    assert!(b.keep("k", vec![], None, Over::This(None)).await.unwrap());
+    assert!(a.keep("k", vec![0, 255], None, Over::This(Some(vec![]))).await.unwrap());
+    assert!(a.keep("k", one(), None, Over::Anything).await.unwrap());
+    assert_eq!(b.load("k").await.unwrap(), Some(one()));
+}
+
+pub async fn nothing_is_lost_of_what_several_nodes_widen_at_once(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let mut tasks = JoinSet::new();
+    for n in 0..40_u8 {
+        let shared = nodes[usize::from(n % 2)].shared.clone();
+        tasks.spawn(async move {
+            loop {
+                let seen = shared.load("k").await.unwrap();
+                let mut wider = seen.clone().unwrap_or_default();
+                wider.push(n);
+                if shared.keep("k", wider, None, Over::This(seen)).await.unwrap() {
+                    return;
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    let mut all = nodes[0].shared.load("k").await.unwrap().unwrap();
+    all.sort_unstable();
+    assert_eq!(all, (0..40).collect::<Vec<u8>>());
 }

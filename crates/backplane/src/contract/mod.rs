@@ -78,6 +78,8 @@ macro_rules! contract_tests {
             limits::limits_hold_over_nodes_and_entries_can_be_given_back,
             limits::what_happened_later_counts_from_then_on,
             limits::shared_values_have_a_lifetime,
+            limits::what_is_kept_takes_the_place_of_what_was_seen,
+            limits::nothing_is_lost_of_what_several_nodes_widen_at_once,
             log::appends_are_dense_and_ordered,
             log::concurrent_resends_get_one_id,
             log::client_ids_are_scoped,

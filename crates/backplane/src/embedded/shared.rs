@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::Node;
 use super::tables::SHARED;
 use super::writer::Step;
-use crate::{Fault, Shared};
+use crate::{Fault, Over, Shared};
 
 /// Expired values removed per save.
 const TRIM: usize = 4;
@@ -18,30 +18,27 @@ const NEVER: u64 = u64::MAX;
 #[async_trait]
 impl Shared for Node {
     async fn save(&self, key: &str, value: Vec<u8>, ttl: Option<Duration>) -> Result<(), Fault> {
+        self.keep(key, value, ttl, Over::Anything).await.map(drop)
+    }
+
+    async fn keep(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+        over: Over,
+    ) -> Result<bool, Fault> {
         let key = key.to_owned();
         self.engine
             .writer
             .run(move |step| {
-                let now = step.now();
-                let ends = ttl.map_or(NEVER, |ttl| (now + ttl).millis());
-                forget(step, &key)?;
-                let tables = step.write();
-                tables.shared.insert(key.as_str(), (ends, value.as_slice()))?;
-                if ends != NEVER {
-                    tables.shared_ends.insert((ends, key.as_str()), ())?;
+                if let Over::This(expected) = &over
+                    && standing(step, &key)? != *expected
+                {
+                    return Ok(false);
                 }
-                for _ in 0..TRIM {
-                    let first = step.read().shared_ends.first()?;
-                    let Some((ends, key)) = first.map(|(row, _)| (row.value().0, row.value().1.to_owned()))
-                    else {
-                        break;
-                    };
-                    if ends > now.millis() {
-                        break;
-                    }
-                    forget(step, &key)?;
-                }
-                Ok(())
+                put(step, &key, &value, ttl)?;
+                Ok(true)
             })
             .await
     }
@@ -63,6 +60,34 @@ impl Shared for Node {
         let key = key.to_owned();
         self.engine.writer.run(move |step| forget(step, &key)).await
     }
+}
+
+fn standing(step: &Step<'_, '_>, key: &str) -> Result<Option<Vec<u8>>, Fault> {
+    let now = step.now().millis();
+    let found = step.read().shared.get(key)?;
+    Ok(found.filter(|row| row.value().0 > now).map(|row| row.value().1.to_vec()))
+}
+
+fn put(step: &mut Step<'_, '_>, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), Fault> {
+    let now = step.now();
+    let ends = ttl.map_or(NEVER, |ttl| (now + ttl).millis());
+    forget(step, key)?;
+    let tables = step.write();
+    tables.shared.insert(key, (ends, value))?;
+    if ends != NEVER {
+        tables.shared_ends.insert((ends, key), ())?;
+    }
+    for _ in 0..TRIM {
+        let first = step.read().shared_ends.first()?;
+        let Some((ends, key)) = first.map(|(row, _)| (row.value().0, row.value().1.to_owned())) else {
+            break;
+        };
+        if ends > now.millis() {
+            break;
+        }
+        forget(step, &key)?;
+    }
+    Ok(())
 }
 
 fn forget(step: &mut Step<'_, '_>, key: &str) -> Result<(), Fault> {

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use parlance_backplane::{
     Appended, Backplane, Bus, Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet,
     Cursors, Entering, Fault, Fenced, Fences, Find, Inbox, Leaving, Limits, LiveNode, Log, Membership,
-    NodeState, Nodes, Page, Place, Posted, Presence, Range, Reacted, Reactions, Rooms, Rule, Seen, Sequences,
-    Shared, Signal, Standing, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, Verdict,
+    NodeState, Nodes, Over, Page, Place, Posted, Presence, Range, Reacted, Reactions, Rooms, Rule, Seen,
+    Sequences, Shared, Signal, Standing, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, Verdict,
 };
 use parlance_model::{
     Author, ConnectionId, Conversation, ConversationId, Cursor, LogKey, Message, NodeId, ReceiptKind, Record,
@@ -272,6 +272,16 @@ impl Bus for Far {
 impl Shared for Far {
     async fn save(&self, key: &str, value: Vec<u8>, ttl: Option<Duration>) -> Result<(), Fault> {
         through!(self, self.inner.shared.save(key, value, ttl))
+    }
+
+    async fn keep(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+        over: Over,
+    ) -> Result<bool, Fault> {
+        through!(self, self.inner.shared.keep(key, value, ttl, over))
     }
 
     async fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use parlance_backplane::{LiveNode, NodeState};
+use parlance_backplane::{LiveNode, NodeState, Over};
 use parlance_model::Time;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ pub async fn maintenance(State(node): State<Arc<Node>>, Input(switch): Input<Mai
         return Err(ApiError::invalid(format!("message is longer than {LONGEST_NOTICE} bytes")));
     }
     let stored = serde_json::to_vec(&switch).map_err(|error| ApiError::internal(&error))?;
-    node.backplane.shared.save(MAINTENANCE_KEY, stored, None).await?;
+    node.backplane.shared.keep(MAINTENANCE_KEY, stored, None, Over::Anything).await?;
     orders::tell(&node).await;
     answer(StatusCode::OK, &switch)
 }
