@@ -30,7 +30,7 @@ pub use nodes::{LiveNode, NodeState, Nodes, Pass};
 use parlance_model::Time;
 pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, WORTH};
 pub use rooms::{Entering, Leaving, RoomChanged, Rooms};
-pub use shared::Shared;
+pub use shared::{Over, Shared};
 
 /// The engine's time source: milliseconds since the epoch, given by whoever builds the engine.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
