@@ -25,6 +25,48 @@ const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
 /// How often a stopping node asks for the answer to a poll.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// Between two looks whether a node that owes an answer stands still.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long one that does not may take to say so.
+const ALIVE: Duration = Duration::from_secs(1);
+/// How many nodes are asked to begin a session.
+const TRIES: usize = 3;
+
+/// What a request is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A WebSocket of a session.
+    Socket,
+    /// Waits for what the session says next.
+    Poll,
+    /// Brings what the client says.
+    Payload,
+    /// Begins a session.
+    Begin,
+    Other,
+}
+
+impl Kind {
+    fn of(request: &Request) -> Self {
+        match *request.method() {
+            Method::GET if wants_socket(request) => Self::Socket,
+            Method::GET => Self::Poll,
+            Method::POST => Self::Payload,
+            _ => Self::Other,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Poll => "poll",
+            Self::Payload => "payload",
+            Self::Begin => "begin",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// Why there is no answer of the owner's.
 enum Lost {
     /// No such node.
@@ -38,28 +80,40 @@ enum Lost {
 /// Answers a request with what the owner of its session answers. Where there is no owner any more, there is no such
 /// session: the client begins a new one, and recovers.
 pub async fn relay(node: &Arc<Node>, owner: &NodeId, request: Request) -> Response {
-    let kind = kind(request.method(), wants_socket(&request));
+    let kind = Kind::of(&request);
+    counted(node, owner, request, kind).await.unwrap_or_else(|lost| {
+        engine::refuse(if matches!(lost, Lost::Unfit) { Problem::BadRequest } else { Problem::UnknownSid })
+    })
+}
+
+/// Has another node begin a session. Nothing when none does: a client without a session has none to lose, and is
+/// not to be told so.
+pub async fn begin(node: &Arc<Node>, request: Request) -> Option<Response> {
+    let (parts, _) = request.into_parts();
+    let mut asked = vec![node.id.clone()];
+    while asked.len() <= TRIES {
+        let other = node.forward.roster.another(&asked)?;
+        // What begins a session has no body.
+        let request = Request::from_parts(parts.clone(), Body::empty());
+        if let Ok(answer) = counted(node, &other, request, Kind::Begin).await {
+            return Some(answer);
+        }
+        asked.push(other);
+    }
+    None
+}
+
+async fn counted(node: &Arc<Node>, owner: &NodeId, request: Request, kind: Kind) -> Result<Response, Lost> {
     let _under_way = UnderWay::new(node);
-    let answer = relayed(node, owner, request).await;
+    let answer = relayed(node, owner, request, kind).await;
     let outcome = match &answer {
         Ok(_) => "answered",
         Err(Lost::Unknown) => "unknown",
         Err(Lost::Gone) => "gone",
         Err(Lost::Unfit) => "unfit",
     };
-    node.metrics.forwarded.with_label_values(&[kind, outcome]).inc();
-    answer.unwrap_or_else(|lost| {
-        engine::refuse(if matches!(lost, Lost::Unfit) { Problem::BadRequest } else { Problem::UnknownSid })
-    })
-}
-
-fn kind(method: &Method, socket: bool) -> &'static str {
-    match *method {
-        Method::GET if socket => "socket",
-        Method::GET => "poll",
-        Method::POST => "payload",
-        _ => "other",
-    }
+    node.metrics.forwarded.with_label_values(&[kind.name(), outcome]).inc();
+    answer
 }
 
 /// Whether a request asks for a WebSocket; whether it may have one, the owner says.
@@ -67,14 +121,13 @@ fn wants_socket(request: &Request) -> bool {
     request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE)
 }
 
-async fn relayed(node: &Arc<Node>, owner: &NodeId, request: Request) -> Result<Response, Lost> {
+async fn relayed(node: &Arc<Node>, owner: &NodeId, request: Request, kind: Kind) -> Result<Response, Lost> {
     let to = node.forward.roster.find(owner).await.ok_or(Lost::Unknown)?;
-    let socket = wants_socket(&request);
+    let (socket, poll) = (kind == Kind::Socket, kind == Kind::Poll);
     if socket && node.shutdown.is_cancelled() {
         // It would have to leave again at once; without it the session goes on polling.
         return Err(Lost::Unfit);
     }
-    let poll = !socket && request.method() == Method::GET;
     let (mut parts, body) = request.into_parts();
     let pending = parts.extensions.remove::<OnUpgrade>();
     let origin = parts.extensions.remove::<Origin>().ok_or(Lost::Unfit)?;
@@ -89,6 +142,8 @@ async fn relayed(node: &Arc<Node>, owner: &NodeId, request: Request) -> Result<R
         answer = asked => answer,
         // A node that hangs, or a host that went without a word.
         () = node.forward.roster.gone(owner) => return Err(Lost::Gone),
+        // Polls are many and wait long: theirs is found out by its missing beats alone.
+        () = stands_still(node, &to), if !poll => return Err(Lost::Gone),
         () = release_when_stopping(node, &to, &uri), if poll => return Err(Lost::Gone),
     };
     let mut answer = answer.map_err(|error| {
@@ -106,6 +161,22 @@ async fn relayed(node: &Arc<Node>, owner: &NodeId, request: Request) -> Result<R
         node.tracker.spawn(tunnel::carry(node.clone(), ends));
     }
     Ok(undress(answer.map(Body::new)))
+}
+
+/// Until a node that owes an answer does not even say that it lives. One that is slow, as while Redis is away, does.
+async fn stands_still(node: &Arc<Node>, to: &NodeState) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if !matches!(tokio::time::timeout(ALIVE, lives(node, to)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
+async fn lives(node: &Arc<Node>, to: &NodeState) -> Result<(), Lost> {
+    let uri = format!("http://{}/livez", to.address);
+    let request = Request::get(uri).body(Body::empty()).map_err(|_| Lost::Unfit)?;
+    node.forward.client.request(request).await.map(drop).map_err(|_| Lost::Gone)
 }
 
 /// The request as the owner takes it.

@@ -21,12 +21,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parlance_backplane::Pass;
-use parlance_model::NodeId;
 
 use dial::Dial;
 use roster::Roster;
 
-pub(crate) use roster::{join, keep, state};
+pub(crate) use roster::{first, join, keep, state};
 
 /// Opens the internal listener to other nodes.
 const PASS: HeaderName = HeaderName::from_static("parlance-pass");
@@ -64,11 +63,6 @@ impl Forward {
             address: OnceLock::new(),
             under_way: AtomicUsize::new(0),
         }
-    }
-
-    /// Any node that can take a session, other than this one.
-    pub fn another(&self, this: &NodeId) -> Option<NodeId> {
-        self.roster.another(this)
     }
 
     /// Requests and sockets under way to other nodes.

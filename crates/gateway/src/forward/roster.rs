@@ -21,8 +21,8 @@ const BEAT: Duration = Duration::from_secs(2);
 /// A node that has not beaten for so long is not live.
 const LIFE: Duration = Duration::from_secs(6);
 /// A node that is not listed any more is still tried for so long: after an outage of the backplane nobody is listed
-/// for a moment, and where nobody listens an attempt costs nothing.
-const GRACE: Duration = Duration::from_secs(10);
+/// until the next beat, and where nobody listens an attempt costs nothing.
+const GRACE: Duration = Duration::from_secs(4);
 /// Between two looks that requests ask for: unknown ids can be made up.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a request waits for such a look.
@@ -64,10 +64,10 @@ impl Roster {
         self.known(id)
     }
 
-    /// Any other node that is not stopping either.
-    pub fn another(&self, this: &NodeId) -> Option<NodeId> {
+    /// Any node but these that is not stopping.
+    pub fn another(&self, than: &[NodeId]) -> Option<NodeId> {
         let known = self.known.borrow();
-        let fit = known.nodes.iter().filter(|(id, (state, _))| *id != this && !state.draining);
+        let fit = known.nodes.iter().filter(|(id, (state, _))| !than.contains(id) && !state.draining);
         fit.map(|(id, _)| id.clone()).choose(&mut rand::rng())
     }
 
@@ -93,8 +93,11 @@ impl Roster {
                     }
                     known.nodes.retain(|_, (_, listed)| now.since(*listed) < GRACE);
                 }
-                // Nobody is known to be gone.
-                Err(fault) => tracing::warn!(%fault, "looking for the nodes"),
+                Err(fault) => {
+                    tracing::warn!(%fault, "looking for the nodes");
+                    // Nobody can beat now: nobody is known to be gone.
+                    known.nodes.values_mut().for_each(|(_, listed)| *listed = now);
+                }
             }
             known.answered = known.answered.max(answered);
             came || before != (known.answered, known.nodes.len())
@@ -110,6 +113,14 @@ pub async fn join(node: &Node, internal: SocketAddr) -> Result<(), Fault> {
     let address = address(node, internal);
     // A node joins once.
     let _ = node.forward.address.set(address);
+    first(node).await
+}
+
+/// The first beat and look.
+///
+/// # Errors
+/// As [`join`].
+pub async fn first(node: &Node) -> Result<(), Fault> {
     node.backplane.nodes.beat(state(node), LIFE).await?;
     look(node).await;
     Ok(())
@@ -220,9 +231,11 @@ mod tests {
         roster.update(live(&["a", "b"]), 0, Time(1_000));
         assert!(roster.find(&id("a")).await.is_some());
         roster.update(Err(Fault::Unavailable("away".into())), 0, Time(100_000));
-        roster.update(live(&["b"]), 0, Time(101_000));
+        roster.update(live(&["b"]), 0, Time(102_000));
+        assert!(roster.known(&id("a")).is_some(), "it may not have beaten yet");
+        roster.update(live(&["b"]), 0, Time(104_000));
         assert!(roster.known(&id("a")).is_none(), "long not listed");
-        roster.update(live(&[]), 0, Time(105_000));
+        roster.update(live(&[]), 0, Time(107_000));
         assert!(roster.known(&id("b")).is_some(), "a moment ago it was");
         let b = id("b");
         let gone = roster.gone(&b);

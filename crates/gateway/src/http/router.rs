@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use axum::{Router, middleware};
@@ -165,22 +165,21 @@ async fn mounted(State(public): State<Public>, request: Request) -> Response {
     }
 }
 
-/// A session that began at a stopping node would have to leave it again at once.
+/// A session that began at a stopping node would have to leave it again at once. A WebSocket would be here itself.
 async fn begin_elsewhere(public: &Public, endpoint: &Endpoint, request: Request) -> Response {
-    match endpoint.begins(request.uri()) {
-        None => endpoint.handle(request).await,
-        Some(Transport::Polling) => match public.node.forward.another(&public.node.id) {
-            Some(other) => hop::relay(&public.node, &other, request).await,
-            None => endpoint.handle(request).await,
-        },
-        // The socket itself would be here.
-        Some(Transport::WebSocket) => {
-            let stopping = StatusCode::SERVICE_UNAVAILABLE;
-            let mut response = reply::refusal(stopping, "UNAVAILABLE", "this node is stopping");
-            reply::retry_after(&mut response, 1);
-            response
+    let begun = match endpoint.begins(request.uri()) {
+        Some(Transport::Polling) if request.method() == Method::GET => {
+            hop::begin(&public.node, request).await
         }
-    }
+        Some(Transport::WebSocket) => None,
+        Some(Transport::Polling) | None => return endpoint.handle(request).await,
+    };
+    begun.unwrap_or_else(|| {
+        let stopping = StatusCode::SERVICE_UNAVAILABLE;
+        let mut response = reply::refusal(stopping, "UNAVAILABLE", "this node is stopping");
+        reply::retry_after(&mut response, 1);
+        response
+    })
 }
 
 fn host(request: &Request) -> String {
