@@ -89,7 +89,7 @@ async fn a_users_connections_end_everywhere_in_each_dialects_words() -> Result<(
 #[tokio::test]
 async fn one_token_is_revoked_and_stays_so_over_a_restart() -> Result<()> {
     let redis = Server::standalone().await?;
-    let (a, mut b) = (node(&redis).await?, node(&redis).await?);
+    let (mut a, mut b) = (node(&redis).await?, node(&redis).await?);
     let (lost, kept) = (issued("alice", "lost", 60)?, issued("alice", "kept", 60)?);
     let (mut gone, mut stays) = (ws(&b, "/ws", &lost).await?, ws(&b, "/ws", &kept).await?);
     revoke(&a, &json!({ "jti": "lost" })).await?;
@@ -100,9 +100,89 @@ async fn one_token_is_revoked_and_stays_so_over_a_restart() -> Result<()> {
     drop(ws(&b, "/ws", &kept).await?);
     // Everybody's tokens of before.
     revoke(&b, &json!({ "before": token::expiry(Duration::ZERO) - 30 })).await?;
-    refused(&a, &kept).await?;
+    refused(&b, &kept).await?;
+    soon_refused(&a, &kept).await?;
     drop(ws(&a, "/ws", &issued("alice", "new", 0)?).await?);
+    a.restart().await?;
+    refused(&a, &kept).await
+}
+
+/// What stands for everybody is held by each node, which has to hear of it.
+async fn soon_refused(gateway: &Gateway, token: &str) -> Result<()> {
+    let asked = async {
+        while gateway.public("GET", "/v1/chats/room/messages", Some(token)).await?.status != 401 {
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    timeout_at(Instant::now() + PROMISED, asked).await.context("not refused in time")??;
+    refused(gateway, token).await
+}
+
+#[tokio::test]
+async fn revocations_of_one_token_at_once_on_two_nodes_all_stand() -> Result<()> {
+    let redis = Server::standalone().await?;
+    let (a, b) = (node(&redis).await?, node(&redis).await?);
+    for round in 0..10 {
+        let jti = format!("j{round}");
+        // One key: what stands must cover both users' tokens with it.
+        let of = |user: &str| json!({ "user": user, "jti": jti });
+        let (alices, bobs) = (of("alice"), of("bob"));
+        tokio::try_join!(revoke(&a, &alices), revoke(&b, &bobs))?;
+        refused(&a, &issued("alice", &jti, 60)?).await?;
+        refused(&a, &issued("bob", &jti, 60)?).await?;
+    }
     Ok(())
+}
+
+/// The keys of the log of orders, and what they are copied to.
+async fn copied(redis: &Server) -> Result<Vec<(String, String)>> {
+    let keys = redis.command(&["KEYS", "*~orders*"]).await?;
+    ensure!(!keys.trim().is_empty(), "the log of orders has no keys");
+    Ok(keys.lines().map(|key| (key.to_owned(), format!("copy:{key}"))).collect())
+}
+
+#[tokio::test]
+async fn after_a_lost_tail_old_orders_are_left_alone_and_new_ones_carried_out() -> Result<()> {
+    let redis = Server::standalone().await?;
+    let gateway = node(&redis).await?;
+    let stays_out = json!({ "reconnect": false });
+    let disconnect = async |user: &str| {
+        gateway.call("POST", &format!("/api/v1/users/{user}/disconnect"), Some(&stays_out)).await
+    };
+    for user in ["alice", "bob"] {
+        let mut before = gateway.connect("/ws", user).await?;
+        disconnect(user).await?;
+        ensure!(before.closed().await? == Some(1008));
+    }
+    let keys = copied(&redis).await?;
+    for (key, copy) in &keys {
+        redis.command(&["COPY", key, copy]).await?;
+    }
+    let mut lost = gateway.connect("/ws", "carol").await?;
+    disconnect("carol").await?;
+    ensure!(lost.closed().await? == Some(1008));
+    let (mut alice, mut carol) =
+        (gateway.connect("/ws", "alice").await?, gateway.connect("/ws", "carol").await?);
+    let (mut dave, mut erin) = (gateway.connect("/ws", "dave").await?, gateway.connect("/ws", "erin").await?);
+    // As a failover does that loses the last order; as many new ones come as were lost.
+    for (key, copy) in &keys {
+        redis.command(&["COPY", copy, key, "REPLACE"]).await?;
+    }
+    disconnect("dave").await?;
+    let closed = timeout_at(Instant::now() + Duration::from_secs(5), dave.closed()).await;
+    ensure!(closed.context("dave's order was skipped")?? == Some(1008));
+    // And it is lost with none after it: the next look finds a shorter log.
+    for (key, copy) in &keys {
+        redis.command(&["COPY", copy, key, "REPLACE"]).await?;
+    }
+    for untouched in [&mut alice, &mut carol, &mut erin] {
+        untouched.assert_silent(Duration::from_secs(3)).await?;
+    }
+    disconnect("erin").await?;
+    let closed = timeout_at(Instant::now() + Duration::from_secs(5), erin.closed()).await;
+    ensure!(closed.context("erin's order was skipped")?? == Some(1008));
+    alice.assert_silent(Duration::from_millis(100)).await
 }
 
 #[tokio::test]

@@ -64,6 +64,8 @@ pub struct Orders {
 #[derive(Default)]
 struct Held {
     standing: Option<Revocation>,
+    /// It was read once. Before that nobody is let in: a start may have to wait for the shard.
+    known: bool,
     /// How often it was widened: what was read before the last time says nothing.
     widened: u64,
 }
@@ -118,9 +120,14 @@ impl Orders {
         self.recent.lock().iter().any(|(_, revocation)| revocation.covers(identity))
     }
 
-    /// Whether everybody's tokens of its time are revoked.
-    fn revoked_with_all(&self, identity: &Identity) -> bool {
-        self.all.lock().standing.as_ref().is_some_and(|standing| standing.covers(identity))
+    /// By what stands for everybody's tokens.
+    fn check_held(&self, identity: &Identity) -> Result<(), AuthError> {
+        let all = self.all.lock();
+        match &all.standing {
+            Some(standing) if standing.covers(identity) => Err(AuthError::Revoked),
+            _ if all.known => Ok(()),
+            _ => Err(AuthError::Unavailable),
+        }
     }
 
     fn widen_all(&self, revocation: &Revocation) {
@@ -217,9 +224,7 @@ pub async fn check(node: &Node, identity: &Identity) -> Result<(), AuthError> {
     if !identity.verified {
         return Ok(());
     }
-    if node.orders.revoked_with_all(identity) {
-        return Err(AuthError::Revoked);
-    }
+    node.orders.check_held(identity)?;
     let user = key_of_user(identity.user.as_str());
     let token = identity.token_id.as_deref().map(key_of_token);
     let load = async |key: &str| read(node.backplane.shared.load(key).await?);
@@ -245,8 +250,8 @@ pub async fn check(node: &Node, identity: &Identity) -> Result<(), AuthError> {
 /// # Errors
 /// The backplane's fault.
 pub async fn begin(node: &Node) -> Result<Place, Fault> {
-    load_maintenance(node).await?;
     load_all(node).await?;
+    load_maintenance(node).await?;
     Place::at_end(&*node.backplane.log, &log()).await
 }
 
@@ -339,6 +344,7 @@ async fn load_all(node: &Node) -> Result<(), Fault> {
     if all.widened == widened {
         all.standing = standing;
     }
+    all.known = true;
     Ok(())
 }
 
