@@ -205,3 +205,16 @@ async fn what_is_not_understood_is_refused() -> Result<()> {
     ensure!(timeout_at(Instant::now() + PROMISED, alice.closed()).await?? == Some(1008));
     refused(&gateway, &old).await
 }
+
+#[tokio::test]
+async fn what_stands_for_everybody_holds_where_its_key_cannot_be_read() -> Result<()> {
+    let redis = Server::standalone().await?;
+    let gateway = node(&redis).await?;
+    revoke(&gateway, &json!({ "before": token::expiry(Duration::ZERO) - 30 })).await?;
+    let key = redis.command(&["KEYS", "*revoked:all*"]).await?;
+    redis.command(&["DEL", key.trim()]).await?;
+    // Of another type: whoever reads it gets an error, as from a shard that is away.
+    redis.command(&["LPUSH", key.trim(), "x"]).await?;
+    drop(ws(&gateway, "/ws", &issued("alice", "new", 0)?).await?);
+    refused(&gateway, &issued("alice", "old", 60)?).await
+}
