@@ -23,6 +23,7 @@ pub async fn sweep(node: Arc<Node>) {
     let mut every = ticker(node.config.load().timings.sweep());
     loop {
         tokio::select! {
+            biased;
             () = node.halt.cancelled() => return,
             _ = every.tick() => {}
         }

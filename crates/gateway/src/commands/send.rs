@@ -29,7 +29,8 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
         // Only new messages are refused: what is in the log already is acknowledged again.
         return known(node, &link.listener.user, &send).await?.map(Answer::Accepted).ok_or(refusal);
     }
-    let started = std::time::Instant::now();
+    // As monotonic as the system's, and it stands still where simulations let time stand still.
+    let started = tokio::time::Instant::now();
     let verdict = take(node, link).await?;
     if let Some(verdict) = verdict.filter(|v| !v.allowed) {
         // A resend of what is in the log already is no new message: it costs nothing.

@@ -142,6 +142,7 @@ impl Job {
 
     async fn rest(&self, pause: &mut Duration) -> Option<()> {
         tokio::select! {
+            biased;
             () = self.node.halt.cancelled() => return None,
             () = tokio::time::sleep(*pause) => {}
         }
