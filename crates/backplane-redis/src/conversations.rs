@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
-use parlance_backplane::{Change, ChangeRefused, Changed, Conversations, Fault, MemberSet, Membership};
+use futures_util::future::{join_all, try_join_all};
+use parlance_backplane::{
+    Change, ChangeRefused, Changed, Conversations, Fault, Found, MemberSet, Membership,
+};
 use parlance_model::delivery::Marks;
 use parlance_model::{
     Conversation, ConversationId, ConversationKind, LogKey, MAX_NUMBER, Member, SELF_NUMBER_LIMIT, Time,
@@ -175,6 +177,36 @@ impl Node {
         let answer = self.list("gw1_places", &keys, Args::none().and(user)).await?;
         ids.iter().zip(answer).map(|(id, place)| membership(id, place.list()?)).collect()
     }
+
+    /// The index by user must answer; the conversations it names may be away, as is said with why.
+    async fn look_up(&self, user: &UserId) -> Result<(Found, Option<Fault>), Fault> {
+        let named = self.list("gw1_belongs", &[self.keys.belongs(user)], Args::none()).await?;
+        let parse = |id: &Reply| {
+            let text = id.text()?;
+            ConversationId::parse(text).map_err(|_| corrupt("conversation", text))
+        };
+        let mut ids = named.iter().map(parse).collect::<Result<Vec<_>, Fault>>()?;
+        ids.sort();
+        let mut groups: BTreeMap<usize, Vec<ConversationId>> = BTreeMap::new();
+        for id in ids {
+            groups.entry(partition(&format!("c:{id}"))).or_default().push(id);
+        }
+        let chunks: Vec<&[ConversationId]> = groups.values().flat_map(|ids| ids.chunks(CHUNK)).collect();
+        let answers = join_all(chunks.iter().map(|ids| self.places(user, ids))).await;
+        let (mut found, mut why) = (Found::default(), None);
+        for (ids, answer) in chunks.into_iter().zip(answers) {
+            match answer {
+                Ok(places) => found.here.extend(places.into_iter().flatten()),
+                Err(fault @ Fault::Unavailable(_)) => {
+                    found.away.extend_from_slice(ids);
+                    why = Some(fault);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        found.here.sort_by(|one, other| one.conversation.cmp(&other.conversation));
+        Ok((found, why))
+    }
 }
 
 fn membership(id: &ConversationId, place: Vec<Reply>) -> Result<Option<Membership>, Fault> {
@@ -217,21 +249,16 @@ impl Conversations for Node {
     }
 
     async fn of_user(&self, user: &UserId) -> Result<Vec<Membership>, Fault> {
-        let named = self.list("gw1_belongs", &[self.keys.belongs(user)], Args::none()).await?;
-        let parse = |id: &Reply| {
-            let text = id.text()?;
-            ConversationId::parse(text).map_err(|_| corrupt("conversation", text))
-        };
-        let mut ids = named.iter().map(parse).collect::<Result<Vec<_>, Fault>>()?;
-        ids.sort();
-        let mut groups: BTreeMap<usize, Vec<ConversationId>> = BTreeMap::new();
-        for id in ids {
-            groups.entry(partition(&format!("c:{id}"))).or_default().push(id);
+        let (found, fault) = self.look_up(user).await?;
+        fault.map_or(Ok(found.here), Err)
+    }
+
+    async fn found_of_user(&self, user: &UserId) -> Result<Found, Fault> {
+        let (found, fault) = self.look_up(user).await?;
+        if let Some(fault) = fault {
+            tracing::debug!(%fault, away = found.away.len(), "conversations of a user did not answer");
         }
-        let calls = groups.values().flat_map(|ids| ids.chunks(CHUNK)).map(|ids| self.places(user, ids));
-        let mut all: Vec<Membership> = try_join_all(calls).await?.into_iter().flatten().flatten().collect();
-        all.sort_by(|one, other| one.conversation.cmp(&other.conversation));
-        Ok(all)
+        Ok(found)
     }
 
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault> {

@@ -82,6 +82,15 @@ pub struct Membership {
     pub marks: Marks,
 }
 
+/// What could be found out of a user's conversations while parts of the engine are away.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Those that answered.
+    pub here: Vec<Membership>,
+    /// Those that did not: the user may be in them.
+    pub away: Vec<ConversationId>,
+}
+
 /// Conversations and who is in them.
 ///
 /// Guarantees: a change is one atomic step: members, version, a `Members` / `Title` / `Deleted` record in
@@ -99,6 +108,11 @@ pub trait Conversations: Send + Sync {
 
     /// All conversations of a user.
     async fn of_user(&self, user: &UserId) -> Result<Vec<Membership>, Fault>;
+
+    /// As [`Self::of_user`], without failing for conversations whose part of the engine is away.
+    async fn found_of_user(&self, user: &UserId) -> Result<Found, Fault> {
+        Ok(Found { here: self.of_user(user).await?, away: Vec::new() })
+    }
 
     /// Removes one with its log, cursors and indexes; publishes a final `Deleted` entry. `false` when there was none.
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault>;

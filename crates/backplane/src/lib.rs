@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 pub use bus::{Bus, Delivery, Inbox, PresenceCause, PresenceChanged, Publication, Signal, TypingChanged};
 pub use conversations::{
-    Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet, Cursors, MemberSet, Membership,
+    Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet, Cursors, Found, MemberSet,
+    Membership,
 };
 pub use fences::{FENCE_MARGIN, Fenced, Fences, Place, Seen};
 pub use limits::{Limits, Rule, Verdict};

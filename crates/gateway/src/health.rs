@@ -3,7 +3,7 @@
 //! Owns: asking the engine again and again. Must not know: what an engine is made of.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -32,11 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Health {
     keeps: AtomicBool,
     hears: AtomicBool,
+    /// What the start did not get from the engine yet.
+    pub(crate) owed: AtomicUsize,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { keeps: AtomicBool::new(true), hears: AtomicBool::new(true) }
+        Self { keeps: AtomicBool::new(true), hears: AtomicBool::new(true), owed: AtomicUsize::new(0) }
     }
 }
 
@@ -44,6 +46,11 @@ impl Health {
     /// Whether the engine could keep something when it was asked last.
     pub fn keeps(&self) -> bool {
         self.keeps.load(Ordering::Relaxed)
+    }
+
+    /// Whether the start got everything it needs.
+    pub fn begun(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) == 0
     }
 
     /// Whether publications arrive.
@@ -58,6 +65,7 @@ pub async fn keep(node: Arc<Node>) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             () = node.halt.cancelled() => return,
             _ = every.tick() => {}
         }
@@ -107,6 +115,7 @@ pub async fn listen(node: Arc<Node>) {
     let mut sent = false;
     loop {
         tokio::select! {
+            biased;
             () = node.halt.cancelled() => return,
             _ = every.tick() => {}
         }

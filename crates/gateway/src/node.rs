@@ -115,6 +115,9 @@ impl Node {
         if !self.delivers() {
             return Err("the feed has stopped".to_owned());
         }
+        if !self.health.begun() {
+            return Err("a part of the engine that a start needs is away".to_owned());
+        }
         if !self.health.keeps() {
             return Err("the engine cannot keep messages".to_owned());
         }

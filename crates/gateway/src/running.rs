@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -53,6 +53,8 @@ pub struct Running {
 const LEAVING: usize = 50;
 /// The longest pause between two batches.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Between two attempts at what a start did not get.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Tells every connection to come back elsewhere: in batches of random order with random pauses, spread over
 /// `within` at most, so that they do not all come back in one moment.
@@ -80,10 +82,45 @@ async fn open(
 ) -> Result<(SocketAddr, SocketAddr), StartError> {
     let doors = http::router::Public::new(node);
     let internal = http::listen_internal(&doors, internal).map_err(|e| StartError::Listen(internal, e))?;
-    forward::join(node, internal).await?;
+    let joined = forward::join(node, internal).await;
+    later(node, joined, |node| async move { forward::first(&node).await })?;
     node.tracker.spawn(forward::keep(node.clone()));
     let public = http::listen_public(&doors, listen).map_err(|e| StartError::Listen(listen, e))?;
     Ok((public, internal))
+}
+
+/// What a start did not get from a part of the engine that is away is tried again and again: until then the node is
+/// not ready.
+fn later<F>(
+    node: &Arc<Node>,
+    done: Result<(), Fault>,
+    again: impl Fn(Arc<Node>) -> F + Send + Sync + 'static,
+) -> Result<(), Fault>
+where
+    F: Future<Output = Result<(), Fault>> + Send + 'static,
+{
+    match done {
+        Err(Fault::Unavailable(why)) => {
+            tracing::warn!(why, "a part of the engine is away: this node starts, and is not ready");
+            node.health.owed.fetch_add(1, Ordering::Relaxed);
+            let (owing, halt) = (node.clone(), node.halt.clone());
+            node.tracker.spawn(async move {
+                let tries = async {
+                    loop {
+                        tokio::time::sleep(AGAIN).await;
+                        match again(owing.clone()).await {
+                            Ok(()) => break,
+                            Err(fault) => tracing::debug!(%fault, "starting"),
+                        }
+                    }
+                    owing.health.owed.fetch_sub(1, Ordering::Relaxed);
+                };
+                halt.run_until_cancelled(tries).await
+            });
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Builds a node and starts what it does beside its sessions: everything but its listeners.
@@ -126,14 +163,21 @@ pub async fn begin(
         clock,
     });
     node.tracker.spawn(feed::run(node.clone(), inbox, requests));
-    node.feed.open(vec![Topic::Nodes]).await?;
-    let orders = orders::begin(&node).await?;
-    node.tracker.spawn(orders::watch(node.clone(), orders));
+    let begun = begin_orders(node.clone()).await;
+    later(&node, begun, begin_orders)?;
     node.tracker.spawn(background::sweep(node.clone()));
     node.tracker.spawn(background::refresh(node.clone()));
     node.tracker.spawn(health::keep(node.clone()));
     node.tracker.spawn(health::listen(node.clone()));
     Ok(node)
+}
+
+/// Hears the nodes, and carries out what is ordered from now on.
+async fn begin_orders(node: Arc<Node>) -> Result<(), Fault> {
+    node.feed.open(vec![Topic::Nodes]).await?;
+    let orders = orders::begin(&node).await?;
+    node.tracker.spawn(orders::watch(node.clone(), orders));
+    Ok(())
 }
 
 impl Running {

@@ -5,17 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parlance_backplane::Publication;
 use parlance_model::Topic;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::outlet::Outlet;
 use super::table::{Channel, Command, Table};
 use crate::keys::slot;
 use crate::topology::{Address, Layout};
+
+/// A line of which something is wanted may confirm nothing for so long before it counts as deaf.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// The number of a line: the connection to one primary, and those that follow it.
 pub type LineId = u32;
@@ -38,6 +43,27 @@ struct Line {
     table: Table,
     /// Channels of it with an open gap.
     gaps: usize,
+    /// When something was confirmed last, or waited for after nothing was.
+    moved: Instant,
+}
+
+impl Line {
+    fn new(assignment: Assignment) -> Self {
+        Self { assignment, table: Table::default(), gaps: 0, moved: Instant::now() }
+    }
+
+    fn want(&mut self, channel: &Channel, slot: u16) {
+        if self.table.is_idle() {
+            self.moved = Instant::now();
+        }
+        self.table.want(channel, slot);
+        self.assignment.wake.notify_one();
+    }
+
+    /// Whether what is wanted of it arrives. Much is confirmed one after the other: only standing still counts.
+    fn hears(&self) -> bool {
+        self.gaps == 0 && (self.table.is_idle() || self.moved.elapsed() < GRACE)
+    }
 }
 
 struct Wanted {
@@ -79,9 +105,34 @@ impl Desk {
         }
     }
 
-    /// Whether the way to any primary is whole.
+    /// Whether the way to any primary of which something is wanted is whole.
     pub fn hears(&self) -> bool {
-        self.lines.is_empty() || self.lines.values().any(|line| line.gaps == 0)
+        let mut asked = self.lines.values().filter(|line| !line.table.is_empty()).peekable();
+        asked.peek().is_none() || asked.any(Line::hears)
+    }
+
+    /// Makes do with those of these channels that stand, as long as any does: the others count as gaps, so that it is
+    /// said when they stand, too.
+    pub fn settle_for(&mut self, channels: &[String]) -> bool {
+        let on = |wanted: &Wanted, channel: &str, lines: &BTreeMap<LineId, Line>| {
+            wanted.owner.and_then(|owner| lines.get(&owner)).is_some_and(|line| line.table.is_on(channel))
+        };
+        let some = channels.iter().any(|channel| {
+            self.wanted.get(channel.as_str()).is_some_and(|wanted| on(wanted, channel, &self.lines))
+        });
+        if !some {
+            return false;
+        }
+        for channel in channels {
+            let Some(wanted) = self.wanted.get_mut(channel.as_str()) else { continue };
+            if !wanted.gap && !on(wanted, channel, &self.lines) {
+                wanted.gap = true;
+                if let Some(line) = wanted.owner.and_then(|owner| self.lines.get_mut(&owner)) {
+                    line.gaps += 1;
+                }
+            }
+        }
+        true
     }
 
     /// Says what is owed about gaps.
@@ -140,8 +191,7 @@ impl Desk {
             let wanted = self.wanted.entry(channel.clone()).or_insert(fresh);
             let line = owner.and_then(|owner| self.lines.get_mut(&owner));
             let on = line.is_some_and(|line| {
-                line.table.want(&channel, slot);
-                line.assignment.wake.notify_one();
+                line.want(&channel, slot);
                 line.table.is_on(&channel)
             });
             if !on {
@@ -186,7 +236,7 @@ impl Desk {
                 let (wake, stop) = (Arc::default(), CancellationToken::new());
                 let assignment = Assignment { id: self.last_line, address: address.clone(), wake, stop };
                 fresh.push(assignment.clone());
-                self.lines.insert(self.last_line, Line { assignment, table: Table::default(), gaps: 0 });
+                self.lines.insert(self.last_line, Line::new(assignment));
             }
         }
         self.layout = layout;
@@ -232,8 +282,7 @@ impl Desk {
             wanted.owner = Some(owner);
             if let Some(line) = self.lines.get_mut(&owner) {
                 line.gaps += usize::from(wanted.gap);
-                line.table.want(&channel, wanted.slot);
-                line.assignment.wake.notify_one();
+                line.want(&channel, wanted.slot);
             }
         }
         if opened {
@@ -259,6 +308,7 @@ impl Desk {
     /// A server confirmed a subscription.
     pub fn subscribed(&mut self, id: LineId, channel: &str) {
         let Some(line) = self.lines.get_mut(&id) else { return };
+        line.moved = Instant::now();
         let confirmed = line.table.subscribed(channel);
         let wanted = confirmed.and_then(|channel| self.wanted.get_mut(&channel));
         let Some(wanted) = wanted.filter(|wanted| wanted.owner == Some(id)) else { return };
@@ -272,6 +322,7 @@ impl Desk {
     /// A server ended a subscription; whether by itself.
     pub fn unsubscribed(&mut self, id: LineId, channel: &str) -> bool {
         let Some(line) = self.lines.get_mut(&id) else { return false };
+        line.moved = Instant::now();
         let Some(channel) = line.table.unsubscribed(channel) else { return false };
         self.open_gaps(id, vec![channel]);
         true

@@ -93,7 +93,6 @@ impl Table {
     }
 
     /// Whether there is anything to send or to wait for.
-    #[cfg(test)]
     pub fn is_idle(&self) -> bool {
         self.due.is_empty() && self.under_way.is_empty() && self.refused.is_empty()
     }
@@ -116,6 +115,11 @@ impl Table {
             entry.state = state;
             self.look(channel);
         }
+    }
+
+    /// Whether nothing is wanted or subscribed here.
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty()
     }
 
     /// What to send now.

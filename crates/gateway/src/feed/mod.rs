@@ -56,7 +56,7 @@ const QUEUE: usize = 1024;
 
 struct Open {
     topics: Vec<Topic>,
-    done: oneshot::Sender<Result<(), Fault>>,
+    done: oneshot::Sender<Vec<(Topic, Fault)>>,
 }
 
 /// Opens topics; cheap to clone.
@@ -81,10 +81,19 @@ impl FeedHandle {
     /// # Errors
     /// The backplane's fault.
     pub async fn open(&self, topics: Vec<Topic>) -> Result<(), Fault> {
+        let failed = self.open_each(topics).await?;
+        failed.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
+    }
+
+    /// The same, each for itself: those that could not be opened, and why.
+    ///
+    /// # Errors
+    /// When the feed has stopped.
+    pub async fn open_each(&self, topics: Vec<Topic>) -> Result<Vec<(Topic, Fault)>, Fault> {
         let stopped = || Fault::Unavailable("the feed has stopped".to_owned());
         let (done, opened) = oneshot::channel();
         self.requests.send(Open { topics, done }).await.map_err(|_| stopped())?;
-        opened.await.map_err(|_| stopped())?
+        opened.await.map_err(|_| stopped())
     }
 }
 

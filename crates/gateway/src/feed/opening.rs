@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use parlance_backplane::{Fault, Place};
 use parlance_model::{ConversationId, Cursor, LogKey, Topic, delivery::Marks};
 use rustc_hash::FxHashMap;
@@ -21,8 +22,8 @@ pub(super) type Opened = Vec<(Topic, Result<Box<Track>, Fault>)>;
 /// A request whose topics are not all open yet.
 struct Request {
     left: usize,
-    fault: Option<Fault>,
-    done: oneshot::Sender<Result<(), Fault>>,
+    failed: Vec<(Topic, Fault)>,
+    done: oneshot::Sender<Vec<(Topic, Fault)>>,
 }
 
 /// Requests that wait.
@@ -33,17 +34,15 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    fn arrived(&mut self, id: u64, fault: Option<&Fault>) {
+    fn arrived(&mut self, id: u64, topic: &Topic, fault: Option<&Fault>) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         request.left -= 1;
-        if request.fault.is_none() {
-            request.fault = fault.cloned();
-        }
+        request.failed.extend(fault.map(|fault| (topic.clone(), fault.clone())));
         if request.left == 0
             && let Some(request) = self.requests.remove(&id)
         {
             // A session that went away no longer waits for the answer.
-            let _ = request.done.send(request.fault.map_or(Ok(()), Err));
+            let _ = request.done.send(request.failed);
         }
     }
 }
@@ -68,10 +67,10 @@ impl Feed {
             }
         }
         if left == 0 {
-            let _ = done.send(Ok(()));
+            let _ = done.send(Vec::new());
             return;
         }
-        self.waiting.requests.insert(id, Request { left, fault: None, done });
+        self.waiting.requests.insert(id, Request { left, failed: Vec::new(), done });
         if !fresh.is_empty() {
             self.under_way.push(stand(self.node.clone(), fresh).map(Outcome::Opened).boxed());
         }
@@ -96,12 +95,12 @@ impl Feed {
                 }
                 Err(fault) => {
                     self.open.remove(&topic);
-                    self.stray.push(topic);
+                    self.stray.push(topic.clone());
                     Some(fault)
                 }
             };
             for id in waiting {
-                self.waiting.arrived(id, fault.as_ref());
+                self.waiting.arrived(id, &topic, fault.as_ref());
             }
         }
     }
@@ -110,11 +109,19 @@ impl Feed {
 /// Subscribes and reads where the topics stand.
 async fn stand(node: Arc<Node>, topics: Vec<Topic>) -> Opened {
     // Subscribe first, read the log second: whatever is appended in between is published to us.
-    if let Err(fault) = node.backplane.bus.subscribe(&topics).await {
-        return topics.into_iter().map(|topic| (topic, Err(fault.clone()))).collect();
+    // Each for itself: a part of the engine that is away takes no others with it.
+    let each = topics.iter().map(|topic| node.backplane.bus.subscribe(std::slice::from_ref(topic)));
+    let subscribed = join_all(each).await;
+    let (mut opened, mut there) = (Opened::new(), Vec::new());
+    for (topic, subscribed) in topics.into_iter().zip(subscribed) {
+        match subscribed {
+            Ok(()) => there.push(topic),
+            Err(fault) => opened.push((topic, Err(fault))),
+        }
     }
-    let places = place(&node, &topics).await;
-    topics.into_iter().zip(places).map(|(topic, place)| (topic, place.map(Box::new))).collect()
+    let places = place(&node, &there).await;
+    opened.extend(there.into_iter().zip(places).map(|(topic, place)| (topic, place.map(Box::new))));
+    opened
 }
 
 /// Where topics stand now: two questions about all of them, put at once.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
-use parlance_backplane::{Fault, Membership};
+use futures_util::future::join_all;
+use parlance_backplane::{Fault, Found, Membership, Range};
 use parlance_model::{Channel, ConversationId, Event, LogKey, Role, Topic, UserId};
 use parlance_wire::Dialect;
 use rustc_hash::FxHashSet;
@@ -21,11 +21,15 @@ use crate::node::Node;
 /// Joins the user's own feed, and what the dialect implies: every conversation of the user in the dialect's
 /// own role (sechat from the delivered cursor on, backlog before live; a recovered session from where it
 /// was), presence by the mount's scope; for socialhub what the client had subscribed before.
-pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
-    match link.dialect.implied_role() {
-        Some(_) => attach_member(node, link).await?,
+///
+/// Whether that is all of it: what lies in a part of the engine that is away is left out, and comes with a later
+/// attempt. `again`: this is one.
+pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> Result<bool, Fault> {
+    let whole = match link.dialect.implied_role() {
+        Some(_) => attach_member(node, link, again).await?,
         None => {
-            if !restore::restore(node, link).await? {
+            let restored = restore::restore(node, link).await?;
+            if restored.is_none() {
                 restore::fresh(node, link).await?;
             }
             // A kept entry without the user's own feed still gets it.
@@ -34,8 +38,9 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fau
             join(node, link, vec![(feed, start, Role::Joined)]).await?;
             leave_lost(node, link).await?;
             restore::save(node, link).await?;
+            restored.unwrap_or(true)
         }
-    }
+    };
     let inside = rooms::inside(node, link);
     if link.dialect.implied_role() == Some(Role::Member) {
         // A recovered session's: the client entered them itself, and they count as when it did.
@@ -43,7 +48,20 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fau
             link.add_channel(&Channel::Conversation(id.clone()), usize::MAX);
         }
     }
-    rooms::enter(node, link, inside, false).await
+    let entered = rooms::enter(node, link, inside, false).await;
+    Ok(is_there(entered)? && whole)
+}
+
+/// Whether something could be done; a part of the engine that is away is none of it.
+pub(super) fn is_there(done: Result<(), Fault>) -> Result<bool, Fault> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(Fault::Unavailable(why)) => {
+            tracing::debug!(why, "joining is tried again");
+            Ok(false)
+        }
+        Err(fault) => Err(fault),
+    }
 }
 
 /// Joins what a connection hears from now on, without reading: the user's feed, and presence where everybody
@@ -70,18 +88,19 @@ fn hears_contacts(link: &Link) -> bool {
     known && link.mount.presence_scope == PresenceScope::Contacts
 }
 
-async fn attach_member(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
+async fn attach_member(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> Result<bool, Fault> {
     // The user's feed is listened to since the admission: an invitation that came since then is heard.
-    let memberships = match link.take_memberships() {
-        Some(memberships) => memberships,
-        None => node.backplane.conversations.of_user(&link.listener.user).await?,
+    let Found { here: memberships, away } = match link.take_memberships() {
+        Some(found) => found,
+        None => node.backplane.conversations.found_of_user(&link.listener.user).await?,
     };
+    let mut whole = away.is_empty();
     if hears_contacts(link) {
-        join_contacts(node, link, memberships.iter().map(|m| &m.conversation)).await?;
+        whole &= is_there(join_contacts(node, link, memberships.iter().map(|m| &m.conversation)).await)?;
     }
     let topics = {
         let mut recovery = link.recovery();
-        if let Some(recovery) = recovery.as_mut() {
+        if let Some(recovery) = recovery.as_mut().filter(|_| away.is_empty()) {
             recovery.keep(&memberships);
         }
         let of = |m: &Membership| {
@@ -90,9 +109,14 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> 
         };
         memberships.iter().map(of).collect()
     };
+    let topics = if again { late(node, link, topics).await? } else { topics };
     let ids = || memberships.iter().map(|m| &m.conversation);
     told::hold(link, ids());
-    join(node, link, topics).await?;
+    let joined = is_there(join(node, link, topics).await)?;
+    if !joined {
+        // What is held back stays so until all of these are there.
+        return Ok(false);
+    }
     if changed(node, &memberships).await? {
         leave_lost(node, link).await?;
     }
@@ -103,7 +127,35 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> 
     }
     // Not after a fault: it is tried again, or the connection ends.
     told::release(link, ids());
-    Ok(())
+    Ok(whole)
+}
+
+/// What is joined late was to be heard from when the connection was let in: whatever was said since, or since the user
+/// came into the conversation, is read. Where that is known to the dialect or the session it stays as it is.
+async fn late(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    topics: Vec<(Topic, Start, Role)>,
+) -> Result<Vec<(Topic, Start, Role)>, Fault> {
+    if link.dialect == Dialect::Sechat || link.recovery().as_ref().is_some_and(|session| session.goes_on()) {
+        return Ok(topics);
+    }
+    let mut all = Vec::with_capacity(topics.len());
+    for (topic, start, role) in topics {
+        let joined = node.hub.is_in(&topic, link.listener.number);
+        let (Start::After { seq, queued }, Some(key), false) = (start, LogKey::of_topic(&topic), joined)
+        else {
+            all.push((topic, start, role));
+            continue;
+        };
+        let range = Range::Since { at: link.opened_at, limit: 1 };
+        let page = node.backplane.log.range(&key, range).await?;
+        let since = page.entries.first().map_or(page.head, |entry| entry.seq.saturating_sub(1));
+        // A session that begins anew has no place of it: it would be told everything since the user came in.
+        let seq = if link.recovery().is_some() { seq.max(since) } else { seq.min(since) };
+        all.push((topic, Start::After { seq, queued }, role));
+    }
+    Ok(all)
 }
 
 /// Receipts are in no log that a session could go on in. `now`: the versions from before what is heard live.
@@ -210,8 +262,10 @@ async fn leave_lost(node: &Node, link: &Link) -> Result<(), Fault> {
     if !link.topics().iter().any(in_rooms) {
         return Ok(());
     }
-    let now = node.backplane.conversations.of_user(&link.listener.user).await?;
-    let mine: FxHashSet<&ConversationId> = now.iter().map(|m| &m.conversation).collect();
+    let now = node.backplane.conversations.found_of_user(&link.listener.user).await?;
+    // Of one that is away it is not known.
+    let mine: FxHashSet<&ConversationId> =
+        now.here.iter().map(|m| &m.conversation).chain(&now.away).collect();
     for topic in link.topics() {
         if let Topic::Conversation(id) = &topic
             && !mine.contains(id)
@@ -232,7 +286,13 @@ async fn join_contacts<'a>(
     ids: impl IntoIterator<Item = &'a ConversationId>,
 ) -> Result<(), Fault> {
     let asked = ids.into_iter().map(|id| node.backplane.conversations.get(id));
-    let found = try_join_all(asked).await?;
+    let (mut found, mut away) = (Vec::new(), None);
+    for asked in join_all(asked).await {
+        match asked {
+            Ok(conversation) => found.push(conversation),
+            Err(fault) => away = Some(fault),
+        }
+    }
     let others: BTreeSet<UserId> = found
         .into_iter()
         .flatten()
@@ -241,5 +301,6 @@ async fn join_contacts<'a>(
         .filter(|user| *user != link.listener.user)
         .collect();
     let topics = others.into_iter().map(|user| (Topic::Presence(user), Start::Now, Role::Joined)).collect();
-    join(node, link, topics).await
+    join(node, link, topics).await?;
+    away.map_or(Ok(()), Err)
 }

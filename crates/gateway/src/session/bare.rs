@@ -41,7 +41,9 @@ impl Bare {
     /// The backplane's fault; a session closes then.
     pub async fn attach(&self) -> Result<(), Fault> {
         attach::greet(&self.node, &self.link).await?;
-        attach::attach(&self.node, &self.link).await?;
+        if !attach::attach(&self.node, &self.link, false).await? {
+            return Err(Fault::Unavailable("not everything that is heard is there".to_owned()));
+        }
         self.link.set_attached();
         Ok(())
     }

@@ -112,7 +112,11 @@ impl Session {
             }
             Done::Registered(tag, Ok(link)) => self.registered(index, &tag, link),
             Done::Registered(tag, Err(reject)) => self.answer(index, &tag, Err(reject)),
-            Done::Attached(Ok(())) => self.attached(index),
+            Done::Attached(Ok(whole)) => {
+                self.owe(index, whole);
+                self.attached(index);
+            }
+            Done::Rested(Ok(whole)) => self.owe(index, whole),
             Done::Joined(Ok(())) => {
                 if let Some(conn) = self.conns.get_mut(index) {
                     conn.save_moved();
@@ -121,12 +125,19 @@ impl Session {
                 self.unblocked();
             }
             Done::Kept(Ok(())) => {}
-            Done::Attached(Err(fault)) | Done::Joined(Err(fault)) => {
+            Done::Attached(Err(fault)) | Done::Rested(Err(fault)) | Done::Joined(Err(fault)) => {
                 tracing::warn!(%fault, "a connection could not join its conversations");
                 self.answer(index, &Tag::default(), Err(self.node.unavailable(&fault)));
                 self.close(1013, "temporarily unavailable: reconnect");
             }
             Done::Kept(Err(fault)) => tracing::warn!(%fault, "session state"),
+        }
+    }
+
+    /// What could not be joined is joined later.
+    fn owe(&mut self, index: usize, whole: bool) {
+        if let Some(conn) = self.conns.get_mut(index).filter(|_| !whole) {
+            conn.joins.push_back(Work::Rest);
         }
     }
 

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use parlance_backplane::Membership;
-use parlance_backplane::{Rule, Touch};
+use parlance_backplane::{Found, Rule, Touch};
 use parlance_hub::Listener;
 use parlance_model::{Author, Channel, ConnectionId, ConversationId, Event, Identity, Status, Time, Topic};
 use parlance_wire::Dialect;
@@ -42,7 +41,7 @@ pub struct Link {
     /// What a Socket.IO client can recover from; gone once another connection took it over.
     recovery: Mutex<Option<Box<Recovery>>>,
     /// The user's conversations, read while it was let in; for attaching, which follows at once.
-    memberships: Mutex<Option<Vec<Membership>>>,
+    memberships: Mutex<Option<Found>>,
 }
 
 /// Something the connection itself does, of which it is not to be told when it comes round.
@@ -113,12 +112,12 @@ impl Link {
     }
 
     /// Keeps the user's conversations for [`Self::take_memberships`].
-    pub(super) fn keep_memberships(&self, memberships: Vec<Membership>) {
+    pub(super) fn keep_memberships(&self, memberships: Found) {
         *self.memberships.lock() = Some(memberships);
     }
 
     /// The user's conversations, when they were read a moment ago; once.
-    pub(super) fn take_memberships(&self) -> Option<Vec<Membership>> {
+    pub(super) fn take_memberships(&self) -> Option<Found> {
         self.memberships.lock().take()
     }
 

@@ -37,7 +37,7 @@ pub(crate) enum Start {
 /// Joins topics. Those joined already are left as they are.
 ///
 /// # Errors
-/// The backplane's fault; what was not joined whole is left.
+/// The backplane's fault; what could be joined whole is, the rest is left.
 pub(crate) async fn join(
     node: &Arc<Node>,
     link: &Arc<Link>,
@@ -46,19 +46,28 @@ pub(crate) async fn join(
     let number = link.listener.number;
     // The user's own feed was entered at admission; nothing but attaching joins it.
     let entered = |topic: &Topic| matches!(topic, Topic::User(_)) && node.hub.is_reading(topic, number);
-    let fresh: Vec<(Topic, Start, Role)> = topics
+    let mut fresh: Vec<(Topic, Start, Role)> = topics
         .into_iter()
         .filter(|(topic, _, role)| node.hub.enter(topic, &link.listener, *role) || entered(topic))
         .collect();
     for (topic, ..) in &fresh {
         link.entered(topic.clone());
     }
-    let opened = node.feed.open(fresh.iter().map(|(t, ..)| t.clone()).collect()).await;
-    if let Err(fault) = opened {
-        for (topic, ..) in &fresh {
-            leave(node, link, topic);
+    let mut all: Vec<Result<(), Fault>> = Vec::new();
+    match node.feed.open_each(fresh.iter().map(|(t, ..)| t.clone()).collect()).await {
+        Ok(failed) => {
+            for (topic, fault) in failed {
+                leave(node, link, &topic);
+                fresh.retain(|(fresh, ..)| *fresh != topic);
+                all.push(Err(fault));
+            }
         }
-        return Err(fault);
+        Err(fault) => {
+            for (topic, ..) in &fresh {
+                leave(node, link, topic);
+            }
+            return Err(fault);
+        }
     }
     // What needs no reading goes live first: it must not wait for a long backlog of something else.
     let (reading, live): (Vec<_>, Vec<_>) = fresh.into_iter().partition(|(topic, start, _)| {
@@ -91,7 +100,6 @@ pub(crate) async fn join(
     // joined is.
     let (feeds, rooms): (Vec<_>, Vec<_>) =
         reading.iter().partition(|(topic, ..)| matches!(topic, Topic::User(_)));
-    let mut all: Vec<Result<(), Fault>> = Vec::new();
     for topics in [rooms, feeds] {
         let reads: Vec<_> = topics.into_iter().map(read).collect();
         all.extend(stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);

@@ -7,6 +7,7 @@ use parlance_backplane::Fault;
 use parlance_model::{Channel, Identity, LogKey, Role, Topic};
 use serde::{Deserialize, Serialize};
 
+use super::attach::is_there;
 use super::link::Link;
 use super::replay::{Start, join};
 use crate::commands;
@@ -92,14 +93,35 @@ async fn load(node: &Node, key: &str) -> Result<Option<Kept>, Fault> {
 }
 
 /// Takes up what a client with the same token had subscribed, from where it was; a conversation the user is
-/// no longer in is left out, and of one the user came back to nothing from the time in between is told.
-pub(super) async fn restore(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, Fault> {
-    let Some(kept) = load(node, &key(link)).await? else { return Ok(false) };
+/// no longer in is left out, and of one the user came back to nothing from the time in between is told. Whether all of
+/// it could be: what is away stays among the channels; `None` when nothing was kept.
+pub(super) async fn restore(node: &Arc<Node>, link: &Arc<Link>) -> Result<Option<bool>, Fault> {
+    let Some(kept) = load(node, &key(link)).await? else { return Ok(None) };
+    let mut whole = true;
     let max = node.config.load().limits.subscriptions;
     let mut topics = Vec::new();
     for (name, seq) in kept.channels {
         let Some(channel) = Channel::parse(&name) else { continue };
-        let Some(joined) = may(node, link, &channel).await? else { continue };
+        if node.hub.is_in(&channel.topic(&link.listener.user), link.listener.number)
+            && channel != Channel::Notifications
+        {
+            continue;
+        }
+        let joined = match may(node, link, &channel).await {
+            Ok(joined) => joined,
+            Err(Fault::Unavailable(_)) => {
+                whole = false;
+                link.add_channel(&channel, max);
+                link.confirm(seq.map(|seq| (channel, seq)).into_iter().collect());
+                continue;
+            }
+            Err(fault) => return Err(fault),
+        };
+        let Some(joined) = joined else {
+            // Known only now, when it was away before.
+            link.remove_channel(&channel);
+            continue;
+        };
         if channel != Channel::Notifications && !link.add_channel(&channel, max) {
             continue;
         }
@@ -113,13 +135,13 @@ pub(super) async fn restore(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, 
         }
         topics.push((topic, start, Role::Joined));
     }
-    join(node, link, topics).await?;
+    whole &= is_there(join(node, link, topics).await)?;
     for channel in link.channels() {
         if let Channel::Presence(user) = channel {
-            commands::tell_presence(node, link, &user).await?;
+            whole &= is_there(commands::tell_presence(node, link, &user).await)?;
         }
     }
-    Ok(true)
+    Ok(Some(whole))
 }
 
 /// Whether the user may hear a channel, and from which sequence on at the earliest.

@@ -27,6 +27,8 @@ pub(super) enum Work {
     Greet,
     /// Join what the connection reads from the log first.
     Attach,
+    /// Join the rest of that: some of it was away.
+    Rest,
     /// Carry out a client's request.
     Request(Box<(Tag, Request)>),
     /// Refuse, in its turn, what was refused for its shape.
@@ -42,7 +44,9 @@ pub(super) enum Work {
 /// Something done.
 pub(super) enum Done {
     Connected(Result<Entrance, Reject>),
-    Attached(Result<(), Fault>),
+    /// Whether that was all of it.
+    Attached(Result<bool, Fault>),
+    Rested(Result<bool, Fault>),
     Joined(Result<(), Fault>),
     Answered(Tag, Result<Answer, Reject>),
     Registered(Tag, Result<Arc<Link>, Reject>),
@@ -96,25 +100,30 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
             Done::Answered(tag, result)
         }),
         (Work::Greet, Some(link)) => {
-            Box::pin(async move { Done::Joined(join(&node, &link, &Joining::Greet).await) })
+            Box::pin(async move { Done::Joined(join(&node, &link, &Joining::Greet).await.map(drop)) })
         }
         (Work::Attach, Some(link)) => {
             Box::pin(async move { Done::Attached(join(&node, &link, &Joining::Attach).await) })
         }
-        (Work::Invited { conversation, since }, Some(link)) => {
-            Box::pin(
-                async move { Done::Joined(join(&node, &link, &Joining::Invited(conversation, since)).await) },
-            )
-        }
+        (Work::Rest, Some(link)) => Box::pin(async move { Done::Rested(rest(&node, &link).await) }),
+        (Work::Invited { conversation, since }, Some(link)) => Box::pin(async move {
+            Done::Joined(join(&node, &link, &Joining::Invited(conversation, since)).await.map(drop))
+        }),
         (Work::Removed(conversation), Some(link)) => {
             Box::pin(async move { Done::Kept(attach::removed(&node, &link, conversation).await) })
         }
         (Work::Save { always }, Some(link)) => {
             Box::pin(async move { Done::Kept(save(&node, &link, always).await) })
         }
-        (Work::Greet | Work::Attach | Work::Invited { .. } | Work::Removed(_) | Work::Save { .. }, None) => {
-            Box::pin(std::future::ready(Done::Kept(Ok(()))))
-        }
+        (
+            Work::Greet
+            | Work::Attach
+            | Work::Rest
+            | Work::Invited { .. }
+            | Work::Removed(_)
+            | Work::Save { .. },
+            None,
+        ) => Box::pin(std::future::ready(Done::Kept(Ok(())))),
     }
 }
 
@@ -126,22 +135,36 @@ enum Joining {
 }
 
 /// Joins, again and again while the engine is away: the connection stays. What was joined whole is not joined twice.
-async fn join(node: &Arc<Node>, link: &Arc<Link>, what: &Joining) -> Result<(), Fault> {
+async fn join(node: &Arc<Node>, link: &Arc<Link>, what: &Joining) -> Result<bool, Fault> {
+    let mut again = false;
     loop {
         let joined = match what {
-            Joining::Greet => attach::greet(node, link).await,
-            Joining::Attach => attach::attach(node, link).await,
+            Joining::Greet => attach::greet(node, link).await.map(|()| true),
+            Joining::Attach => attach::attach(node, link, again).await,
             Joining::Invited(conversation, since) => {
-                attach::invited(node, link, conversation.clone(), *since).await
+                attach::invited(node, link, conversation.clone(), *since).await.map(|()| true)
             }
         };
         match joined {
             Err(Fault::Unavailable(why)) => {
                 tracing::debug!(why, "joining is tried again");
                 tokio::time::sleep(AGAIN).await;
+                again = true;
             }
             done => return done,
         }
+    }
+}
+
+/// Once more, a moment later: not for as long as it takes, or invitations would wait behind it.
+async fn rest(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, Fault> {
+    tokio::time::sleep(AGAIN).await;
+    match attach::attach(node, link, true).await {
+        Err(Fault::Unavailable(why)) => {
+            tracing::debug!(why, "joining is tried again");
+            Ok(false)
+        }
+        done => done,
     }
 }
 

@@ -85,32 +85,37 @@ pub(in crate::session) struct Begun {
 /// Goes on with the session the client names, or begins one. It is kept before the client hears of it.
 pub(in crate::session) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth) -> Result<Begun, Fault> {
     // Everything after this reaches the client, also what is said before it is in its rooms.
-    let memberships = node.backplane.conversations.of_user(&link.listener.user).await?;
+    let found = node.backplane.conversations.found_of_user(&link.listener.user).await?;
+    if link.mount.recovery && auth.pid.is_some() && !found.away.is_empty() {
+        // Whether the session can be gone on with is not known, and one that begins anew would lose it.
+        return Err(Fault::Unavailable("conversations of a session are away".to_owned()));
+    }
+    let memberships = &found.here;
     let inside = link.dialect.implied_role().is_some_and(|role| role != Role::Member);
     let conversations = memberships.iter().filter(|_| inside).map(|m| m.conversation.clone()).collect();
     if !link.mount.recovery {
-        link.keep_memberships(memberships);
+        link.keep_memberships(found);
         return Ok(Begun { sid: fresh_id(), pid: None, recovered: false, conversations });
     }
     let owner = Owner { user: &link.listener.user, mount: &link.mount.name };
     let last = auth.offset.as_deref().map(Offset::parse);
-    let found = match (auth.pid.as_deref(), last) {
+    let kept = match (auth.pid.as_deref(), last) {
         // Some other string behind an event, or somebody's invention.
         (None, _) | (_, Some(None)) => None,
         (Some(pid), last) => {
-            let found = find(node, &owner, pid).await?;
-            let sound = match &found {
-                Some(session) => is_sound(node, link.dialect, session, &memberships).await?,
+            let kept = find(node, &owner, pid).await?;
+            let sound = match &kept {
+                Some(session) => is_sound(node, link.dialect, session, memberships).await?,
                 None => false,
             };
-            found.filter(|_| sound).and_then(|session| session.at(last.flatten()))
+            kept.filter(|_| sound).and_then(|session| session.at(last.flatten()))
         }
     };
     let last = last.flatten();
     // Of what it says itself, too.
-    let found = found.filter(|session| session.is_within(&memberships, |role| is_deaf(link.dialect, role)));
-    let recovered = found.is_some();
-    let session = found.unwrap_or_else(|| fresh(link.dialect, Recovery::new(&owner, last), &memberships));
+    let kept = kept.filter(|session| session.is_within(memberships, |role| is_deaf(link.dialect, role)));
+    let recovered = kept.is_some();
+    let session = kept.unwrap_or_else(|| fresh(link.dialect, Recovery::new(&owner, last), memberships));
     if recovered {
         link.listener.set_last(last.unwrap_or(Offset::NONE));
         if let Some(accent) = session.accent.and_then(|index| Accent::ALL.get(usize::from(index))) {
@@ -121,7 +126,7 @@ pub(in crate::session) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth
     let begun = Begun { sid, pid, recovered, conversations };
     node.sessions.insert(session.pid.clone(), Some(link.connection.number));
     *link.recovery() = Some(Box::new(session));
-    link.keep_memberships(memberships);
+    link.keep_memberships(found);
     save(node, link, true).await?;
     Ok(begun)
 }
