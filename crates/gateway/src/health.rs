@@ -66,6 +66,7 @@ pub async fn keep(node: Arc<Node>) {
     loop {
         tokio::select! {
             biased;
+            biased;
             () = node.halt.cancelled() => return,
             _ = every.tick() => {}
         }
@@ -115,6 +116,7 @@ pub async fn listen(node: Arc<Node>) {
     let mut sent = false;
     loop {
         tokio::select! {
+            biased;
             biased;
             () = node.halt.cancelled() => return,
             _ = every.tick() => {}
