@@ -66,7 +66,6 @@ pub async fn keep(node: Arc<Node>) {
     loop {
         tokio::select! {
             biased;
-            biased;
             () = node.halt.cancelled() => return,
             _ = every.tick() => {}
         }
@@ -116,7 +115,6 @@ pub async fn listen(node: Arc<Node>) {
     let mut sent = false;
     loop {
         tokio::select! {
-            biased;
             biased;
             () = node.halt.cancelled() => return,
             _ = every.tick() => {}
