@@ -1,4 +1,5 @@
 //! SocialHub's polling over several nodes: each poll at another one, one of them killed in between.
+#![allow(clippy::disallowed_methods, reason = "a poll waits beside what it waits for, and is awaited")]
 
 mod socialhub;
 mod socialhub_poll_support;

@@ -188,6 +188,8 @@ impl<'a> Stage<'a> {
 
     async fn redis_kill(&mut self) -> Result<()> {
         let server = self.rig.store.single()?;
+        // What a busy disk holds up is not promised.
+        server.written().await?;
         server.kill9()?;
         sleep(Duration::from_millis(1000)).await;
         server.restart().await
