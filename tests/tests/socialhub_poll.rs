@@ -1,4 +1,5 @@
 //! SocialHub's polling at one node: what is told, what is refused, and that nothing is lost or doubled.
+#![allow(clippy::disallowed_methods, reason = "a poll waits beside what it waits for, and is awaited")]
 
 mod socialhub;
 mod socialhub_poll_support;
