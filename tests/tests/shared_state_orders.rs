@@ -29,7 +29,7 @@ async fn stage() -> Result<Stage> {
     let proxy = Proxy::start(redis.port(), 7).await?;
     let (a, b) = (node(&redis.url()).await?, node(&proxy.url()).await?);
     a.conversation("room", &["alice", "bob", "carol", "dave"]).await?;
-    Ok(Stage { a, b, proxy, redis: redis })
+    Ok(Stage { a, b, proxy, redis })
 }
 
 async fn on(gateway: &Gateway, path: &str, user: &str) -> Result<Ws> {
