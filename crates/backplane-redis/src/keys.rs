@@ -100,6 +100,12 @@ impl Keys {
         ["l", "m", "r"].map(|kind| self.key(partition(&text), kind, &text))
     }
 
+    /// The state, members, cursors and entries of a conversation.
+    pub fn overview(&self, id: &ConversationId) -> [String; 4] {
+        let text = format!("c:{id}");
+        ["l", "m", "r", "s"].map(|kind| self.key(partition(&text), kind, &text))
+    }
+
     /// The epoch of a log's partition.
     pub fn epoch(&self, log: &LogKey) -> String {
         self.key(partition(&log_text(log)), "e", "")
@@ -236,6 +242,7 @@ mod tests {
         let log = LogKey::Conversation(id.clone());
         let mut of_conversation = keys.log(&log);
         of_conversation.extend(keys.place(&id));
+        of_conversation.extend(keys.overview(&id));
         of_conversation.extend(keys.typing(&id));
         of_conversation.extend(keys.channels(&log.topic()));
         of_conversation.push(keys.epoch(&log));

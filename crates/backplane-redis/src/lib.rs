@@ -21,6 +21,7 @@ mod link;
 mod log;
 mod nodes;
 mod numbers;
+mod overviews;
 mod presence;
 mod primaries;
 mod rooms;

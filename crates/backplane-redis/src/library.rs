@@ -16,7 +16,7 @@ use crate::link::{Command, LinkFault, RedisLink, Reply, Run, at};
 
 /// In the order they build on each other; names carry the library's generation, so that two can stand side by side
 /// during a rollout. A change that older nodes would not understand is a new generation.
-const FILES: [&str; 18] = [
+const FILES: [&str; 19] = [
     include_str!("functions/00_common.lua"),
     include_str!("functions/10_rooms.lua"),
     include_str!("functions/20_presence.lua"),
@@ -30,6 +30,7 @@ const FILES: [&str; 18] = [
     include_str!("functions/limits.lua"),
     include_str!("functions/nodes.lua"),
     include_str!("functions/numbers.lua"),
+    include_str!("functions/overviews.lua"),
     include_str!("functions/range.lua"),
     include_str!("functions/react.lua"),
     include_str!("functions/sequences.lua"),

@@ -12,6 +12,7 @@ mod fences;
 mod limits;
 mod log;
 mod nodes;
+mod overviews;
 mod presence;
 pub mod record;
 mod rooms;
@@ -28,6 +29,7 @@ pub use fences::{FENCE_MARGIN, Fenced, Fences, Place, Seen};
 pub use limits::{Limits, Rule, Verdict};
 pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Reactions, Sequences, Standing, Stored};
 pub use nodes::{LiveNode, NodeState, Nodes, Pass};
+pub use overviews::{BEHIND, Belonging, COUNTED, FEW, Overview, Overviews, Reading, SCANNED, SCANNED_BYTES};
 use parlance_model::Time;
 pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, WORTH};
 pub use rooms::{Entering, Leaving, RoomChanged, Rooms};
@@ -92,6 +94,8 @@ pub struct Backplane {
     pub reactions: Arc<dyn Reactions>,
     /// Conversations and their members.
     pub conversations: Arc<dyn Conversations>,
+    /// Conversations at a glance.
+    pub overviews: Arc<dyn Overviews>,
     /// Noticing what logs lost.
     pub fences: Arc<dyn Fences>,
     /// Delivered and read cursors.

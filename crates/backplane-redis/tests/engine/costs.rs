@@ -105,6 +105,17 @@ async fn what_is_said_costs_one_round_trip() {
             drop(node.conversations.of_user(&user("a")).await.unwrap())
         })
         .await;
+    meter
+        .cost("a page of a user's conversations", 1, async |node| {
+            drop(node.overviews.belonging(&user("a"), None, 50).await.unwrap())
+        })
+        .await;
+    meter
+        .cost("what they show", 1, async |node| {
+            let ids = [id.clone(), id.clone()];
+            assert!(node.overviews.overviews(&user("a"), &ids).await.iter().all(Result::is_ok));
+        })
+        .await;
     let heads = [LogKey::Conversation(id.clone()), LogKey::Conversation(id.clone())];
     let ask = async |node: &Backplane| assert!(node.fences.heads(&heads).await.iter().all(Result::is_ok));
     meter.cost("heads", 1, ask).await;

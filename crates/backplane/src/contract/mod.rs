@@ -11,6 +11,7 @@ pub mod fences;
 pub mod limits;
 pub mod log;
 pub mod nodes;
+pub mod overviews;
 pub mod presence;
 pub mod ranges;
 pub mod rooms;
@@ -92,6 +93,13 @@ macro_rules! contract_tests {
             nodes::beats_are_seen_by_all_and_the_last_one_counts,
             nodes::a_silent_node_is_not_live_until_it_beats_again,
             nodes::a_node_that_leaves_is_gone_at_once,
+            overviews::what_others_said_is_unread_until_it_is_read,
+            overviews::what_was_said_before_a_member_came_is_not_unread,
+            overviews::counting_ends_somewhere,
+            overviews::long_messages_are_not_all_read_to_be_counted,
+            overviews::trimmed_messages_are_not_counted,
+            overviews::a_walk_over_a_users_conversations_meets_each_once,
+            overviews::a_few_members_are_named,
             ranges::ranges_read_both_ways_and_by_time,
             ranges::trimmed_logs_say_where_they_begin,
             ranges::messages_are_found_by_both_ids,

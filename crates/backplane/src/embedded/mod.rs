@@ -14,6 +14,7 @@ mod fences;
 mod limits;
 mod log;
 mod nodes;
+mod overviews;
 mod presence;
 mod reactions;
 mod rooms;
@@ -151,6 +152,7 @@ impl Embedded {
             log: node.clone(),
             reactions: node.clone(),
             conversations: node.clone(),
+            overviews: node.clone(),
             fences: node.clone(),
             cursors: node.clone(),
             sequences: node.clone(),

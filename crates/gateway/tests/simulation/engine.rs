@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use parlance_backplane::{
-    Appended, Backplane, Bus, Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet,
+    Appended, Backplane, Belonging, Bus, Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet,
     Cursors, Entering, Fault, Fenced, Fences, Find, Inbox, Leaving, Limits, LiveNode, Log, Membership,
-    NodeState, Nodes, Over, Page, Place, Posted, Presence, Range, Reacted, Reactions, Rooms, Rule, Seen,
+    NodeState, Nodes, Over, Overview, Overviews, Page, Place, Posted, Presence, Range, Reacted, Reactions, Rooms, Rule, Seen,
     Sequences, Shared, Signal, Standing, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, Verdict,
 };
 use parlance_model::{
@@ -35,6 +35,7 @@ pub fn through(inner: Backplane, fate: Arc<Fate>) -> Backplane {
         log: far.clone(),
         reactions: far.clone(),
         conversations: far.clone(),
+        overviews: far.clone(),
         fences: far.clone(),
         cursors: far.clone(),
         sequences: far.clone(),
@@ -122,6 +123,23 @@ impl Conversations for Far {
 
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault> {
         through!(self, self.inner.conversations.delete(id))
+    }
+}
+
+#[async_trait]
+impl Overviews for Far {
+    async fn belonging(
+        &self,
+        user: &UserId,
+        after: Option<&ConversationId>,
+        limit: usize,
+    ) -> Result<Belonging, Fault> {
+        through!(self, self.inner.overviews.belonging(user, after, limit))
+    }
+
+    async fn overviews(&self, user: &UserId, ids: &[ConversationId]) -> Vec<Result<Option<Overview>, Fault>> {
+        let overviews = async { Ok(self.inner.overviews.overviews(user, ids).await) };
+        each(self.through(overviews).await, ids.len())
     }
 }
 
