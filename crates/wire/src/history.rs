@@ -1,9 +1,12 @@
-//! History over HTTP: the JSON of a page of messages and of the read cursors.
+//! History over HTTP: the JSON of a page of messages, of the read cursors and of a user's conversations.
 //!
 //! Owns: the field names of these answers. Must not know: who may read them, where they come from, HTTP.
 
+mod list;
+
 use std::sync::Arc;
 
+pub use list::{Chats, LastRead, Listed, chat, chats};
 use parlance_model::{Event, MessageEvent, MessageId, Reject, RejectCode, Time, UserId};
 use serde::Serialize;
 use serde_json::json;
@@ -182,9 +185,13 @@ fn spoken(dialect: Dialect, event: &MessageEvent) -> Option<String> {
 impl Item {
     /// Removes markup from the text, as a mount that does so with live messages would.
     pub fn strip(&mut self) {
-        if let Event::Message(stripped) = sanitise::event(&Event::Message(self.event.clone())).into_owned() {
-            self.event = stripped;
-        }
+        strip(&mut self.event);
+    }
+}
+
+fn strip(event: &mut MessageEvent) {
+    if let Event::Message(stripped) = sanitise::event(&Event::Message(event.clone())).into_owned() {
+        *event = stripped;
     }
 }
 
