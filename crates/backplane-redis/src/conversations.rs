@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join, join_all, try_join_all};
 use parlance_backplane::{
-    Change, ChangeRefused, Changed, Conversations, Fault, Found, MemberSet, Membership,
+    Change, ChangeRefused, Changed, Conversations, Fault, Found, MANY, MemberSet, Members, Membership,
 };
 use parlance_model::delivery::Marks;
 use parlance_model::{
@@ -36,18 +36,29 @@ fn user(text: &str) -> Result<UserId, Fault> {
     UserId::parse(text).map_err(|_| corrupt("user", text))
 }
 
-fn users(list: &Reply) -> Result<Vec<UserId>, Fault> {
+pub fn users(list: &Reply) -> Result<Vec<UserId>, Fault> {
     list.clone().list()?.iter().map(|id| user(id.text()?)).collect()
 }
 
+/// From users and where they joined, in turn.
+pub fn members(list: &Reply) -> Result<Vec<Member>, Fault> {
+    let list = list.clone().list()?;
+    let pairs = list.chunks_exact(2);
+    let member =
+        |pair: &[Reply]| Ok(Member { user: user(at(pair, 0).text()?)?, joined_seq: at(pair, 1).number()? });
+    pairs.map(member).collect()
+}
+
+/// Whether `described` in `change.lua` left the members out.
+pub fn is_without_members(told: &[Reply]) -> bool {
+    matches!(at(told, 8).number(), Ok(1))
+}
+
 /// From what `described` in `change.lua` answers.
-fn conversation(id: &ConversationId, told: &[Reply]) -> Result<Conversation, Fault> {
+pub fn conversation(id: &ConversationId, told: &[Reply]) -> Result<Conversation, Fault> {
     let numbers = at(told, 1).text()?;
     let kind = at(told, 2).text()?;
-    let mut members = Vec::new();
-    for pair in at(told, 7).clone().list()?.chunks_exact(2) {
-        members.push(Member { user: user(at(pair, 0).text()?)?, joined_seq: at(pair, 1).number()? });
-    }
+    let mut members = members(at(told, 7))?;
     members.sort_by(|one, other| one.user.cmp(&other.user));
     Ok(Conversation {
         id: id.clone(),
@@ -102,11 +113,12 @@ fn arguments(change: &Change, args: Args) -> Args {
         .and(remove.len())
         .all(remove)
         .and(self_number(&change.id).or(change.number).map_or_else(String::new, |number| number.to_string()))
+        .and(MANY)
 }
 
 impl Node {
     /// Tells the index of users; those of one partition in one call.
-    async fn index<'a>(
+    pub async fn index<'a>(
         &self,
         function: &str,
         users: impl IntoIterator<Item = &'a UserId>,
@@ -171,6 +183,20 @@ impl Node {
         }
     }
 
+    /// Those of these users who are members, and the others.
+    async fn who_is_in<'a>(
+        &self,
+        id: &ConversationId,
+        of: Vec<&'a UserId>,
+    ) -> Result<(Vec<&'a UserId>, Vec<&'a UserId>), Fault> {
+        let asked: Vec<UserId> = of.iter().map(|user| (*user).clone()).collect();
+        let joined = self.joined(id, &asked).await?;
+        let (come, not): (Vec<_>, Vec<_>) =
+            of.into_iter().zip(joined).partition(|(_, joined)| joined.is_some());
+        let names = |of: Vec<(&'a UserId, _)>| of.into_iter().map(|(user, _)| user).collect();
+        Ok((names(come), names(not)))
+    }
+
     /// A user's place in these conversations of one partition; `None` where it is no member.
     async fn places(&self, user: &UserId, ids: &[ConversationId]) -> Result<Vec<Option<Membership>>, Fault> {
         let keys: Vec<String> = ids.iter().flat_map(|id| self.keys.place(id)).collect();
@@ -178,8 +204,8 @@ impl Node {
         ids.iter().zip(answer).map(|(id, place)| membership(id, place.list()?)).collect()
     }
 
-    /// The index by user must answer; the conversations it names may be away, as is said with why.
-    async fn look_up(&self, user: &UserId) -> Result<(Found, Option<Fault>), Fault> {
+    /// What the index by user names, in order.
+    async fn named(&self, user: &UserId) -> Result<Vec<ConversationId>, Fault> {
         let named = self.list("gw1_belongs", &[self.keys.belongs(user)], Args::none()).await?;
         let parse = |id: &Reply| {
             let text = id.text()?;
@@ -187,9 +213,14 @@ impl Node {
         };
         let mut ids = named.iter().map(parse).collect::<Result<Vec<_>, Fault>>()?;
         ids.sort();
+        Ok(ids)
+    }
+
+    /// A user's places in conversations; some of these may be away, as is said with why.
+    async fn placed(&self, user: &UserId, ids: &[ConversationId]) -> Result<(Found, Option<Fault>), Fault> {
         let mut groups: BTreeMap<usize, Vec<ConversationId>> = BTreeMap::new();
         for id in ids {
-            groups.entry(partition(&format!("c:{id}"))).or_default().push(id);
+            groups.entry(partition(&format!("c:{id}"))).or_default().push(id.clone());
         }
         let chunks: Vec<&[ConversationId]> = groups.values().flat_map(|ids| ids.chunks(CHUNK)).collect();
         let answers = join_all(chunks.iter().map(|ids| self.places(user, ids))).await;
@@ -204,8 +235,36 @@ impl Node {
                 Err(fault) => return Err(fault),
             }
         }
+        Ok((found, why))
+    }
+
+    /// The index by user must answer; the conversations it names may be away. Those of the sorted `guess` are asked for
+    /// at once; what of them the index does not name counts for nothing.
+    async fn look_up(
+        &self,
+        user: &UserId,
+        guess: &[ConversationId],
+    ) -> Result<(Found, Option<Fault>), Fault> {
+        let (named, guessed) = join(self.named(user), self.placed(user, guess)).await;
+        let (named, (mut found, mut why)) = (named?, guessed?);
+        found.here.retain(|place| named.binary_search(&place.conversation).is_ok());
+        found.away.retain(|id| named.binary_search(id).is_ok());
+        let rest: Vec<ConversationId> =
+            named.into_iter().filter(|id| guess.binary_search(id).is_err()).collect();
+        let (late, why_late) = self.placed(user, &rest).await?;
+        found.here.extend(late.here);
+        found.away.extend(late.away);
+        why = why.filter(|_| !found.away.is_empty()).or(why_late);
         found.here.sort_by(|one, other| one.conversation.cmp(&other.conversation));
         Ok((found, why))
+    }
+
+    async fn look_up_what_is_there(&self, user: &UserId, guess: &[ConversationId]) -> Result<Found, Fault> {
+        let (found, fault) = self.look_up(user, guess).await?;
+        if let Some(fault) = fault {
+            tracing::debug!(%fault, away = found.away.len(), "conversations of a user did not answer");
+        }
+        Ok(found)
     }
 }
 
@@ -231,9 +290,11 @@ impl Conversations for Node {
         let (add, _) = wanted(&change.members);
         self.index("gw1_belong", add.iter().copied(), &change.id, 0).await?;
         let changed = self.changed(&change).await?;
-        let is_member =
-            |user: &UserId| changed.as_ref().is_ok_and(|done| done.conversation.member(user).is_some());
-        let (came, not): (Vec<&UserId>, Vec<&UserId>) = add.into_iter().partition(|user| is_member(user));
+        let (came, not) = match &changed {
+            Ok(done) if change.only_create && !done.created => self.who_is_in(&change.id, add).await?,
+            Ok(_) => (add, Vec::new()),
+            Err(_) => (Vec::new(), add),
+        };
         self.index("gw1_unbelong", not, &change.id, 0).await?;
         if let Ok(done) = &changed {
             let version = done.conversation.head.version;
@@ -244,21 +305,31 @@ impl Conversations for Node {
     }
 
     async fn get(&self, id: &ConversationId) -> Result<Option<Conversation>, Fault> {
-        let told = self.on_log("gw1_get", &LogKey::Conversation(id.clone()), Args::none()).await?;
-        if told.is_empty() { Ok(None) } else { conversation(id, &told).map(Some) }
+        let Some(mut outline) = self.outline(id).await? else { return Ok(None) };
+        if outline.many {
+            outline.conversation.members = self.every_member(id).await?;
+        }
+        Ok(Some(outline.conversation))
     }
 
     async fn of_user(&self, user: &UserId) -> Result<Vec<Membership>, Fault> {
-        let (found, fault) = self.look_up(user).await?;
+        let (found, fault) = self.look_up(user, &[]).await?;
         fault.map_or(Ok(found.here), Err)
     }
 
     async fn found_of_user(&self, user: &UserId) -> Result<Found, Fault> {
-        let (found, fault) = self.look_up(user).await?;
-        if let Some(fault) = fault {
-            tracing::debug!(%fault, away = found.away.len(), "conversations of a user did not answer");
-        }
-        Ok(found)
+        self.look_up_what_is_there(user, &[]).await
+    }
+
+    async fn named_of_user(&self, user: &UserId) -> Result<Vec<ConversationId>, Fault> {
+        self.named(user).await
+    }
+
+    async fn found_with(&self, user: &UserId, guess: &[ConversationId]) -> Result<Found, Fault> {
+        let mut guess = guess.to_vec();
+        guess.sort();
+        guess.dedup();
+        self.look_up_what_is_there(user, &guess).await
     }
 
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault> {

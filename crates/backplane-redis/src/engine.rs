@@ -175,6 +175,7 @@ impl Redis {
             log: node.clone(),
             reactions: node.clone(),
             conversations: node.clone(),
+            members: node.clone(),
             overviews: node.clone(),
             fences: node.clone(),
             cursors: node.clone(),

@@ -150,6 +150,11 @@ impl Keys {
         self.key(user_partition(user), "uc", user.as_str())
     }
 
+    /// The same, and the user's leases.
+    pub fn belonging(&self, user: &UserId) -> [String; 2] {
+        [self.belongs(user), self.key(user_partition(user), "p", user.as_str())]
+    }
+
     /// Where a user used which client ids; a bucket number follows. Two keys, though one is meant: while a slot moves,
     /// a function on one key that is not there is sent to the new owner, and would begin the bucket there anew; on two
     /// it has to wait.

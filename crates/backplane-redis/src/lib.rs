@@ -19,6 +19,7 @@ mod library;
 mod limits;
 mod link;
 mod log;
+mod members;
 mod nodes;
 mod numbers;
 mod overviews;

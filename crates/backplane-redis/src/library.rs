@@ -16,7 +16,7 @@ use crate::link::{Command, LinkFault, RedisLink, Reply, Run, at};
 
 /// In the order they build on each other; names carry the library's generation, so that two can stand side by side
 /// during a rollout. A change that older nodes would not understand is a new generation.
-const FILES: [&str; 19] = [
+const FILES: [&str; 20] = [
     include_str!("functions/00_common.lua"),
     include_str!("functions/10_rooms.lua"),
     include_str!("functions/20_presence.lua"),
@@ -25,6 +25,7 @@ const FILES: [&str; 19] = [
     include_str!("functions/change.lua"),
     include_str!("functions/config.lua"),
     include_str!("functions/cursor.lua"),
+    include_str!("functions/enlist.lua"),
     include_str!("functions/fence.lua"),
     include_str!("functions/index.lua"),
     include_str!("functions/limits.lua"),

@@ -30,12 +30,14 @@ use lane::{Job, Lane};
 /// Functions whose answer is, or leads to, an acknowledgement: messages, reactions, posts, conversations with their
 /// members and numbers, revocations and the maintenance switch; and those that find what was acknowledged, as a resend is answered from them. Receipts,
 /// presence, typing, rates and integers of users are said again or made anew after a failover.
-const PROMISED: [&str; 14] = [
+const PROMISED: [&str; 16] = [
     "gw1_append",
     "gw1_belong",
     "gw1_change",
     "gw1_claim",
     "gw1_delete",
+    "gw1_enlist",
+    "gw1_enlisted",
     "gw1_holds",
     "gw1_keep",
     "gw1_known",

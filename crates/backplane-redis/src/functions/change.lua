@@ -1,8 +1,10 @@
 -- Creating and changing conversations.
-local function described(keys, log)
+-- Members who are more than `most` are left out, and that is said; without `most` none are.
+local function described(keys, log, most)
   local meta = redis.call('HMGET', keys[STATE], 'k', 'ti', 'by', 'ct', 'ut')
+  local many = most and redis.call('HLEN', keys[MEMBERS]) > tonumber(most)
   return { head_of(log), table.concat(log.numbers, ','), meta[1] or '', meta[2] or false, meta[3] or false,
-    meta[4] or '0', meta[5] or '0', redis.call('HGETALL', keys[MEMBERS]) }
+    meta[4] or '0', meta[5] or '0', many and {} or redis.call('HGETALL', keys[MEMBERS]), many and 1 or 0 }
 end
 
 -- Reads `count` words from `from` on, as a list and as a set.
@@ -64,7 +66,7 @@ local function change_of(args)
     title = args[9], title_json = args[10], by = args[11], exactly = args[12] == 'exactly' }
   change.add, change.wanted = words(args, 14, adds)
   change.remove = words(args, 15 + adds, tonumber(args[14 + adds]))
-  change.number = args[15 + adds + #change.remove]
+  change.number, change.most = args[15 + adds + #change.remove], args[16 + adds + #change.remove]
   return change
 end
 
@@ -83,7 +85,8 @@ local function retitled(keys, change)
 end
 
 -- Arguments: time, entries kept, age kept, numbers, create, only create, kind, keep|none|set, title, its JSON,
--- by or '', exactly|delta, how many to add, they, how many to remove, they, the number asked for or ''.
+-- by or '', exactly|delta, how many to add, they, how many to remove, they, the number asked for or '', and how many
+-- members are told of at most.
 redis.register_function('gw1_change', function(keys, args)
   local rules, change, log = rules_of(args), change_of(args), open_log(keys[STATE])
   local created, lost = not log or log.deleted, log and log.lost
@@ -92,7 +95,7 @@ redis.register_function('gw1_change', function(keys, args)
   local renamed = not created and retitled(keys, change)
   local added, removed = difference(keys, change)
   if not created and (change.only_create or not (renamed or #added > 0 or #removed > 0)) then
-    return { 'done', 0, {}, {}, described(keys, log) }
+    return { 'done', 0, {}, {}, described(keys, log, change.most) }
   end
   if not numbered(log, 2, rules.numbers) then return { 'number', int(#log.numbers), int(lost and 0 or log.version) } end
   -- The members of one that was lost are told by the record of that.
@@ -116,14 +119,14 @@ redis.register_function('gw1_change', function(keys, args)
     local comma = (title ~= '' and by ~= '') and ',' or ''
     add_entry(keys, log, rules, 'o', '{"t":{' .. title .. comma .. by .. '}}')
   end
-  return { 'done', created and 1 or 0, added, removed, described(keys, log) }
+  return { 'done', created and 1 or 0, added, removed, described(keys, log, change.most) }
 end)
 
--- One conversation.
-redis.register_function { function_name = 'gw1_get', flags = { 'no-writes' }, callback = function(keys)
+-- One conversation. Argument: how many members are told of at most.
+redis.register_function { function_name = 'gw1_get', flags = { 'no-writes' }, callback = function(keys, args)
   local log = live_log(keys[STATE])
   if not log then return {} end
-  return described(keys, log)
+  return described(keys, log, args[1])
 end }
 
 -- Leaves a tombstone: sequence and epoch go on. Arguments: time, entries kept, age kept, numbers.

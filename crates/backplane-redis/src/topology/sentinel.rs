@@ -2,27 +2,41 @@
 //!
 //! A primary that was killed and started again holds itself for the primary, until it is told of its successor. So
 //! what the server says of itself is never enough, and while Sentinels hold the primary for dead, or replace it, there
-//! is none.
+//! is none. Only one Sentinel knows that a failover is under way: what it said last counts on while it is silent.
 
 use std::io;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::probe::{Probe, field};
 use super::{Address, Dialer, Layout};
 use crate::link::{Reply, at};
+use tokio::time::Instant;
+
+/// A Sentinel that is silent in the middle of a failover is taken at its last word for so long. If it died, the others
+/// give a server that it promoted back to the primary they know after 8 s.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Asks Sentinels.
 pub struct Eye {
     dialer: Dialer,
     service: String,
     server: Address,
-    /// The connections are kept open.
-    sentinels: Vec<(Address, Option<Probe>)>,
+    sentinels: Vec<Witness>,
     /// The same to the server that was confirmed last.
     primary: Option<(Address, Probe)>,
     /// The latest failover that was told of: who tells of an earlier one is not believed.
     epoch: u64,
+}
+
+/// One Sentinel.
+struct Witness {
+    address: Address,
+    /// Kept open.
+    probe: Option<Probe>,
+    /// What it said last, and when.
+    said: Option<(Account, Instant)>,
 }
 
 /// What one Sentinel says: the primary, as of which failover, and how it is.
@@ -47,7 +61,8 @@ enum State {
 impl Eye {
     /// One that asks about a service; `server` has the login of the servers.
     pub fn new(dialer: Dialer, sentinels: Vec<Address>, service: String, server: Address) -> Self {
-        let sentinels = sentinels.into_iter().map(|address| (address, None)).collect();
+        let witness = |address| Witness { address, probe: None, said: None };
+        let sentinels = sentinels.into_iter().map(witness).collect();
         Self { dialer, service, server, sentinels, primary: None, epoch: 0 }
     }
 
@@ -72,23 +87,24 @@ impl Eye {
         }
     }
 
-    /// What the Sentinels say that answer; at least one does.
+    /// What the Sentinels say that answer, at least one does; and of those that do not, who was replacing the primary.
     async fn accounts(&mut self) -> Result<Vec<Account>, String> {
         let (dialer, service) = (&self.dialer, self.service.as_str());
-        let asked = self.sentinels.iter_mut().map(async |(address, probe)| {
-            let account = ask(dialer, service, address, probe).await;
-            account.map_err(|error| format!("{address}: {error}"))
-        });
+        let asked = self.sentinels.iter_mut().map(|witness| witness.ask(dialer, service));
         let (mut accounts, mut errors) = (Vec::new(), Vec::new());
-        for account in join_all(asked).await {
+        for (witness, account) in join_all(asked).await.into_iter().enumerate() {
             match account {
                 Ok(account) => accounts.push(account),
-                Err(error) => errors.push(error),
+                Err(error) => errors.push((witness, error)),
             }
         }
         if accounts.is_empty() {
+            let errors: Vec<String> = errors.into_iter().map(|(_, error)| error).collect();
             return Err(format!("no Sentinel names the primary of {service} ({})", errors.join("; ")));
         }
+        let now = Instant::now();
+        let silent = errors.iter().filter_map(|(witness, _)| self.sentinels.get(*witness));
+        accounts.extend(silent.filter_map(|witness| last_word(witness.said.as_ref(), now)));
         Ok(accounts)
     }
 
@@ -118,19 +134,32 @@ fn verdict(accounts: &[Account]) -> Option<&Account> {
     (!ending && doubtful * 2 <= latest.len()).then_some(best)
 }
 
-async fn ask(
-    dialer: &Dialer,
-    service: &str,
-    address: &Address,
-    kept: &mut Option<Probe>,
-) -> io::Result<Account> {
-    let mut probe = match kept.take() {
-        Some(probe) => probe,
-        None => Probe::open(dialer, address).await?,
-    };
-    let answer = probe.ask("SENTINEL", &["MASTER", service]).await?;
-    *kept = Some(probe);
-    account(&answer).ok_or_else(|| io::Error::other("its answer is not understood"))
+impl Witness {
+    /// What it says now.
+    async fn ask(&mut self, dialer: &Dialer, service: &str) -> Result<Account, String> {
+        let said =
+            self.answer(dialer, service).await.map_err(|error| format!("{}: {error}", self.address))?;
+        self.said = Some((said.clone(), Instant::now()));
+        Ok(said)
+    }
+
+    async fn answer(&mut self, dialer: &Dialer, service: &str) -> io::Result<Account> {
+        let mut probe = match self.probe.take() {
+            Some(probe) => probe,
+            None => Probe::open(dialer, &self.address).await?,
+        };
+        let answer = probe.ask("SENTINEL", &["MASTER", service]).await?;
+        self.probe = Some(probe);
+        account(&answer).ok_or_else(|| io::Error::other("its answer is not understood"))
+    }
+}
+
+/// What still counts of what a Sentinel said that is silent now: that it ends the primary. The others only learn of it
+/// when all is done, and take the old primary for well when it comes back meanwhile.
+fn last_word(said: Option<&(Account, Instant)>, now: Instant) -> Option<Account> {
+    let (account, at) = said?;
+    let counts = account.state == State::Ending && now.duration_since(*at) < SILENCE;
+    counts.then(|| account.clone())
 }
 
 fn account(answer: &Reply) -> Option<Account> {
@@ -184,5 +213,20 @@ mod tests {
         );
         assert_eq!(said(&[(0, 1, well), (0, 1, "s_down,master"), (0, 1, "s_down,master")]), None);
         assert_eq!(said(&[]), None);
+    }
+
+    #[test]
+    fn who_falls_silent_while_it_replaces_the_primary_is_taken_at_its_word_for_a_while() {
+        let account = |flags| Account { epoch: 1, host: "h".to_owned(), port: 1, state: state(flags) };
+        let now = Instant::now();
+        let counts = |flags, ago| {
+            let said = Some((account(flags), now));
+            last_word(said.as_ref(), now + Duration::from_secs(ago)).is_some()
+        };
+        assert!(counts("master,failover_in_progress", 9));
+        assert!(!counts("master,failover_in_progress", 10), "it died, and the others decide");
+        assert!(!counts("master", 1), "who said that all is well has no say any more");
+        assert!(!counts("s_down,master", 1));
+        assert!(last_word(None, now).is_none());
     }
 }

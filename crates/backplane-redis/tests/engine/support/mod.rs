@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod papers;
+pub mod witness;
 
 use parlance_backplane::Clock;
 use parlance_backplane_redis::Options;
