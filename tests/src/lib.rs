@@ -7,23 +7,31 @@ pub mod balancer;
 pub mod chaos;
 pub mod exact;
 pub mod gateway;
+pub mod hostile;
 pub mod http;
 pub mod io;
+pub mod lists;
+pub mod raw;
+pub mod reader;
 pub mod reference;
 pub mod script;
 pub mod stock;
 pub mod token;
 pub mod tongue;
+pub mod upload;
 pub mod ws;
 
 pub use balancer::Balancer;
 pub use gateway::{Gateway, Options, built_binary};
 pub use http::Response;
 pub use io::IoClient;
+pub use raw::Raw;
+pub use reader::Reader;
 pub use reference::Reference;
 pub use stock::{ConnectOptions, Stock, StockSocket, Transports, binary};
 pub use token::token;
 pub use tongue::{Device, Map};
+pub use upload::Upload;
 pub use ws::Ws;
 
 /// The secret that signs the tokens of all tests.

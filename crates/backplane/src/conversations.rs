@@ -48,7 +48,7 @@ pub struct Change {
 /// What a change did.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changed {
-    /// The conversation now.
+    /// The conversation now; its members are left out when they are more than [`crate::MANY`].
     pub conversation: Conversation,
     /// Whether this change created it.
     pub created: bool,
@@ -103,7 +103,8 @@ pub trait Conversations: Send + Sync {
     /// Creates or changes one. A new member's `joined_seq` is the head before the record.
     async fn change(&self, change: Change) -> Result<Result<Changed, ChangeRefused>, Fault>;
 
-    /// One conversation.
+    /// One conversation, with all its members. Those of more than [`crate::MANY`] may be read piece by piece: who
+    /// comes or goes meanwhile may be among them or not. Takes as long as they are many: see [`crate::Members`].
     async fn get(&self, id: &ConversationId) -> Result<Option<Conversation>, Fault>;
 
     /// All conversations of a user.
@@ -112,6 +113,19 @@ pub trait Conversations: Send + Sync {
     /// As [`Self::of_user`], without failing for conversations whose part of the engine is away.
     async fn found_of_user(&self, user: &UserId) -> Result<Found, Fault> {
         Ok(Found { here: self.of_user(user).await?, away: Vec::new() })
+    }
+
+    /// The conversations a user may be in: perhaps too many, never too few. A guess for [`Self::found_with`].
+    async fn named_of_user(&self, user: &UserId) -> Result<Vec<ConversationId>, Fault> {
+        let found = self.found_of_user(user).await?;
+        Ok(found.here.into_iter().map(|m| m.conversation).chain(found.away).collect())
+    }
+
+    /// As [`Self::found_of_user`], sooner where the `guess` is good: those are asked for before it is known which they
+    /// are. A bad one does no harm.
+    async fn found_with(&self, user: &UserId, guess: &[ConversationId]) -> Result<Found, Fault> {
+        let _unused = guess;
+        self.found_of_user(user).await
     }
 
     /// Removes one with its log, cursors and indexes; publishes a final `Deleted` entry. `false` when there was none.

@@ -11,6 +11,7 @@ pub mod embedded;
 mod fences;
 mod limits;
 mod log;
+mod members;
 mod nodes;
 mod overviews;
 mod presence;
@@ -28,6 +29,7 @@ pub use conversations::{
 pub use fences::{FENCE_MARGIN, Fenced, Fences, Place, Seen};
 pub use limits::{Limits, Rule, Verdict};
 pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Reactions, Sequences, Standing, Stored};
+pub use members::{Enlisted, Enlistment, MANY, Members, NAMED, Outline};
 pub use nodes::{LiveNode, NodeState, Nodes, Pass};
 pub use overviews::{BEHIND, Belonging, COUNTED, FEW, Overview, Overviews, Reading, SCANNED, SCANNED_BYTES};
 use parlance_model::Time;
@@ -94,6 +96,8 @@ pub struct Backplane {
     pub reactions: Arc<dyn Reactions>,
     /// Conversations and their members.
     pub conversations: Arc<dyn Conversations>,
+    /// Their members, where they may be many.
+    pub members: Arc<dyn Members>,
     /// Conversations at a glance.
     pub overviews: Arc<dyn Overviews>,
     /// Noticing what logs lost.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use parlance_backplane::{Fault, Touch};
+use parlance_hub::Notice;
+use parlance_model::Topic;
 use tokio::time::MissedTickBehavior;
 
 use crate::commands::rooms;
@@ -101,7 +103,24 @@ async fn take_again(node: &Arc<Node>, link: &Arc<Link>, ttl: Duration) -> Result
         return node.backplane.presence.close(&link.listener.user, &link.connection).await;
     }
     // What it was inside of ended with the lease.
-    rooms::enter(node, link, rooms::inside(node, link), false).await
+    rooms::enter(node, link, rooms::inside(node, link), false).await?;
+    hear_of_imports(node, link).await
+}
+
+/// Whoever has no lease is not told that an import made it a member: it would find out when it connects.
+async fn hear_of_imports(node: &Node, link: &Link) -> Result<(), Fault> {
+    if link.dialect.implied_role().is_none() {
+        return Ok(());
+    }
+    let found = node.backplane.conversations.found_of_user(&link.listener.user).await?;
+    for membership in found.here {
+        let topic = Topic::Conversation(membership.conversation.clone());
+        if !node.hub.is_in(&topic, link.listener.number) {
+            let since = membership.joined_seq;
+            link.listener.notify(Notice::Invited { conversation: membership.conversation, since });
+        }
+    }
+    Ok(())
 }
 
 fn ticker(every: Duration) -> tokio::time::Interval {

@@ -1,8 +1,9 @@
 //! Log entries as the events clients are told.
 
+use parlance_backplane::{MANY, NAMED, Outline};
 use parlance_model::{
-    AppEvent, Conversation, ConversationChanged, ConversationId, Entry, Event, LogKey, MessageEvent,
-    MessageRef, NotificationEvent, NotificationRead, ReactionEvent, Record, Resync,
+    AppEvent, ConversationChanged, ConversationId, Entry, Event, LogKey, MessageEvent, MessageRef,
+    NotificationEvent, NotificationRead, ReactionEvent, Record, Resync, UserId,
 };
 
 /// The event an entry is told as, where no more than the entry is needed. `number` is the conversation's
@@ -72,25 +73,63 @@ fn in_feed(entry: &Entry) -> Option<Event> {
     }
 }
 
-/// The event of a change of members or title.
-pub fn of_change(conversation: &Conversation, entry: &Entry) -> Event {
-    let (added, removed) = match &entry.record {
-        Record::Members { added, removed, .. } => (added.clone(), removed.clone()),
-        _ => (Vec::new(), Vec::new()),
-    };
-    Event::Conversation(ConversationChanged {
+/// Whether those who come and go are told by name, or left out: of very many members, more than a few at once are.
+pub fn is_told_by_name(outline: &Outline, entry: &Entry) -> bool {
+    let Record::Members { added, removed, .. } = &entry.record else { return true };
+    let were_many = outline.many || outline.conversation.members.len() + removed.len() > MANY;
+    !were_many || (1..=NAMED).contains(&(added.len() + removed.len()))
+}
+
+/// How a change of members or title is told; `None`: not at all. Of a conversation that has many members not all are
+/// told of, only whom the change names.
+pub fn of_change(outline: &Outline, entry: &Entry) -> Option<Event> {
+    let mut change = bare_change(outline, entry);
+    if is_told_by_name(outline, entry) {
+        if let Record::Members { added, removed, .. } = &entry.record {
+            (change.added, change.removed) = (added.clone(), removed.clone());
+        }
+    } else if outline.many {
+        return None;
+    }
+    if outline.many {
+        change.members.clone_from(&change.added);
+    }
+    Some(Event::Conversation(change))
+}
+
+/// How it is told to a newcomer whom the entry does not name.
+pub fn of_arrival(outline: &Outline, entry: &Entry, user: &UserId) -> Event {
+    let mut change = bare_change(outline, entry);
+    change.added = vec![user.clone()];
+    if outline.many {
+        change.members.clone_from(&change.added);
+    }
+    Event::Conversation(change)
+}
+
+/// How it is told to one who went, when nobody else is told.
+pub fn of_departure(outline: &Outline, entry: &Entry, user: &UserId) -> Event {
+    let mut change = bare_change(outline, entry);
+    change.removed = vec![user.clone()];
+    Event::Conversation(change)
+}
+
+/// Nobody named but the members, as far as the outline has them.
+fn bare_change(outline: &Outline, entry: &Entry) -> ConversationChanged {
+    let conversation = &outline.conversation;
+    ConversationChanged {
         conversation: conversation.id.clone(),
         number: conversation.number(),
         seq: entry.seq,
         kind: conversation.kind,
         title: conversation.title.clone(),
         members: conversation.members.iter().map(|m| m.user.clone()).collect(),
-        added,
-        removed,
+        added: Vec::new(),
+        removed: Vec::new(),
         created_by: conversation.created_by.clone(),
         created_at: conversation.created_at,
         at: entry.at,
-    })
+    }
 }
 
 /// The sequence of the message an entry reacts to; `None` for other entries.

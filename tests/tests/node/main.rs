@@ -1,11 +1,16 @@
 //! One node: what all dialects share.
 
+mod conversations_list;
 mod crash;
 mod cross_dialect;
+mod import;
+mod hostile;
 mod maintenance;
 mod membership;
 mod remote;
 mod slow_socketio;
 mod snippets;
 mod stock_client;
+mod token_keys;
+mod token_life;
 mod token_sources;

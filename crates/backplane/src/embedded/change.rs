@@ -13,9 +13,12 @@ use redb::ReadableTable;
 
 use super::append::{OpenLog, append, assign_number, clear};
 use super::rooms::Evicted;
-use super::tables::{LogState, Meta, after, conversation_key, corrupt, members_of, put_row, row, user};
+use super::tables::{
+    LogState, Meta, after, conversation_key, corrupt, members_among, members_of, members_within, put_row, row,
+    user,
+};
 use super::writer::Step;
-use crate::{Change, ChangeRefused, Changed, Fault, MemberSet};
+use crate::{Change, ChangeRefused, Changed, Fault, MANY, MemberSet};
 
 /// A conversation from its rows.
 pub fn conversation(
@@ -119,11 +122,17 @@ fn reborn(old: LogState, asked: Option<u32>) -> LogState {
 fn update(step: &mut Step<'_, '_>, change: &Change, state: LogState) -> Result<Changed, Fault> {
     let mut meta: Meta = row(&step.read().conversations, change.id.as_str())?
         .ok_or_else(|| corrupt("no row of conversation", change.id.as_str()))?;
-    let members = members_of(&step.read().members, &change.id)?;
+    let table = &step.read().members;
+    let members = match &change.members {
+        MemberSet::Exactly(_) => members_of(table, &change.id)?,
+        // A change of a few takes no longer where there are many.
+        MemberSet::Delta { add, remove } => members_among(table, &change.id, add.iter().chain(remove))?,
+    };
     let title = change.title.as_ref().map(|title| title.as_deref().map(str::to_owned));
     let retitled = title.as_ref().is_some_and(|title| *title != meta.title);
     let (added, removed) = difference(&members, &change.members);
     if change.only_create || (!retitled && added.is_empty() && removed.is_empty()) {
+        let members = members_within(table, &change.id, MANY)?.unwrap_or_default();
         let conversation = conversation(&change.id, &meta, &state, members)?;
         return Ok(Changed { conversation, created: false, added: Vec::new(), removed: Vec::new() });
     }
@@ -188,7 +197,7 @@ fn apply(step: &mut Step<'_, '_>, change: &Change, plan: Plan) -> Result<Changed
     if retitled {
         append(step, &mut log, Record::Title { title: meta.title.as_deref().map(Arc::from), by })?;
     }
-    let members = members_of(&step.read().members, &change.id)?;
+    let members = members_within(&step.read().members, &change.id, MANY)?.unwrap_or_default();
     let conversation = conversation(&change.id, &meta, &log.state, members)?;
     Ok(Changed { conversation, created, added, removed })
 }

@@ -13,6 +13,7 @@ mod cursors;
 mod fences;
 mod limits;
 mod log;
+mod members;
 mod nodes;
 mod overviews;
 mod presence;
@@ -152,6 +153,7 @@ impl Embedded {
             log: node.clone(),
             reactions: node.clone(),
             conversations: node.clone(),
+            members: node.clone(),
             overviews: node.clone(),
             fences: node.clone(),
             cursors: node.clone(),

@@ -281,13 +281,40 @@ pub fn members_of(
     members: &impl ReadableTable<Pair, u64>,
     id: &ConversationId,
 ) -> Result<Vec<Member>, Fault> {
+    Ok(members_within(members, id, usize::MAX)?.unwrap_or_default())
+}
+
+/// The members of a conversation, unless they are more than `most`.
+pub fn members_within(
+    members: &impl ReadableTable<Pair, u64>,
+    id: &ConversationId,
+    most: usize,
+) -> Result<Option<Vec<Member>>, Fault> {
     let (from, to) = (id.as_str(), after(id.as_str()));
     let mut all = Vec::new();
     for found in members.range((from, "")..(to.as_str(), ""))? {
+        if all.len() == most {
+            return Ok(None);
+        }
         let (key, joined) = found?;
         all.push(Member { user: user(key.value().1)?, joined_seq: joined.value() });
     }
-    Ok(all)
+    Ok(Some(all))
+}
+
+/// Of these users those who are members.
+pub fn members_among<'a>(
+    members: &impl ReadableTable<Pair, u64>,
+    id: &ConversationId,
+    users: impl IntoIterator<Item = &'a UserId>,
+) -> Result<Vec<Member>, Fault> {
+    let mut found = Vec::new();
+    for user in users {
+        if let Some(joined) = members.get((id.as_str(), user.as_str()))? {
+            found.push(Member { user: user.clone(), joined_seq: joined.value() });
+        }
+    }
+    Ok(found)
 }
 
 /// The cursors of a conversation, by user id.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use parlance_backplane::{Fault, Outline};
 use parlance_model::{Answer, History, HistoryPage, Reject, RejectCode, Since, Time};
 
+use super::conversations;
 use crate::http::history::page::{self, Asked, Refused};
 use crate::node::Node;
 use crate::session::Link;
@@ -12,9 +14,13 @@ use crate::session::Link;
 const LIMIT: usize = 100;
 
 pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, history: History) -> Result<Answer, Reject> {
-    let found =
-        node.backplane.conversations.get(&history.conversation).await.map_err(|f| node.unavailable(&f))?;
-    let Some(conversation) = found.filter(|c| c.member(&link.listener.user).is_some()) else {
+    let faulty = |fault: Fault| node.unavailable(&fault);
+    let joined = conversations::joined(node, &history.conversation, &link.listener.user).await;
+    let found = match joined.map_err(faulty)? {
+        Some(_) => node.backplane.members.outline(&history.conversation).await.map_err(faulty)?,
+        None => None,
+    };
+    let Some(Outline { conversation, .. }) = found else {
         return Err(Reject::new(RejectCode::Forbidden, "not a member of this conversation"));
     };
     let since = match history.since {

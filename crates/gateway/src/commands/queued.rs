@@ -24,16 +24,9 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>) -> Result<Answer, Re
         if membership.head.seq <= from || queued.len() >= MAX_EVENTS || bytes > MAX_BYTES {
             continue;
         }
-        let id = membership.conversation;
-        let key = LogKey::Conversation(id.clone());
+        let (key, number) = (LogKey::Conversation(membership.conversation), membership.number);
         let range = Range::After { seq: from, limit: MAX_EVENTS - queued.len() };
         let page = backplane.log.range(&key, range).await.map_err(|f| node.unavailable(&f))?;
-        let number = backplane
-            .conversations
-            .get(&id)
-            .await
-            .map_err(|f| node.unavailable(&f))?
-            .map_or(0, |c| c.number());
         for entry in &page.entries {
             let Record::Message(message) = &entry.record else { continue };
             let foreign = message.author.id != *user;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use parlance_backplane::{Fault, Find, Range};
 use parlance_model::{
-    Answer, ConversationId, LogKey, MessageId, Receipt, ReceiptTarget, Record, Reject, RejectCode, UserId,
+    Answer, ConversationId, LogKey, MessageId, Receipt, ReceiptKind, ReceiptTarget, Record, Reject,
+    RejectCode, UserId,
 };
 
+use super::conversations;
 use crate::node::Node;
 use crate::session::{Link, Own};
 
@@ -40,6 +42,33 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, receipt: Receipt) ->
         // The same answer as for a message that does not exist.
         None => Err(not_found()),
     }
+}
+
+/// How far a user has read who says so without a connection.
+#[derive(Debug, Clone, Copy)]
+pub enum UpTo {
+    /// To this message, which may be the reader's own.
+    Message(MessageId),
+    /// To this sequence; one beyond the newest is the newest.
+    Sequence(u64),
+}
+
+/// Moves a user's read cursor forward; others hear of it as of any receipt. One that is further already stays.
+pub async fn read_up_to(
+    node: &Node,
+    user: &UserId,
+    conversation: &ConversationId,
+    to: UpTo,
+) -> Result<(), Reject> {
+    if !node.health.keeps() {
+        return Err(node.away());
+    }
+    let seq = match to {
+        UpTo::Message(id) => up_to(node, user, conversation, id).await?.1,
+        UpTo::Sequence(seq) => seq,
+    };
+    let moved = node.backplane.cursors.advance(conversation, user, ReceiptKind::Read, seq).await;
+    moved.map_err(|fault| node.unavailable(&fault))?.map(drop).ok_or_else(stranger)
 }
 
 async fn by_client_id(node: &Node, user: &UserId, author: &UserId, id: &Arc<str>) -> Result<Place, Reject> {
@@ -86,7 +115,7 @@ async fn up_to(
 ) -> Result<Place, Reject> {
     let faulty = |f: Fault| node.unavailable(&f);
     if !is_member(node, user, conversation).await.map_err(faulty)? {
-        return Err(Reject::new(RejectCode::Forbidden, "not a member of this conversation"));
+        return Err(stranger());
     }
     let found = place_of(node, Find::Id(id)).await.map_err(faulty)?.ok_or_else(not_found)?;
     if found.0 != *conversation {
@@ -136,8 +165,7 @@ fn place(found: Option<(LogKey, u64)>) -> Option<Place> {
 }
 
 async fn is_member(node: &Node, user: &UserId, id: &ConversationId) -> Result<bool, Fault> {
-    let conversation = node.backplane.conversations.get(id).await?;
-    Ok(conversation.is_some_and(|c| c.member(user).is_some()))
+    Ok(conversations::joined(node, id, user).await?.is_some())
 }
 
 async fn author_of(node: &Node, place: &Place) -> Result<Option<UserId>, Fault> {
@@ -149,6 +177,10 @@ async fn author_of(node: &Node, place: &Place) -> Result<Option<UserId>, Fault> 
         Record::Message(message) => Some(message.author.id),
         _ => None,
     }))
+}
+
+fn stranger() -> Reject {
+    Reject::new(RejectCode::Forbidden, "not a member of this conversation")
 }
 
 fn own() -> Reject {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use parlance_backplane::{Entering, Fault, Leaving};
 use parlance_model::{
-    Answer, Author, Channel, Conversation, ConversationId, Event, Reject, RejectCode, Role, RoomEvent, Topic,
+    Answer, Author, Channel, ConversationId, Event, Reject, RejectCode, Role, RoomEvent, Topic,
 };
 
+use super::conversations;
 use crate::node::Node;
 use crate::session::{self, Link, Start};
 
@@ -53,10 +54,9 @@ async fn go_in(node: &Arc<Node>, link: &Arc<Link>, id: ConversationId, role: Rol
     Ok(Answer::Channel(id.to_string()))
 }
 
-async fn member_of(node: &Node, link: &Link, id: &ConversationId) -> Result<Conversation, Reject> {
-    let found = node.backplane.conversations.get(id).await.map_err(|f| node.unavailable(&f))?;
-    let mine = found.filter(|c| c.member(&link.listener.user).is_some());
-    mine.ok_or_else(stranger)
+async fn member_of(node: &Node, link: &Link, id: &ConversationId) -> Result<(), Reject> {
+    let joined = conversations::joined(node, id, &link.listener.user).await;
+    joined.map_err(|f| node.unavailable(&f))?.map(drop).ok_or_else(stranger)
 }
 
 fn stranger() -> Reject {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parlance_backplane::Fault;
 use parlance_model::{Answer, Channel, Event, PresenceEvent, Reject, RejectCode, Role, UserId};
 
-use super::rooms;
+use super::{conversations, rooms};
 use crate::node::Node;
 use crate::session::{Link, Start, join, leave, subscriptions_changed};
 
@@ -19,8 +19,8 @@ pub(super) async fn subscribe(
         return Ok(Answer::Channel(name));
     }
     if let Channel::Conversation(id) = &channel {
-        let found = node.backplane.conversations.get(id).await.map_err(|f| node.unavailable(&f))?;
-        if found.is_none_or(|c| c.member(&link.listener.user).is_none()) {
+        let joined = conversations::joined(node, id, &link.listener.user).await;
+        if joined.map_err(|f| node.unavailable(&f))?.is_none() {
             return Err(Reject::new(RejectCode::Forbidden, "no access to this channel"));
         }
     }
@@ -51,8 +51,8 @@ async fn still_member(
     link: &Arc<Link>,
     id: &parlance_model::ConversationId,
 ) -> Result<(), Reject> {
-    let found = node.backplane.conversations.get(id).await.map_err(|f| node.unavailable(&f))?;
-    if found.is_some_and(|c| c.member(&link.listener.user).is_some()) {
+    let joined = conversations::joined(node, id, &link.listener.user).await;
+    if joined.map_err(|f| node.unavailable(&f))?.is_some() {
         return Ok(());
     }
     let channel = Channel::Conversation(id.clone());

@@ -39,8 +39,7 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, typing: TypingChange
     if set.map_err(|f| node.unavailable(&f))? != TypingOutcome::Ignored {
         return Ok(Answer::Done);
     }
-    let existing =
-        backplane.conversations.get(&typing.conversation).await.map_err(|f| node.unavailable(&f))?;
+    let existing = backplane.members.outline(&typing.conversation).await.map_err(|f| node.unavailable(&f))?;
     if existing.is_some() || link.mount.membership != Membership::Open || typing.to.is_empty() {
         return Err(Reject::new(RejectCode::Forbidden, "not a member of this conversation"));
     }

@@ -1,20 +1,21 @@
 //! From judged publications to the hub: what an entry does to the node, integers, fan-out.
 
-use parlance_backplane::RoomChanged;
+use parlance_backplane::{Outline, RoomChanged};
 use parlance_hub::{Announce, Fanout, Listener, Notice};
-use parlance_model::{ConversationId, Entry, Event, LogKey, Record, RoomEvent, Topic, UserId};
-use parlance_wire::Dialect;
+use parlance_model::{ConversationId, Entry, Event, LogKey, Record, Role, RoomEvent, Topic, UserId};
+use parlance_wire::{Dialect, socialhub};
 use rustc_hash::FxHashMap;
 
 use super::job::Job;
 use crate::config::PresenceScope;
+use crate::events;
 use crate::node::Node;
 use crate::session::Own;
 
 /// Something to hand to the hub.
 pub(super) enum Ready {
-    /// A log entry, in order.
-    Entry { entry: Entry, event: Option<Event> },
+    /// A log entry, in order; with a change of members or title, the conversation after it.
+    Entry { entry: Entry, event: Option<Event>, change: Option<Box<Outline>> },
     /// An event that is in no log.
     Event { topic: Topic, event: Event, to: To },
 }
@@ -89,6 +90,15 @@ pub(super) fn room(node: &Node, topic: &Topic, change: RoomChanged) -> Event {
     })
 }
 
+/// Whoever goes with very many others hears of itself.
+fn tell_gone(listener: &Listener, event: &Event) {
+    let accent = listener.accent().placed(Role::default(), false, event);
+    let piece = accent.and_then(|accent| parlance_wire::encode(accent, &listener.style, event));
+    if let Some(piece) = piece.filter(|piece| !piece.is_open()) {
+        listener.push(&piece);
+    }
+}
+
 impl Job {
     /// Hands everything to the hub, in order. Integers for sequenced accents are assigned in one call first. `None`: the
     /// node halts.
@@ -97,10 +107,11 @@ impl Job {
         let integers = self.integers(&ready).await?;
         for (index, item) in ready.into_iter().enumerate() {
             match item {
-                Ready::Entry { entry, event } => {
+                Ready::Entry { entry, event, change } => {
                     let empty = FxHashMap::default();
                     let own = integers.get(&index).unwrap_or(&empty);
                     self.deliver_entry(&entry, event.as_ref(), own).await?;
+                    self.apply(&entry, change.as_deref());
                 }
                 Ready::Event { topic, event, to } => tell(&self.node, &topic, &event, &to),
             }
@@ -114,7 +125,10 @@ impl Job {
         let mut pointers = Vec::new();
         let Some(key) = &self.track.key else { return Some(FxHashMap::default()) };
         for (index, item) in ready.iter().enumerate() {
-            let Ready::Entry { entry, event: Some(_) } = item else { continue };
+            let Ready::Entry { entry, event: Some(event), .. } = item else { continue };
+            if !socialhub::is_numbered(event) {
+                continue;
+            }
             for user in self.node.hub.sequenced_users(&self.topic) {
                 places.push((index, user.clone()));
                 pointers.push((user, key.clone(), entry.seq));
@@ -164,19 +178,24 @@ impl Job {
                 listener.push(&piece.seal(*integer));
             }
         }
-        self.apply(topic, entry);
         Some(())
     }
 
     /// What an entry does to this node, after it was told.
-    fn apply(&self, topic: &Topic, entry: &Entry) {
+    fn apply(&self, entry: &Entry, change: Option<&Outline>) {
+        let topic = &self.topic;
         match (&entry.record, topic) {
             (Record::Members { added, removed, .. }, Topic::Conversation(id)) => {
-                if !added.is_empty() {
+                // Newcomers who are not named are some too; where there are many nobody is a contact for that.
+                let some = !added.is_empty() || removed.is_empty();
+                if some && change.is_none_or(|outline| !outline.many) {
                     self.tell_contacts(topic, id, entry.seq);
                 }
                 for user in removed {
                     for listener in self.node.hub.evict(topic, user) {
+                        if let Some(outline) = change.filter(|outline| !events::is_told_by_name(outline, entry)) {
+                            tell_gone(&listener, &events::of_departure(outline, entry, user));
+                        }
                         listener.notify(Notice::Removed(id.clone()));
                     }
                 }

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_backplane::{Fault, Publication};
-use parlance_model::{Conversation, Entry, LogKey, MessageRef, Record, Topic};
+use parlance_backplane::{Fault, Outline, Publication};
+use parlance_model::{ConversationId, Entry, LogKey, MessageRef, Record, Topic, UserId};
 use tokio::sync::Semaphore;
 
 use super::deliver::Ready;
@@ -155,18 +155,12 @@ impl Job {
         let key = self.track.key.clone()?;
         let event = match (&key, &entry.record) {
             (LogKey::Conversation(_), Record::Members { .. } | Record::Title { .. }) => {
-                let conversation = self.conversation(&key).await?;
-                if std::mem::take(&mut self.track.lost)
-                    && let Some(conversation) = &conversation
-                {
-                    self.evict_strangers(conversation);
-                }
-                conversation.map(|c| events::of_change(&c, &entry))
+                return self.accept_change(&key, entry).await;
             }
             (LogKey::Conversation(_), Record::Lost { .. }) => {
                 // Members may have been lost too. Who is one is not known before somebody says so.
-                match self.conversation(&key).await? {
-                    Some(conversation) => self.evict_strangers(&conversation),
+                match self.outline(&key).await? {
+                    Some(outline) => self.evict_strangers(&outline.conversation.id).await?,
                     None => self.track.lost = true,
                 }
                 events::of_entry(&key, self.track.number, &entry, false)
@@ -178,24 +172,43 @@ impl Job {
             }
         };
         self.track.advance(&entry);
-        self.ready.push(Ready::Entry { entry, event });
+        self.ready.push(Ready::Entry { entry, event, change: None });
+        Some(())
+    }
+
+    /// A change of members or title, told with the conversation as it is by now.
+    async fn accept_change(&mut self, key: &LogKey, entry: Entry) -> Option<()> {
+        let change = self.outline(key).await?;
+        if std::mem::take(&mut self.track.lost)
+            && let Some(outline) = &change
+        {
+            self.evict_strangers(&outline.conversation.id).await?;
+        }
+        let event = change.as_ref().and_then(|outline| events::of_change(outline, &entry));
+        self.track.advance(&entry);
+        self.ready.push(Ready::Entry { entry, event, change: change.map(Box::new) });
         Some(())
     }
 
     /// The conversation as it is now; `Some(None)`: there is none.
-    pub async fn conversation(&self, key: &LogKey) -> Option<Option<Conversation>> {
+    pub async fn outline(&self, key: &LogKey) -> Option<Option<Outline>> {
         let LogKey::Conversation(id) = key else { return Some(None) };
-        self.insist("reading a changed conversation", || self.node.backplane.conversations.get(id)).await
+        self.insist("reading a changed conversation", || self.node.backplane.members.outline(id)).await
     }
 
     /// After a loss: whoever is in the room and no member any more is out.
-    fn evict_strangers(&self, conversation: &Conversation) {
-        for listener in self.node.hub.listeners(&self.topic) {
-            if conversation.member(&listener.user).is_none() {
+    async fn evict_strangers(&self, id: &ConversationId) -> Option<()> {
+        let listeners = self.node.hub.listeners(&self.topic);
+        let users: Vec<UserId> = listeners.iter().map(|listener| listener.user.clone()).collect();
+        let members = &self.node.backplane.members;
+        let joined = self.insist("reading who is a member", || members.joined(id, &users)).await?;
+        for (listener, joined) in listeners.into_iter().zip(joined) {
+            if joined.is_none() {
                 self.node.hub.leave(&self.topic, listener.number);
-                listener.notify(Notice::Removed(conversation.id.clone()));
+                listener.notify(Notice::Removed(id.clone()));
             }
         }
+        Some(())
     }
 
     /// The message a reaction is to.

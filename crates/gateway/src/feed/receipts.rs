@@ -1,8 +1,8 @@
 //! Moved cursors, told to authors message by message and to the conversation as a whole.
 
-use parlance_backplane::{CursorChanged, Range};
+use parlance_backplane::{CursorChanged, Fault, Range};
 use parlance_model::{
-    CursorMoved, Event, LogKey, MessageReceipt, MessageRef, ReceiptKind,
+    CursorMoved, Event, LogKey, MessageReceipt, MessageRef, ReceiptKind, UserId,
     delivery::{Marks, Moved},
 };
 
@@ -38,22 +38,24 @@ impl Job {
         let Some(LogKey::Conversation(id)) = self.track.key.clone() else { return Some(()) };
         let backplane = &self.node.backplane;
         let read = || async {
-            let members = backplane.conversations.get(&id).await?.map_or_else(Vec::new, |c| c.members);
-            backplane.cursors.cursors(&id).await.map(|(version, cursors)| (members, version, cursors))
+            let (version, cursors) = backplane.cursors.cursors(&id).await?;
+            let users: Vec<UserId> = cursors.iter().map(|cursor| cursor.user.clone()).collect();
+            let joined = backplane.members.joined(&id, &users).await?;
+            Ok::<_, Fault>((joined, version, cursors))
         };
-        let (members, version, cursors) = self.insist_reading("reading cursors", read).await?;
+        let (joined, version, cursors) = self.insist_reading("reading cursors", read).await?;
         let mut changes = Vec::new();
         let track = &mut self.track;
         track.cursor_version = version;
-        for cursor in cursors {
+        for (cursor, joined) in cursors.into_iter().zip(joined) {
             let before = track.marks.entry(cursor.user.clone()).or_default();
             let now = Marks {
                 delivered: cursor.delivered.max(before.delivered),
                 read: cursor.read.max(before.read),
             };
             let before = std::mem::replace(before, now);
-            let Some(member) = members.iter().find(|m| m.user == cursor.user) else { continue };
-            let moved = moved(before, now, member.joined_seq);
+            let Some(joined) = joined else { continue };
+            let moved = moved(before, now, joined);
             if moved != Moved::default() {
                 let at = self.node.clock.now();
                 changes.push(CursorChanged {

@@ -54,8 +54,8 @@ impl Job {
 
     async fn take(&mut self, key: &LogKey, page: Page) -> Option<()> {
         if page.epoch != self.track.epoch {
-            if let Some(conversation) = self.conversation(key).await? {
-                self.track.number = conversation.number();
+            if let Some(outline) = self.outline(key).await? {
+                self.track.number = outline.conversation.number();
             }
             self.node.hub.set_number(&self.topic, self.track.number);
         }

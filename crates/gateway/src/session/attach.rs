@@ -7,14 +7,15 @@ use futures_util::future::join_all;
 use parlance_backplane::{Fault, Found, Membership, Range};
 use parlance_model::{Channel, ConversationId, Event, LogKey, Role, Topic, UserId};
 use parlance_wire::Dialect;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::ahead::Ahead;
 use super::link::Link;
 use super::recovery::Recovery;
-use super::replay::{Start, is_deaf, join, leave};
+use super::replay::{Start, is_deaf, join, join_with, leave};
 use super::told::{self, Told};
 use super::{recovery, restore};
-use crate::commands::rooms;
+use crate::commands::{conversations, rooms};
 use crate::config::PresenceScope;
 use crate::node::Node;
 
@@ -22,7 +23,7 @@ use crate::node::Node;
 /// own role (sechat from the delivered cursor on, backlog before live; a recovered session from where it
 /// was), presence by the mount's scope; for socialhub what the client had subscribed before.
 ///
-/// Whether that is all of it: what lies in a part of the engine that is away is left out, and comes with a later
+/// [`settle`] follows. Whether that is all of it: what lies in a part of the engine that is away is left out, and comes with a later
 /// attempt. `again`: this is one.
 pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> Result<bool, Fault> {
     let whole = match link.dialect.implied_role() {
@@ -41,6 +42,15 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> R
             restored.unwrap_or(true)
         }
     };
+    Ok(whole)
+}
+
+/// What follows attaching, and what a client that recovers need not wait for: leaves what the user was removed from
+/// meanwhile, and is present in the rooms it is inside of. Whether that is all of it.
+pub(super) async fn settle(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, Fault> {
+    if link.dialect.implied_role().is_some() {
+        leave_lost(node, link).await?;
+    }
     let inside = rooms::inside(node, link);
     if link.dialect.implied_role() == Some(Role::Member) {
         // A recovered session's: the client entered them itself, and they count as when it did.
@@ -48,8 +58,7 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> R
             link.add_channel(&Channel::Conversation(id.clone()), usize::MAX);
         }
     }
-    let entered = rooms::enter(node, link, inside, false).await;
-    Ok(is_there(entered)? && whole)
+    is_there(rooms::enter(node, link, inside, false).await)
 }
 
 /// Whether something could be done; a part of the engine that is away is none of it.
@@ -83,21 +92,19 @@ pub(super) async fn greet(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Faul
 }
 
 /// Whether presence comes from the user's contacts.
-fn hears_contacts(link: &Link) -> bool {
+pub(super) fn hears_contacts(link: &Link) -> bool {
     let known = matches!(link.dialect, Dialect::Sechat | Dialect::Famly);
     known && link.mount.presence_scope == PresenceScope::Contacts
 }
 
 async fn attach_member(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> Result<bool, Fault> {
     // The user's feed is listened to since the admission: an invitation that came since then is heard.
-    let Found { here: memberships, away } = match link.take_memberships() {
+    let Ahead { found, contacts, pages } = link.take_ahead();
+    let Found { here: memberships, away } = match found {
         Some(found) => found,
         None => node.backplane.conversations.found_of_user(&link.listener.user).await?,
     };
     let mut whole = away.is_empty();
-    if hears_contacts(link) {
-        whole &= is_there(join_contacts(node, link, memberships.iter().map(|m| &m.conversation)).await)?;
-    }
     let topics = {
         let mut recovery = link.recovery();
         if let Some(recovery) = recovery.as_mut().filter(|_| away.is_empty()) {
@@ -112,13 +119,14 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> Resul
     let topics = if again { late(node, link, topics).await? } else { topics };
     let ids = || memberships.iter().map(|m| &m.conversation);
     told::hold(link, ids());
-    let joined = is_there(join(node, link, topics).await)?;
-    if !joined {
+    let watch = async {
+        if hears_contacts(link) { join_contacts(node, link, ids(), contacts).await } else { Ok(()) }
+    };
+    let (watched, joined) = tokio::join!(watch, join_with(node, link, topics, pages));
+    whole &= is_there(watched)?;
+    if !is_there(joined)? {
         // What is held back stays so until all of these are there.
         return Ok(false);
-    }
-    if changed(node, &memberships).await? {
-        leave_lost(node, link).await?;
     }
     match link.dialect {
         Dialect::Sechat => told::catch_up(node, link).await?,
@@ -206,12 +214,11 @@ pub(crate) async fn invited(
     let contacts = hears_contacts(link);
     let is_in = node.hub.is_in(&topic, link.listener.number);
     let Some(role) = link.dialect.implied_role().filter(|_| !is_in || contacts) else { return Ok(()) };
-    let still = node.backplane.conversations.get(&conversation).await?;
-    if still.is_none_or(|c| c.member(&link.listener.user).is_none()) {
+    if conversations::joined(node, &conversation, &link.listener.user).await?.is_none() {
         return Ok(());
     }
     if contacts {
-        join_contacts(node, link, [&conversation]).await?;
+        join_contacts(node, link, [&conversation], FxHashMap::default()).await?;
     }
     if is_in {
         return Ok(());
@@ -242,19 +249,6 @@ pub(super) async fn removed(node: &Node, link: &Link, conversation: Conversation
     }
 }
 
-/// Whether any of these conversations has other members, or another title, than when its membership was read.
-async fn changed(node: &Node, memberships: &[Membership]) -> Result<bool, Fault> {
-    let logs: Vec<LogKey> =
-        memberships.iter().map(|m| LogKey::Conversation(m.conversation.clone())).collect();
-    let places = node.backplane.fences.heads(&logs).await;
-    for (place, membership) in places.into_iter().zip(memberships) {
-        if place?.log().is_none_or(|head| head.version != membership.head.version) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Leaves conversations the user was removed from between the look at the members and the subscription: the
 /// removal was published before this connection was in the room.
 async fn leave_lost(node: &Node, link: &Link) -> Result<(), Fault> {
@@ -279,27 +273,29 @@ async fn leave_lost(node: &Node, link: &Link) -> Result<(), Fault> {
 }
 
 /// Joins the presence of everybody the user shares these conversations with: all are asked for at once, so that how many there
-/// are does not tell in time.
+/// are does not tell in time; not those whose members are `known`. Not those of a conversation that has many: everybody there
+/// would watch everybody.
 async fn join_contacts<'a>(
     node: &Arc<Node>,
     link: &Arc<Link>,
     ids: impl IntoIterator<Item = &'a ConversationId>,
+    mut known: FxHashMap<ConversationId, Vec<UserId>>,
 ) -> Result<(), Fault> {
-    let asked = ids.into_iter().map(|id| node.backplane.conversations.get(id));
-    let (mut found, mut away) = (Vec::new(), None);
-    for asked in join_all(asked).await {
+    let (mut others, mut unknown, mut away) = (BTreeSet::new(), Vec::new(), None);
+    for id in ids {
+        match known.remove(id) {
+            Some(members) => others.extend(members),
+            None => unknown.push(id),
+        }
+    }
+    for asked in join_all(unknown.into_iter().map(|id| node.backplane.members.outline(id))).await {
         match asked {
-            Ok(conversation) => found.push(conversation),
+            Ok(Some(outline)) => others.extend(outline.conversation.members.into_iter().map(|m| m.user)),
+            Ok(None) => {}
             Err(fault) => away = Some(fault),
         }
     }
-    let others: BTreeSet<UserId> = found
-        .into_iter()
-        .flatten()
-        .flat_map(|conversation| conversation.members)
-        .map(|member| member.user)
-        .filter(|user| *user != link.listener.user)
-        .collect();
+    others.remove(&link.listener.user);
     let topics = others.into_iter().map(|user| (Topic::Presence(user), Start::Now, Role::Joined)).collect();
     join(node, link, topics).await?;
     away.map_or(Ok(()), Err)

@@ -4,16 +4,15 @@
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
-use parlance_backplane::{Fault, Place, Range, Seen};
-use parlance_model::{
-    Conversation, ConversationId, Entry, Event, LogKey, MessageRef, Record, Resync, Role, Topic,
-};
+use parlance_backplane::{Fault, Outline, Page, Place, Range, Seen};
+use parlance_model::{ConversationId, Entry, Event, LogKey, MessageRef, Record, Resync, Role, Topic};
 
 use parlance_wire::{Dialect, Encoded};
+use rustc_hash::FxHashMap;
 
 use super::link::Link;
-use crate::events;
 use crate::node::Node;
+use crate::{commands, events};
 
 /// Entries read at once.
 const PAGE: usize = 100;
@@ -42,6 +41,21 @@ pub(crate) async fn join(
     node: &Arc<Node>,
     link: &Arc<Link>,
     topics: Vec<(Topic, Start, Role)>,
+) -> Result<(), Fault> {
+    join_with(node, link, topics, FxHashMap::default()).await
+}
+
+/// What is read of a log at once.
+pub(super) async fn page(node: &Node, key: &LogKey, after: u64) -> Result<Page, Fault> {
+    node.backplane.log.range(key, Range::After { seq: after, limit: PAGE }).await
+}
+
+/// As [`join`], with pages that were read ahead.
+pub(super) async fn join_with(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    topics: Vec<(Topic, Start, Role)>,
+    mut pages: FxHashMap<Topic, Page>,
 ) -> Result<(), Fault> {
     let number = link.listener.number;
     // The user's own feed was entered at admission; nothing but attaching joins it.
@@ -82,13 +96,13 @@ pub(crate) async fn join(
             note(node, link, topic, (*role, *seq));
         }
     }
-    let read = |(topic, start, _): &(Topic, Start, Role)| {
-        let (topic, start) = (topic.clone(), *start);
+    let mut read = |(topic, start, _): &(Topic, Start, Role)| {
+        let (topic, start, ahead) = (topic.clone(), *start, pages.remove(topic));
         async move {
             let (Start::After { seq, queued }, Some(key)) = (start, LogKey::of_topic(&topic)) else {
                 return Ok(());
             };
-            let read = Replay { node, link, topic: &topic, key: &key, queued }.run(seq).await;
+            let read = Replay { node, link, topic: &topic, key: &key, queued }.run(seq, ahead).await;
             if read.is_err() {
                 // Not half joined: a seat that reads for ever would hear nothing and could not be taken again.
                 leave(node, link, &topic);
@@ -101,7 +115,7 @@ pub(crate) async fn join(
     let (feeds, rooms): (Vec<_>, Vec<_>) =
         reading.iter().partition(|(topic, ..)| matches!(topic, Topic::User(_)));
     for topics in [rooms, feeds] {
-        let reads: Vec<_> = topics.into_iter().map(read).collect();
+        let reads: Vec<_> = topics.into_iter().map(&mut read).collect();
         all.extend(stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
     }
     all.into_iter().collect()
@@ -140,6 +154,17 @@ pub(crate) fn leave(node: &Node, link: &Link, topic: &Topic) {
     link.left(topic);
 }
 
+/// A conversation whose changes of members and title are told again.
+struct Change {
+    outline: Outline,
+    /// The entry with which the user came.
+    arrival: Option<u64>,
+}
+
+const fn is_change(entry: &Entry) -> bool {
+    matches!(entry.record, Record::Members { .. } | Record::Title { .. })
+}
+
 struct Replay<'a> {
     node: &'a Arc<Node>,
     link: &'a Arc<Link>,
@@ -149,9 +174,12 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    async fn run(&self, from: u64) -> Result<(), Fault> {
+    async fn run(&self, from: u64, ahead: Option<Page>) -> Result<(), Fault> {
         let mut position = from;
-        let mut conversation = None;
+        // Only what was there then is certain: that it was nothing says nothing.
+        let follows = |page: &Page| page.entries.first().is_some_and(|entry| entry.seq == from + 1);
+        let mut ahead = ahead.filter(follows);
+        let mut change = None;
         if from > self.node.hub.last(self.topic) {
             self.compare(from).await?;
         }
@@ -159,8 +187,10 @@ impl Replay<'_> {
             let Err(room) = self.node.hub.go_live(self.topic, self.link.listener.number, position) else {
                 return Ok(());
             };
-            let page =
-                self.node.backplane.log.range(self.key, Range::After { seq: position, limit: PAGE }).await?;
+            let page = match ahead.take() {
+                Some(page) => page,
+                None => page(self.node, self.key, position).await?,
+            };
             // A loss tells of itself.
             let told = page.entries.first().is_some_and(|e| matches!(e.record, Record::Lost { .. }));
             if page.first > position + 1 && page.head > position {
@@ -174,14 +204,14 @@ impl Replay<'_> {
                 position = position.max(room);
                 continue;
             }
-            if conversation.is_none() {
-                conversation = self.conversation().await?;
+            if change.is_none() && page.entries.iter().any(is_change) {
+                change = self.change().await?;
             }
             // The user may have been removed while the page was read.
             if !self.node.hub.is_in(self.topic, self.link.listener.number) {
                 return Ok(());
             }
-            self.send(&page.entries, conversation.as_ref()).await?;
+            self.send(&page.entries, change.as_ref()).await?;
             position = page.entries.last().map_or(position, |e| e.seq);
             if self.link.listener.outbox.is_overflown() {
                 return Ok(());
@@ -208,18 +238,20 @@ impl Replay<'_> {
         Ok(())
     }
 
-    async fn conversation(&self) -> Result<Option<Conversation>, Fault> {
+    async fn change(&self) -> Result<Option<Change>, Fault> {
         let LogKey::Conversation(id) = self.key else { return Ok(None) };
-        self.node.backplane.conversations.get(id).await
+        let Some(outline) = self.node.backplane.members.outline(id).await? else { return Ok(None) };
+        let joined = commands::conversations::joined(self.node, id, &self.link.listener.user).await?;
+        Ok(Some(Change { outline, arrival: joined.map(|head| head + 1) }))
     }
 
-    async fn send(&self, entries: &[Entry], conversation: Option<&Conversation>) -> Result<(), Fault> {
+    async fn send(&self, entries: &[Entry], change: Option<&Change>) -> Result<(), Fault> {
         let listener = &self.link.listener;
         let mut pieces = Vec::with_capacity(entries.len());
         let mut pointers = Vec::new();
         for entry in entries {
             let message = self.reacted_to(entry, entries).await?;
-            if let Some(piece) = self.encode(entry, conversation, message.as_ref()) {
+            if let Some(piece) = self.encode(entry, change, message.as_ref()) {
                 if piece.is_open() {
                     pointers.push((listener.user.clone(), self.key.clone(), entry.seq));
                 }
@@ -251,15 +283,22 @@ impl Replay<'_> {
     fn encode(
         &self,
         entry: &Entry,
-        conversation: Option<&Conversation>,
+        change: Option<&Change>,
         message: Option<&MessageRef>,
     ) -> Option<Encoded> {
-        let event = match (&entry.record, conversation) {
-            (Record::Members { .. } | Record::Title { .. }, Some(conversation)) => {
-                events::of_change(conversation, entry)
+        let event = match (&entry.record, change) {
+            (Record::Members { added, .. }, Some(change))
+                if change.arrival == Some(entry.seq)
+                    && !(events::is_told_by_name(&change.outline, entry)
+                        && added.contains(&self.link.listener.user)) =>
+            {
+                events::of_arrival(&change.outline, entry, &self.link.listener.user)
+            }
+            (Record::Members { .. } | Record::Title { .. }, Some(change)) => {
+                events::of_change(&change.outline, entry)?
             }
             _ => {
-                let number = conversation.map_or(0, Conversation::number);
+                let number = self.node.hub.number(self.topic);
                 events::about(events::of_entry(self.key, number, entry, self.queued)?, message)
             }
         };

@@ -147,8 +147,7 @@ pub(super) async fn restore(node: &Arc<Node>, link: &Arc<Link>) -> Result<Option
 /// Whether the user may hear a channel, and from which sequence on at the earliest.
 async fn may(node: &Node, link: &Link, channel: &Channel) -> Result<Option<u64>, Fault> {
     let Channel::Conversation(id) = channel else { return Ok(Some(0)) };
-    let conversation = node.backplane.conversations.get(id).await?;
-    Ok(conversation.and_then(|c| c.member(&link.listener.user).map(|m| m.joined_seq)))
+    commands::conversations::joined(node, id, &link.listener.user).await
 }
 
 /// The user's own feed, from when the connection was let in.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parlance_backplane::{Fault, Membership, Range};
 use parlance_model::{
-    Conversation, ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic, UserId,
+    ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic, UserId,
 };
 use parlance_wire::Dialect;
 
@@ -122,9 +122,12 @@ pub(super) async fn since(node: &Node, link: &Link, id: &ConversationId, seq: u6
     let range = Range::Before { seq: u64::MAX, limit: LOOK_BACK };
     let page = node.backplane.log.range(&key, range).await?;
     let entries = page.entries.get(page.entries.partition_point(|e| e.seq <= seq)..).unwrap_or_default();
-    let Some(conversation) = node.backplane.conversations.get(id).await? else { return Ok(()) };
+    let users: Vec<UserId> = cursors.iter().map(|cursor| cursor.user.clone()).collect();
+    let joined = node.backplane.members.joined(id, &users).await?;
+    let cursors: Vec<(Cursor, u64)> =
+        cursors.into_iter().zip(joined).filter_map(|(cursor, joined)| Some((cursor, joined?))).collect();
     let listener = &link.listener;
-    for receipt in receipts(link, &conversation, entries, &cursors) {
+    for receipt in receipts(link, id, entries, &cursors) {
         listener.outbox.half_empty().await;
         let event = Event::Receipt(receipt.clone());
         if let Some(piece) = parlance_wire::encode(listener.accent(), &listener.style, &event) {
@@ -135,16 +138,14 @@ pub(super) async fn since(node: &Node, link: &Link, id: &ConversationId, seq: u6
 }
 
 /// The states of the user's own messages with each other member, in the order they come about. What was said
-/// before a member joined has no state with that member.
+/// before a member joined, which goes with its cursor, has no state with that member.
 fn receipts(
     link: &Link,
-    conversation: &Conversation,
+    conversation: &ConversationId,
     entries: &[Entry],
-    cursors: &[Cursor],
+    cursors: &[(Cursor, u64)],
 ) -> Vec<MessageReceipt> {
     let user = &link.listener.user;
-    let joined = |user: &UserId| conversation.member(user).map(|m| m.joined_seq);
-    let cursors: Vec<_> = cursors.iter().filter_map(|c| Some((c, joined(&c.user)?))).collect();
     let mut all = Vec::new();
     for entry in entries {
         let Some(message) = events::message_ref(entry).filter(|m| m.author == *user) else { continue };
@@ -153,7 +154,7 @@ fn receipts(
             for (kind, up_to) in states {
                 if entry.seq <= up_to {
                     all.push(MessageReceipt {
-                        conversation: conversation.id.clone(),
+                        conversation: conversation.clone(),
                         message: message.clone(),
                         kind,
                         by: cursor.user.clone(),

@@ -6,10 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use parlance_backplane::{
-    Appended, Backplane, Belonging, Bus, Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet,
-    Cursors, Entering, Fault, Fenced, Fences, Find, Inbox, Leaving, Limits, LiveNode, Log, Membership,
-    NodeState, Nodes, Over, Overview, Overviews, Page, Place, Posted, Presence, Range, Reacted, Reactions, Rooms, Rule, Seen,
-    Sequences, Shared, Signal, Standing, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, Verdict,
+    Appended, Backplane, Belonging, Bus, Change, ChangeRefused, Changed, Conversations, CursorChanged,
+    CursorSet, Cursors, Enlisted, Enlistment, Entering, Fault, Fenced, Fences, Find, Inbox, Leaving, Limits,
+    LiveNode, Log, Members, Membership, NodeState, Nodes, Outline, Over, Overview, Overviews, Page, Place,
+    Posted, Presence, Range, Reacted, Reactions, Rooms, Rule, Seen, Sequences, Shared, Signal, Standing,
+    Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, Verdict,
 };
 use parlance_model::{
     Author, ConnectionId, Conversation, ConversationId, Cursor, LogKey, Message, NodeId, ReceiptKind, Record,
@@ -35,6 +36,7 @@ pub fn through(inner: Backplane, fate: Arc<Fate>) -> Backplane {
         log: far.clone(),
         reactions: far.clone(),
         conversations: far.clone(),
+        members: far.clone(),
         overviews: far.clone(),
         fences: far.clone(),
         cursors: far.clone(),
@@ -123,6 +125,21 @@ impl Conversations for Far {
 
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault> {
         through!(self, self.inner.conversations.delete(id))
+    }
+}
+
+#[async_trait]
+impl Members for Far {
+    async fn enlist(&self, call: Enlistment) -> Result<Option<Enlisted>, Fault> {
+        through!(self, self.inner.members.enlist(call))
+    }
+
+    async fn joined(&self, id: &ConversationId, users: &[UserId]) -> Result<Vec<Option<u64>>, Fault> {
+        through!(self, self.inner.members.joined(id, users))
+    }
+
+    async fn outline(&self, id: &ConversationId) -> Result<Option<Outline>, Fault> {
+        through!(self, self.inner.members.outline(id))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parlance_backplane::{Fault, Range};
-use parlance_model::{Conversation, Cursor, LogKey, MessageId, Record, Time};
+use parlance_model::{Conversation, Cursor, LogKey, MessageId, Record, Time, UserId};
 use parlance_wire::history::{ReadCursor, famly_id};
 
 use crate::node::Node;
@@ -19,8 +19,16 @@ const AT_ONCE: usize = 8;
 /// The members' read cursors, by user; of those who have read something.
 pub async fn read(node: &Node, conversation: &Conversation) -> Result<Vec<ReadCursor>, Fault> {
     let (_, cursors) = node.backplane.cursors.cursors(&conversation.id).await?;
-    let mut cursors: Vec<Cursor> =
-        cursors.into_iter().filter(|c| c.read > 0 && conversation.member(&c.user).is_some()).collect();
+    let users: Vec<UserId> = cursors.iter().map(|cursor| cursor.user.clone()).collect();
+    let joined = node.backplane.members.joined(&conversation.id, &users).await?;
+    // What was there before a member is below its cursor, but nobody read it.
+    let has_read = |cursor: &Cursor| cursor.read > 0 && cursor.read_at.millis() > 0;
+    let mut cursors: Vec<Cursor> = cursors
+        .into_iter()
+        .zip(joined)
+        .filter(|(c, joined)| has_read(c) && joined.is_some())
+        .map(|(c, _)| c)
+        .collect();
     cursors.sort_by(|a, b| a.user.as_str().cmp(b.user.as_str()));
     let key = LogKey::Conversation(conversation.id.clone());
     // Cursors of a lively conversation stand close together: each place is looked up once.
