@@ -30,10 +30,10 @@ impl Time {
         stamp.map_or_else(|| "1970-01-01T00:00:00.000Z".to_owned(), |t| format!("{t:.3}"))
     }
 
-    /// Reads RFC 3339; a time without a zone is taken as UTC.
+    /// Reads RFC 3339; a time without a zone is taken as UTC, one before 1970 as the first.
     pub fn parse_iso(text: &str) -> Option<Self> {
         let stamp = text.parse::<jiff::Timestamp>().or_else(|_| format!("{text}Z").parse()).ok()?;
-        u64::try_from(stamp.as_millisecond()).ok().map(Self)
+        Some(Self(u64::try_from(stamp.as_millisecond()).unwrap_or(0)))
     }
 
     /// How long from `earlier` to here; zero when `earlier` is later.
@@ -81,6 +81,7 @@ mod tests {
             Time::parse_iso("2025-08-19T22:00:00.123456"),
             Time::parse_iso("2025-08-19T22:00:00.123Z")
         );
+        assert_eq!(Time::parse_iso("0145-12-26T20:20:57Z"), Some(Time(0)));
         assert_eq!(Time::parse_iso("yesterday"), None);
     }
 }

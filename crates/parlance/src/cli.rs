@@ -29,6 +29,8 @@ pub enum Command {
     CheckConfig(NodeFlags),
     /// Print a commented configuration file with the defaults.
     DefaultConfig(DefaultConfigArgs),
+    /// Print the OpenAPI document of the internal listener: server API, health.
+    Openapi(OpenapiArgs),
     /// Chat from the terminal, in any dialect.
     Chat(chat::Args),
     /// List the nodes of the cluster.
@@ -145,6 +147,16 @@ pub struct TokenArgs {
 #[derive(Args)]
 pub struct DefaultConfigArgs {
     /// The reference page instead of the file.
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+#[derive(Args)]
+pub struct OpenapiArgs {
+    /// What clients ask over plain HTTP, instead of the internal listener.
+    #[arg(long, conflicts_with = "markdown")]
+    pub public: bool,
+    /// The reference page of both instead.
     #[arg(long)]
     pub markdown: bool,
 }

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use cli::{Cli, Command};
 use failure::Failure;
+use parlance_gateway::http::openapi;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -50,6 +51,16 @@ async fn run(command: Command) -> Result<(), Failure> {
                 parlance_gateway::config::markdown()
             } else {
                 parlance_gateway::config::default_toml()
+            };
+            print!("{text}");
+            Ok(())
+        }
+        Command::Openapi(args) => {
+            let text = if args.markdown {
+                openapi::markdown()
+            } else {
+                let document = if args.public { openapi::public() } else { openapi::internal() };
+                document.to_pretty_json().map_err(anyhow::Error::from)? + "\n"
             };
             print!("{text}");
             Ok(())

@@ -18,10 +18,13 @@ use crate::tools::Tools;
 pub const LONGEST_FUNCTION: usize = 60;
 
 /// Pages that the binary prints: where each lies, and the arguments with which the binary prints it.
-const GENERATED: &[(&str, &[&str])] = &[(
-    "docs/configuration.md",
-    &["run", "--quiet", "--package", "parlance", "--", "default-config", "--markdown"],
-)];
+const GENERATED: &[(&str, &[&str])] = &[
+    (
+        "docs/configuration.md",
+        &["run", "--quiet", "--package", "parlance", "--", "default-config", "--markdown"],
+    ),
+    ("docs/api.md", &["run", "--quiet", "--package", "parlance", "--", "openapi", "--markdown"]),
+];
 
 /// Installs what the cross-process tests need, builds the binary that they run, runs all tests (with an engine: the scenarios,
 /// on it) and prints the sum as the last line.

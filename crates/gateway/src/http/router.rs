@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{any, get};
 use axum::{Router, middleware};
 use parlance_wire::Framing;
 use parlance_wire::engineio::Transport;
 
 use super::engine::{Endpoint, EngineSettings, Greeting};
 use super::permit::Permits;
-use super::{api, cors, health, history, poll, reply, upgrade};
+use super::{api, cors, health, history, openapi, poll, reply, upgrade};
 use crate::config::Mount;
 use crate::forward::{self, hop, inbound};
 use crate::node::Node;
@@ -141,16 +141,10 @@ pub fn internal(public: &Public) -> Router {
     let nodes = Router::new()
         .route(&format!("{}/{{*path}}", forward::HERE), any(inbound::receive))
         .route(&format!("{}/", forward::HERE), any(inbound::receive))
-        .route(&format!("{}/{{*path}}", forward::RELEASE), post(inbound::release))
+        .route(&format!("{}/{{*path}}", forward::RELEASE), any(inbound::release))
         .with_state(public.clone());
-    Router::new()
-        .route("/livez", get(health::live).fallback(wrong_method))
-        .route("/readyz", get(health::ready).fallback(wrong_method))
-        .route("/metrics", get(health::metrics).fallback(wrong_method))
-        .with_state(node.clone())
-        .merge(api::router(node))
-        .merge(nodes)
-        .fallback(api::nothing_here)
+    let (shown, _) = health::described().merge(openapi::described()).split_for_parts();
+    shown.with_state(node.clone()).merge(api::router(node)).merge(nodes).fallback(api::nothing_here)
 }
 
 async fn mounted(State(public): State<Public>, request: Request) -> Response {

@@ -1,4 +1,6 @@
 //! Errors of the server API: `{"error":{"code","message","correlationId"}}`.
+//!
+//! Owns: which code goes with which status. Must not know: which call failed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,68 +9,135 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parlance_backplane::Fault;
 use parlance_model::{Reject, RejectCode};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::reply;
+
+/// What kind of refusal it is; to be told apart by programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    /// The call itself is wrong (400).
+    InvalidRequest,
+    /// No key, or none of the configured ones (401).
+    Unauthorized,
+    /// The sender is not a member (403).
+    Forbidden,
+    /// What the call is about is not there, or the address is none (404).
+    NotFound,
+    /// The address has no such method (405).
+    MethodNotAllowed,
+    /// The body took too long to arrive (408).
+    Timeout,
+    /// The number belongs to another conversation, or the conversation has another one (409).
+    NumberTaken,
+    /// The idempotency key came with another call (409).
+    KeyReused,
+    /// The call with this idempotency key is being carried out (409).
+    InProgress,
+    /// The body, or a part of it, is beyond its limit (413).
+    PayloadTooLarge,
+    /// The body is of another kind than the call takes (415).
+    UnsupportedMediaType,
+    /// Too much of it (429).
+    RateLimited,
+    /// A fault of the gateway's own (500).
+    InternalError,
+    /// Something the gateway needs is away (503).
+    ServiceUnavailable,
+    /// Maintenance is on (503).
+    Maintenance,
+}
 
 /// A refused or failed call.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
-    code: &'static str,
+    code: Code,
     message: Cow<'static, str>,
     retry_after_ms: Option<u64>,
 }
 
+/// The body of every refusal.
+#[derive(Serialize, ToSchema)]
+pub struct Refusal {
+    /// What was refused, and why.
+    error: RefusalDetail,
+}
+
+/// What was refused, and why.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusalDetail {
+    code: Code,
+    /// For people; its wording may change.
+    message: Cow<'static, str>,
+    /// The gateway's log names the refusal by it.
+    #[schema(pattern = "^[0-9a-f]{32}$")]
+    correlation_id: String,
+}
+
 impl ApiError {
     /// An error with its HTTP status.
-    pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(status: StatusCode, code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, message: message.into(), retry_after_ms: None }
     }
 
     /// The call itself is wrong.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST", message)
+        Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, message)
     }
 
     /// What it is about is not there.
     pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound, message)
+    }
+
+    /// The call, or a part of it, is beyond its limit.
+    pub fn too_large(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge, message)
+    }
+
+    /// It does not go together with what is there.
+    pub fn conflict(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
     }
 
     /// A fault of ours: the cause goes to the log, not to the caller.
     pub fn internal(cause: &dyn fmt::Display) -> Self {
         tracing::error!(%cause, "server API");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "internal error")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::InternalError, "internal error")
+    }
+
+    /// The same, with when to come back.
+    pub(super) const fn retry_after(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms);
+        self
     }
 }
 
 impl From<Fault> for ApiError {
     fn from(fault: Fault) -> Self {
         tracing::warn!(%fault, "server API");
-        let mut error = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "SERVICE_UNAVAILABLE",
-            "temporarily unavailable; the call may be repeated",
-        );
-        error.retry_after_ms = Some(1_000);
-        error
+        let message = "temporarily unavailable; the call may be repeated";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::ServiceUnavailable, message).retry_after(1_000)
     }
 }
 
 impl From<Reject> for ApiError {
     fn from(reject: Reject) -> Self {
         let (status, code) = match reject.code {
-            RejectCode::Forbidden => (StatusCode::FORBIDDEN, "FORBIDDEN"),
-            RejectCode::NotFound | RejectCode::UnknownChannel => (StatusCode::NOT_FOUND, "NOT_FOUND"),
-            RejectCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
+            RejectCode::Forbidden => (StatusCode::FORBIDDEN, Code::Forbidden),
+            RejectCode::NotFound | RejectCode::UnknownChannel => (StatusCode::NOT_FOUND, Code::NotFound),
+            RejectCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge),
             RejectCode::RateLimited | RejectCode::TooManyConnections | RejectCode::LimitReached => {
-                (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED")
+                (StatusCode::TOO_MANY_REQUESTS, Code::RateLimited)
             }
-            RejectCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
-            RejectCode::Maintenance => (StatusCode::SERVICE_UNAVAILABLE, "MAINTENANCE"),
-            RejectCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
-            _ => (StatusCode::BAD_REQUEST, "INVALID_REQUEST"),
+            RejectCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Code::ServiceUnavailable),
+            RejectCode::Maintenance => (StatusCode::SERVICE_UNAVAILABLE, Code::Maintenance),
+            RejectCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Code::InternalError),
+            _ => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
         };
         Self { status, code, message: reject.message, retry_after_ms: reject.retry_after_ms }
     }
@@ -77,9 +146,11 @@ impl From<Reject> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let id = uuid::Uuid::new_v4().simple().to_string();
-        tracing::info!(status = self.status.as_u16(), code = self.code, correlation_id = %id, "server API refused");
-        let error = json!({ "code": self.code, "message": self.message, "correlationId": id });
-        let mut response = reply::json(self.status, json!({ "error": error }).to_string());
+        tracing::info!(status = self.status.as_u16(), code = ?self.code, correlation_id = %id, "server API refused");
+        let detail = RefusalDetail { code: self.code, message: self.message, correlation_id: id };
+        // Strings and nothing else: there is nothing in it that could not be written.
+        let body = serde_json::to_string(&Refusal { error: detail }).unwrap_or_default();
+        let mut response = reply::json(self.status, body);
         if let Some(ms) = self.retry_after_ms {
             reply::retry_after(&mut response, ms.div_ceil(1000).max(1));
         }

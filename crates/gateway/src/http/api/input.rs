@@ -9,36 +9,37 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parlance_model::{ConversationId, RawJson, UserId};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::Number;
 use serde_json::value::RawValue;
 
-use super::errors::ApiError;
+use super::errors::{ApiError, Code};
 use crate::node::Node;
 
-/// A body must be there within this.
-const BODY_TIME: Duration = Duration::from_secs(10);
-
-/// A JSON body; an empty one counts as `{}`.
+/// A JSON body; none counts as `null`.
 pub struct Input<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Node>> for Input<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, node: &Arc<Node>) -> Result<Self, ApiError> {
-        let limit = node.config.load().limits.http_body_bytes;
+        let (limit, within) = {
+            let limits = &node.config.load().limits;
+            (limits.http_body_bytes, Duration::from_millis(limits.message_ms))
+        };
         let read = Limited::new(request.into_body(), limit).collect();
-        let read = tokio::time::timeout(BODY_TIME, read).await.map_err(|_| {
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", "the body took too long to arrive")
+        let read = tokio::time::timeout(within, read).await.map_err(|_| {
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, Code::Timeout, "the body took too long to arrive")
         })?;
         let bytes = match read {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
-                let text = format!("the body is larger than {limit} bytes");
-                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", text));
+                return Err(ApiError::too_large(format!("the body is larger than {limit} bytes")));
             }
             Err(_) => return Err(ApiError::invalid("the body broke off")),
         };
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
         serde_json::from_slice(text).map(Self).map_err(|error| ApiError::invalid(error.to_string()))
     }
 }
@@ -96,12 +97,29 @@ pub fn users(texts: &[String]) -> Result<Vec<UserId>, ApiError> {
     all.map(|text| user(text)).collect()
 }
 
+/// A whole number; JSON knows no other kind of number, so `7.0` is one too.
+pub fn whole<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(field)? else { return Ok(None) };
+    // Above this not every whole number has a float of its own.
+    let float = || number.as_f64().filter(|f| f.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(f));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within these limits")]
+    let whole = number.as_u64().or_else(|| float().map(|f| f as u64));
+    whole.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is not a whole number from 0")))
+}
+
+/// A text for people, of at most so many characters.
+pub fn short(name: &str, text: String, longest: usize) -> Result<String, ApiError> {
+    if text.chars().nth(longest).is_some() {
+        return Err(ApiError::invalid(format!("{name} is longer than {longest} characters")));
+    }
+    Ok(text)
+}
+
 /// JSON to be carried through, not too deep and not too large.
 pub fn raw(node: &Node, name: &str, value: &RawValue) -> Result<RawJson, ApiError> {
     let limits = &node.config.load().limits;
     if value.get().len() > limits.body_bytes {
-        let text = format!("{name} is larger than {} bytes", limits.body_bytes);
-        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", text));
+        return Err(ApiError::too_large(format!("{name} is larger than {} bytes", limits.body_bytes)));
     }
     RawJson::new(value.get(), limits.json_depth)
         .map_err(|error| ApiError::invalid(format!("{name}: {error}")))

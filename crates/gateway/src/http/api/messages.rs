@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use parlance_model::{Author, MessageId, RejectCode, Send, Time};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
 
 use super::conversations::existing;
 use super::errors::ApiError;
@@ -15,45 +16,109 @@ use super::input::{self, Asked, Input, Named};
 use super::{Answer, answer};
 use crate::commands;
 use crate::http::history::page::{self, Refused};
+use crate::http::openapi::{Calls, Id, NotAllowed, NotThere, OfBody};
 use crate::http::reply;
 use crate::node::Node;
 
 const LONGEST_CLIENT_ID: usize = 128;
 
-#[derive(Deserialize)]
+/// Which part of a history.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct Query {
+    /// Messages after this one (its id). At most one of `after`, `before` and `since` goes into a call.
     after: Option<String>,
+    /// The newest messages before this one (its id).
     before: Option<String>,
+    /// Messages from this time on (ISO 8601), or after this message (its id).
     since: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<usize>,
 }
 
-#[derive(Deserialize)]
+/// A message on a member's behalf.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Post {
+#[schema(example = json!({
+    "senderId": "alice", "body": "Hello", "clientId": "order-17-shipped", "metadata": { "order": 17 },
+}))]
+pub struct MessageCall {
+    /// A member of the conversation.
+    #[schema(value_type = Id)]
     sender_id: String,
+    /// At most `limits.body_bytes` (as shipped 65,536 bytes); beyond that, 413.
+    #[schema(min_length = 1)]
     body: String,
+    /// With the same sender's second call of this id nothing is sent: the answer is that of the first.
+    #[schema(min_length = 1, max_length = 128)]
     client_id: Option<String>,
+    /// An object, carried through as it is; its size as the body's.
+    #[schema(value_type = Option<Metadata>)]
     metadata: Option<Box<RawValue>>,
 }
 
-/// History, oldest first, without regard to membership.
+/// Whatever the application says of a message.
+#[derive(ToSchema)]
+#[schema(value_type = Object)]
+pub struct Metadata(#[allow(dead_code, reason = "the schema is all there is to it")] Value);
+
+/// Where a message came to stand.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "id": "msg_68a4d7c00000000700000003", "seq": 3, "createdAt": "2026-03-01T12:00:00.000Z", "duplicate": false,
+}))]
+pub struct Sent {
+    /// Opaque.
+    id: String,
+    /// Its place in the conversation's log, from 1.
+    seq: u64,
+    #[schema(format = "date-time")]
+    created_at: String,
+    /// It had been sent before: the sender, the `clientId` and this answer are those of the first call.
+    duplicate: bool,
+}
+
+/// History of a conversation, oldest first, whoever its members are
+#[utoipa::path(
+    get, path = "/api/v1/conversations/{id}/messages", tag = "server", operation_id = "listMessages",
+    params(("id" = Id, Path, description = "The conversation"), Query),
+    responses((status = 200, description = "A page", body = serde_json::Value), Calls, NotThere),
+)]
 pub async fn list(State(node): State<Arc<Node>>, name: Named, Asked(query): Asked<Query>) -> Answer {
     let conversation = existing(&node, &name).await?;
-    let Query { after, before, since, limit } = query;
+    // As at the public listener: a parameter without a value is none.
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let (after, before, since) = (given(query.after), given(query.before), given(query.since));
+    let limit = query.limit;
     let mut page = page::read(&node, &conversation, &page::Asked { after, before, since, limit }).await?;
     page.react(&node, &conversation).await?;
     Ok(reply::json(StatusCode::OK, parlance_wire::history::page(&page.items, page.frame)))
 }
 
-/// Sends on a member's behalf.
-pub async fn send(State(node): State<Arc<Node>>, name: Named, Input(call): Input<Post>) -> Answer {
+/// Sends a message on a member's behalf
+///
+/// It is in the log when this answers. A call may be repeated when it has a `clientId`: the repetition is answered 200 instead
+/// of 201, with `duplicate` and the id of the first.
+#[utoipa::path(
+    post, path = "/api/v1/conversations/{id}/messages", tag = "server", operation_id = "sendMessage",
+    params(("id" = Id, Path, description = "The conversation")),
+    request_body = MessageCall,
+    responses(
+        (status = 200, description = "It had been sent before", body = Sent),
+        (status = 201, description = "It is sent", body = Sent),
+        Calls, OfBody, NotAllowed, NotThere,
+    ),
+)]
+pub async fn send(State(node): State<Arc<Node>>, name: Named, Input(call): Input<MessageCall>) -> Answer {
     if call.body.is_empty() {
         return Err(ApiError::invalid("body is empty"));
     }
-    if call.client_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > LONGEST_CLIENT_ID) {
-        return Err(ApiError::invalid(format!("clientId is 1 to {LONGEST_CLIENT_ID} bytes")));
+    let client_id = call.client_id.map(|id| input::short("clientId", id, LONGEST_CLIENT_ID)).transpose()?;
+    if client_id.as_ref().is_some_and(String::is_empty) {
+        return Err(ApiError::invalid("clientId is empty"));
     }
     let metadata = call.metadata.as_deref().filter(|value| value.get() != "null");
     if metadata.is_some_and(|value| !value.get().trim_start().starts_with('{')) {
@@ -61,7 +126,7 @@ pub async fn send(State(node): State<Arc<Node>>, name: Named, Input(call): Input
     }
     let send = Send {
         conversation: name.conversation()?,
-        client_id: call.client_id.map(Arc::from),
+        client_id: client_id.map(Arc::from),
         body: call.body.into(),
         to: Vec::new(),
         metadata: metadata.map(|value| input::raw(&node, "metadata", value)).transpose()?,
@@ -71,15 +136,13 @@ pub async fn send(State(node): State<Arc<Node>>, name: Named, Input(call): Input
     match commands::send::on_behalf(&node, author, send).await {
         Ok(accepted) => {
             let status = if accepted.fresh { StatusCode::CREATED } else { StatusCode::OK };
-            answer(
-                status,
-                &json!({
-                    "id": shown(accepted.id, accepted.at),
-                    "seq": accepted.seq,
-                    "createdAt": accepted.at.to_iso(),
-                    "duplicate": !accepted.fresh,
-                }),
-            )
+            let sent = Sent {
+                id: shown(accepted.id, accepted.at),
+                seq: accepted.seq,
+                created_at: accepted.at.to_iso(),
+                duplicate: !accepted.fresh,
+            };
+            answer(status, &sent)
         }
         Err(reject) => {
             if reject.code == RejectCode::Forbidden {

@@ -4,9 +4,11 @@
 
 mod admin;
 mod conversations;
-mod errors;
+pub(super) mod errors;
+mod import;
 mod input;
 mod messages;
+mod once;
 mod presence;
 mod publish;
 
@@ -17,30 +19,36 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post, put};
 use serde::Serialize;
 use subtle::{Choice, ConstantTimeEq};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use errors::ApiError;
+use errors::{ApiError, Code};
 
 use super::reply;
 use crate::node::Node;
 
+/// The server API's routes, and their description.
+pub(super) fn described() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::default()
+        .routes(routes!(conversations::create))
+        .routes(routes!(conversations::get, conversations::update, conversations::delete))
+        .routes(routes!(import::import))
+        .routes(routes!(messages::list, messages::send))
+        .routes(routes!(publish::publish))
+        .routes(routes!(presence::one))
+        .routes(routes!(presence::many))
+        .routes(routes!(admin::disconnect))
+        .routes(routes!(admin::revoke))
+        .routes(routes!(admin::maintenance))
+        .routes(routes!(admin::nodes))
+}
+
 /// The server API's routes, behind its keys.
-pub fn router(node: &Arc<Node>) -> Router {
-    let one = get(conversations::get).patch(conversations::update).delete(conversations::delete);
-    let messages = get(messages::list).post(messages::send);
-    Router::new()
-        .route("/api/v1/conversations", post(conversations::create))
-        .route("/api/v1/conversations/{id}", one)
-        .route("/api/v1/conversations/{id}/messages", messages)
-        .route("/api/v1/publish", post(publish::publish))
-        .route("/api/v1/users/{id}/presence", get(presence::one))
-        .route("/api/v1/users/{id}/disconnect", post(admin::disconnect))
-        .route("/api/v1/presence", post(presence::many))
-        .route("/api/v1/tokens/revoke", post(admin::revoke))
-        .route("/api/v1/maintenance", put(admin::maintenance))
-        .route("/api/v1/nodes", get(admin::nodes))
+pub(super) fn router(node: &Arc<Node>) -> Router {
+    let (routes, _) = described().split_for_parts();
+    routes
         .method_not_allowed_fallback(wrong_method)
         .route_layer(middleware::from_fn_with_state(node.clone(), guard))
         .with_state(node.clone())
@@ -52,7 +60,7 @@ pub async fn nothing_here() -> ApiError {
 }
 
 async fn wrong_method() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this address has no such method")
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "this address has no such method")
 }
 
 /// Lets in who presents one of the keys. Without configured keys nobody is.
@@ -65,7 +73,7 @@ async fn guard(State(node): State<Arc<Node>>, request: Request, next: Next) -> R
         return Ok(next.run(request).await);
     }
     node.metrics.refused("-", "api_key");
-    Err(ApiError::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "an API key is needed"))
+    Err(ApiError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, "an API key is needed"))
 }
 
 /// Every key is compared, whole: the time taken says nothing about how near a guess was.
