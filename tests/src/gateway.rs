@@ -170,6 +170,23 @@ impl Gateway {
         Ok(())
     }
 
+    /// Gives the running node another configuration file and waits until it has taken it over.
+    ///
+    /// # Errors
+    /// When it does not; the error shows its log.
+    pub async fn reload(&self, toml: &str) -> Result<()> {
+        const RELOADED: &str = "configuration reloaded";
+        let before = self.log().matches(RELOADED).count();
+        std::fs::write(self.folder.path().join("parlance.toml"), toml)?;
+        self.signal(Signal::HUP)?;
+        let reloaded = async {
+            while self.log().matches(RELOADED).count() == before {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, reloaded).await.with_context(|| format!("not reloaded; its log:\n{}", self.log()))
+    }
+
     /// Asks the process to stop, waits for its end, and returns how it ended.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub mod line;
 pub mod metrics;
 pub mod node;
 mod orders;
+mod proofs;
 mod running;
 pub mod session;
 

@@ -296,6 +296,7 @@ pub const fn word(code: RejectCode) -> &'static str {
         RejectCode::Unauthenticated => "unauthenticated",
         RejectCode::InvalidToken => "invalid_token",
         RejectCode::TokenExpired => "token_expired",
+        RejectCode::TokenExpiring => "token_expiring",
         RejectCode::Forbidden => "forbidden",
         RejectCode::NotFound => "not_found",
         RejectCode::RateLimited => "rate_limited",

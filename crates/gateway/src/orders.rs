@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, Claims};
 use crate::node::Node;
 use place::Place;
 
@@ -28,6 +28,10 @@ const LOG: &str = "~orders";
 /// A revocation is remembered so long for connections that were being let in when it came.
 const ENTERING: Duration = Duration::from_secs(60);
 const MOST_REMEMBERED: usize = 10_000;
+/// How long what is revoked for everybody is taken for known.
+const HELD_FOR: Duration = Duration::from_millis(500);
+/// How long somebody who comes waits for what is revoked for everybody.
+const CATCH_UP: Duration = Duration::from_millis(300);
 /// Questions asked at once when every connection is looked at.
 const AT_ONCE: usize = 64;
 
@@ -58,6 +62,10 @@ pub struct Orders {
     look: Notify,
     recent: Mutex<VecDeque<(Time, Revocation)>>,
     all: Mutex<Held>,
+    /// Revocations came.
+    came: Notify,
+    /// One reads it at a time.
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// What stands for everybody's tokens. Held here: it has one key, and one lost shard must not refuse everybody.
@@ -66,11 +74,24 @@ struct Held {
     standing: Option<Revocation>,
     /// It was read once. Before that nobody is let in: a start may have to wait for the shard.
     known: bool,
+    /// When it was read last.
+    read_at: Time,
     /// How often it was widened: what was read before the last time says nothing.
     widened: u64,
 }
 
 impl Revocation {
+    /// Whether it may be about the session that a verifier said this of.
+    fn may_cover(&self, claims: &Claims) -> bool {
+        let says = |text: &str| {
+            let number = || text.parse::<u64>().ok();
+            claims
+                .values()
+                .any(|claim| claim.as_str() == Some(text) || claim.as_u64() == number() && claim.is_u64())
+        };
+        self.user.as_deref().is_none_or(says) && self.jti.as_deref().is_none_or(says)
+    }
+
     /// A token that does not say when it was issued counts as issued before.
     fn covers(&self, identity: &Identity) -> bool {
         identity.verified
@@ -148,6 +169,13 @@ impl Orders {
             recent.pop_front();
         }
         recent.push_back((now, revocation));
+        drop(recent);
+        self.came.notify_waiters();
+    }
+
+    /// Waits for a revocation, of anything. One that comes before this is waited for is not heard of.
+    pub async fn revocation(&self) {
+        self.came.notified().await;
     }
 }
 
@@ -224,7 +252,6 @@ pub async fn check(node: &Node, identity: &Identity) -> Result<(), AuthError> {
     if !identity.verified {
         return Ok(());
     }
-    node.orders.check_held(identity)?;
     let user = key_of_user(identity.user.as_str());
     let token = identity.token_id.as_deref().map(key_of_token);
     let load = async |key: &str| read(node.backplane.shared.load(key).await?);
@@ -242,7 +269,31 @@ pub async fn check(node: &Node, identity: &Identity) -> Result<(), AuthError> {
     if [user, token].into_iter().flatten().any(|revocation| revocation.covers(identity)) {
         return Err(AuthError::Revoked);
     }
-    Ok(())
+    // Second: what this needs is there now, so that the engine is not away.
+    catch_up(node).await;
+    node.orders.check_held(identity)
+}
+
+/// A node that was cut off, or did not hear a signal, may not know yet what was revoked for everybody meanwhile:
+/// whoever comes has it read when the last look is some time ago. Where that fails, what is held counts: one lost
+/// shard must not refuse everybody.
+async fn catch_up(node: &Node) {
+    let is_due = || {
+        let all = node.orders.all.lock();
+        all.known && all.read_at + HELD_FOR < node.clock.now()
+    };
+    if !is_due() {
+        return;
+    }
+    let looked = async {
+        let _one = node.orders.looking.lock().await;
+        if is_due() { load_all(node).await } else { Ok(()) }
+    };
+    match tokio::time::timeout(CATCH_UP, looked).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => tracing::debug!(%fault, "reading what is revoked for everybody"),
+        Err(_) => tracing::debug!("reading what is revoked for everybody took too long"),
+    }
 }
 
 /// From where a starting node reads: it has no connections that earlier orders could be about.
@@ -308,6 +359,9 @@ fn carry_out(node: &Node, entry: &Entry) {
             // First: a connection that is not among the links yet looks here once it is.
             node.orders.remember(revocation.clone(), node.clock.now());
             node.orders.widen_all(&revocation);
+            node.auth
+                .load()
+                .forget(&|identity| revocation.covers(identity), &|claims| revocation.may_cover(claims));
             for link in node.links.iter().filter(|link| revocation.covers(&link.identity())) {
                 link.listener.notify(Notice::Revoked);
             }
@@ -339,12 +393,14 @@ async fn check_all(node: &Node) -> Result<(), Fault> {
 /// Reads what stands for everybody's tokens.
 async fn load_all(node: &Node) -> Result<(), Fault> {
     let widened = node.orders.all.lock().widened;
+    let asked_at = node.clock.now();
     let standing = read(node.backplane.shared.load(KEY_OF_ALL).await?)?;
     let mut all = node.orders.all.lock();
     if all.widened == widened {
         all.standing = standing;
     }
     all.known = true;
+    all.read_at = asked_at;
     Ok(())
 }
 
@@ -377,6 +433,7 @@ mod tests {
             token_id: jti.map(Into::into),
             token_hash: 0,
             verified: true,
+            proof: parlance_model::Proof::None,
             claims: None,
         }
     }

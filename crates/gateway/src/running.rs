@@ -23,7 +23,7 @@ use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::orders::{self, Orders};
-use crate::{background, feed, http};
+use crate::{background, feed, http, proofs};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +167,8 @@ pub async fn begin(
     later(&node, begun, begin_orders)?;
     node.tracker.spawn(background::sweep(node.clone()));
     node.tracker.spawn(background::refresh(node.clone()));
+    node.tracker.spawn(proofs::watch_keys(node.clone()));
+    node.tracker.spawn(proofs::watch_sessions(node.clone()));
     node.tracker.spawn(health::keep(node.clone()));
     node.tracker.spawn(health::listen(node.clone()));
     Ok(node)
@@ -226,7 +228,7 @@ impl Running {
             config.mounts = mounts;
         }
         config.validate().map_err(|e| StartError::Config(e.to_string()))?;
-        let auth = Authenticator::new(&config.auth, self.node.clock.clone()).map_err(StartError::Config)?;
+        let auth = self.node.auth.load().renewed(&config.auth).map_err(StartError::Config)?;
         self.node.auth.store(Arc::new(auth));
         self.node.config.store(Arc::new(config));
         tracing::info!("configuration reloaded");

@@ -87,6 +87,8 @@ pub enum RejectCode {
     InvalidToken,
     /// The token has expired.
     TokenExpired,
+    /// The token expires before long: a word ahead, nothing is refused yet.
+    TokenExpiring,
     /// Not allowed.
     Forbidden,
     /// No such message or conversation.

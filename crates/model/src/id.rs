@@ -103,8 +103,33 @@ pub struct Identity {
     pub token_hash: u64,
     /// Whether a token was verified; `false` only where the operator allows sessions without one.
     pub verified: bool,
+    /// What vouched for it, while that may be withdrawn.
+    pub proof: Proof,
     /// Unused claims, kept for integrations; `None` unless configured.
     pub claims: Option<RawJson>,
+}
+
+/// What vouches for an identity.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub enum Proof {
+    /// Nothing that could be withdrawn.
+    #[default]
+    None,
+    /// The signature of a key: a number that names the key on this node.
+    Key(u64),
+    /// The verifier of session tokens, which may be asked again: the token itself.
+    Session(Arc<str>),
+}
+
+/// Never shows a token.
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Key(_) => "Key(…)",
+            Self::Session(_) => "Session(…)",
+        })
+    }
 }
 
 impl Identity {

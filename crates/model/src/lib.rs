@@ -30,7 +30,7 @@ pub use event::{
     MessageRef, NotificationEvent, NotificationRead, PresenceEvent, ReactionEvent, Resync, RoomEvent,
     TypingEvent,
 };
-pub use id::{ConnectionId, ConversationId, IdError, Identity, NodeId, UserId, is_house_id};
+pub use id::{ConnectionId, ConversationId, IdError, Identity, NodeId, Proof, UserId, is_house_id};
 pub use log::{Author, Entry, LogKey, Message, Record};
 pub use message_id::{BLOCK_BITS, MAX_NUMBER, MessageId, SELF_NUMBER_LIMIT};
 pub use presence::Status;

@@ -139,7 +139,10 @@ pub fn famly_cursors(cursors: &[ReadCursor]) -> String {
 /// A refusal as famly clients read it: HTTP status and body. `correlation` is the id a log line carries too.
 pub fn famly_refusal(reject: &Reject, correlation: &str) -> (u16, String) {
     let status = match reject.code {
-        RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => 401,
+        RejectCode::Unauthenticated
+        | RejectCode::InvalidToken
+        | RejectCode::TokenExpired
+        | RejectCode::TokenExpiring => 401,
         RejectCode::Forbidden => 403,
         RejectCode::NotFound | RejectCode::UnknownChannel => 404,
         RejectCode::RateLimited

@@ -3,8 +3,8 @@
 mod conversations_list;
 mod crash;
 mod cross_dialect;
-mod import;
 mod hostile;
+mod import;
 mod maintenance;
 mod membership;
 mod remote;

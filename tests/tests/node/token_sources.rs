@@ -20,7 +20,7 @@ fn key(name: &str) -> Result<EncodingKey> {
     Ok(EncodingKey::from_rsa_pem(&std::fs::read(path)?)?)
 }
 
-fn jwk(name: &str) -> Result<Value> {
+pub fn jwk(name: &str) -> Result<Value> {
     let mut jwk = Jwk::from_encoding_key(&key(name)?, Algorithm::RS256)?;
     jwk.common.key_id = Some(name.to_owned());
     Ok(serde_json::to_value(jwk)?)
@@ -30,7 +30,7 @@ fn claims() -> Value {
     json!({ "sub": "alice", "exp": expiry(Duration::from_secs(3600)) })
 }
 
-fn rs256(name: &str, kid: &str) -> Result<String> {
+pub fn rs256(name: &str, kid: &str) -> Result<String> {
     let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::RS256) };
     Ok(encode(&header, &claims(), &key(name)?)?)
 }
@@ -39,12 +39,12 @@ async fn gateway(variable: &str, url: &str) -> Result<Gateway> {
     Gateway::start(Options::brief().env(variable, url)).await
 }
 
-fn address(gateway: &Gateway, token: &str) -> String {
+pub fn address(gateway: &Gateway, token: &str) -> String {
     let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
     gateway.url(&format!("/ws?token={token}"))
 }
 
-async fn refused(gateway: &Gateway, token: &str) -> Result<(u16, String)> {
+pub async fn refused(gateway: &Gateway, token: &str) -> Result<(u16, String)> {
     let refusal = Ws::refused(&address(gateway, token)).await?;
     Ok((refusal.status, refusal.json()?["error"].as_str().context("no error")?.to_owned()))
 }

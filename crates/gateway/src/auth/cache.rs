@@ -48,6 +48,17 @@ impl VerifiedTokens {
         inner.shrink(now);
     }
 
+    /// Forgets those that fit.
+    pub(super) fn forget(&self, fits: &dyn Fn(&Identity) -> bool) {
+        let mut inner = self.0.lock();
+        let Inner { by_slot, order } = &mut *inner;
+        let before = by_slot.len();
+        by_slot.retain(|_, identity| !fits(identity));
+        if by_slot.len() < before {
+            order.retain(|slot| by_slot.contains_key(slot));
+        }
+    }
+
     pub(super) fn clear(&self) {
         let mut inner = self.0.lock();
         inner.by_slot.clear();
@@ -78,7 +89,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parlance_model::UserId;
+    use parlance_model::{Proof, UserId};
 
     fn identity(expires_at: u64) -> Identity {
         Identity {
@@ -91,6 +102,7 @@ mod tests {
             token_id: None,
             token_hash: 0,
             verified: true,
+            proof: Proof::None,
             claims: None,
         }
     }
@@ -105,6 +117,19 @@ mod tests {
         assert_eq!(cache.len(), MOST);
         assert!(cache.get(&slots[0]).is_none());
         assert!(cache.get(&slots[1]).is_some() && cache.get(&slots[MOST]).is_some());
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_and_the_rest_stays_in_order() {
+        let cache = VerifiedTokens::default();
+        for n in 0..3 {
+            cache.put([n; 32], identity(1_000_000 + u64::from(n)), Time(0));
+        }
+        cache.forget(&|identity| identity.expires_at == Time(1_000_001));
+        assert!(
+            cache.get(&[1; 32]).is_none() && cache.get(&[0; 32]).is_some() && cache.get(&[2; 32]).is_some()
+        );
+        assert_eq!(cache.0.lock().order, [[0; 32], [2; 32]]);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use parlance_model::{Identity, Time, UserId};
+use parlance_model::{Identity, Proof, Time, UserId};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{AuthError, LEEWAY, SUBJECT};
 
 /// A token's payload.
-pub(super) type Claims = Map<String, Value>;
+pub(crate) type Claims = Map<String, Value>;
 
 /// What the configuration asks of every token.
 pub(super) struct Rules {
@@ -49,6 +49,7 @@ impl Rules {
             token_id: text(claims, &["jti"]),
             token_hash: xxh3_64(token.as_bytes()),
             verified: true,
+            proof: Proof::None,
             claims: None,
         })
     }

@@ -13,7 +13,7 @@ use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 use parking_lot::Mutex;
-use parlance_model::{Identity, Time};
+use parlance_model::{Identity, Proof, Time};
 use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
@@ -114,11 +114,38 @@ impl Verifier {
 
     /// Whom a session token names. The claims are asked for once, whichever of them name the user.
     pub(super) async fn verify(&self, token: &str, subjects: &[String]) -> Result<Identity, AuthError> {
-        let question = self.known.lock().question(slot(token, &[]), self.clock.now());
+        let question =
+            self.known.lock().question(slot(token, &[]), |verdict| self.clock.now() < verdict.until);
+        self.identity(token, subjects, &question).await
+    }
+
+    /// The same, and a verdict from before `asked_since` does not count.
+    pub(super) async fn verify_since(
+        &self,
+        token: &str,
+        subjects: &[String],
+        asked_since: Time,
+    ) -> Result<Identity, AuthError> {
+        let question = self.known.lock().question(slot(token, &[]), |verdict| verdict.at >= asked_since);
+        self.identity(token, subjects, &question).await
+    }
+
+    /// Forgets the verdicts on tokens whose claims fit.
+    pub(super) fn forget(&self, fits: &dyn Fn(&Claims) -> bool) {
+        self.known.lock().forget(|verdict| verdict.claims.as_ref().is_ok_and(fits));
+    }
+
+    async fn identity(
+        &self,
+        token: &str,
+        subjects: &[String],
+        question: &Question,
+    ) -> Result<Identity, AuthError> {
         let verdict = question.get_or_init(|| self.judge(token)).await;
         let claims = verdict.claims.as_ref().map_err(|error| *error)?;
         let mut identity = self.rules.identity(token, claims, subjects, self.clock.now())?;
         identity.expires_at = identity.expires_at.min(verdict.at + self.longest);
+        identity.proof = Proof::Session(token.into());
         Ok(identity)
     }
 
@@ -197,9 +224,9 @@ impl Verifier {
 
 impl Known {
     /// The question about a token: the one asked before while its verdict holds or is still to come.
-    fn question(&mut self, slot: Slot, now: Time) -> Question {
+    fn question(&mut self, slot: Slot, holds: impl Fn(&Verdict) -> bool) -> Question {
         if let Some(there) = self.by_slot.get_mut(&slot) {
-            if there.get().is_some_and(|verdict| now >= verdict.until) {
+            if there.get().is_some_and(|verdict| !holds(verdict)) {
                 *there = Question::default();
             }
             return there.clone();
@@ -213,6 +240,16 @@ impl Known {
         self.order.push_back(slot);
         question
     }
+
+    /// A verdict that is still to come stays: whoever waits for it is checked for revocations afterwards.
+    fn forget(&mut self, fits: impl Fn(&Verdict) -> bool) {
+        let before = self.by_slot.len();
+        self.by_slot.retain(|_, question| !question.get().is_some_and(&fits));
+        if self.by_slot.len() < before {
+            let Self { by_slot, order } = self;
+            order.retain(|slot| by_slot.contains_key(slot));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -223,10 +260,10 @@ mod tests {
     fn what_is_remembered_is_bounded_and_the_oldest_goes_first() {
         let mut known = Known::default();
         let slots: Vec<Slot> = (0..=MOST).map(|n| slot(&n.to_string(), &[])).collect();
-        let first = known.question(slots[0], Time(0));
-        assert!(Arc::ptr_eq(&first, &known.question(slots[0], Time(0))));
+        let first = known.question(slots[0], |_| true);
+        assert!(Arc::ptr_eq(&first, &known.question(slots[0], |_| true)));
         for slot in &slots[1..] {
-            known.question(*slot, Time(0));
+            known.question(*slot, |_| true);
         }
         assert_eq!((known.by_slot.len(), known.order.len()), (MOST, MOST));
         assert!(!known.by_slot.contains_key(&slots[0]) && known.by_slot.contains_key(&slots[1]));

@@ -1,4 +1,4 @@
-//! Keys fetched from a JWK set address: cached, refreshed, and kept when a fetch fails.
+//! Keys fetched from a JWK set address: cached, refreshed, and kept for a while when a fetch fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::keys::{self, VerifyKey};
 use super::outbound::{self, Outbound};
+use crate::config::Auth;
 
-/// A set older than this is fetched again.
-const FRESH: Duration = Duration::from_secs(300);
 /// Between two fetches at least this, whatever key ids tokens name.
 const PAUSE: Duration = Duration::from_secs(10);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,8 +25,19 @@ const LARGEST_SET: usize = 1024 * 1024;
 pub(super) struct Jwks {
     url: hyper::Uri,
     client: Outbound,
-    keys: ArcSwap<Vec<VerifyKey>>,
+    /// A set older than this is fetched again.
+    refresh: Duration,
+    /// The keys of one that is older than this are good no more.
+    keep: Duration,
+    set: ArcSwap<Set>,
     fetching: Mutex<Attempts>,
+}
+
+/// What was fetched last, and when.
+#[derive(Default)]
+struct Set {
+    keys: Vec<VerifyKey>,
+    fetched: Option<Time>,
 }
 
 #[derive(Default)]
@@ -37,42 +47,68 @@ struct Attempts {
 }
 
 impl Jwks {
-    pub(super) fn new(url: &str) -> Result<Self, String> {
-        Ok(Self {
-            url: outbound::checked(OPTION, url)?,
+    /// `None` without an address. What `before` fetched from the same one is good until it can be fetched again.
+    pub(super) fn new(auth: &Auth, before: Option<&Self>) -> Result<Option<Self>, String> {
+        let Some(url) = &auth.jwks_url else { return Ok(None) };
+        let url = outbound::checked(OPTION, url)?;
+        let set = before.filter(|before| before.url == url).map(|before| before.set.load_full());
+        Ok(Some(Self {
             client: Outbound::new().map_err(|error| format!("{OPTION}: {error}"))?,
-            keys: ArcSwap::default(),
+            refresh: Duration::from_millis(auth.jwks_refresh_ms),
+            keep: Duration::from_millis(auth.jwks_keep_ms),
+            set: ArcSwap::new(set.unwrap_or_default()),
             fetching: Mutex::default(),
-        })
+            url,
+        }))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.keys.load().is_empty()
+    /// Whether there is no set whose keys are good.
+    pub(super) fn is_away(&self, now: Time) -> bool {
+        !self.set.load().is_good(now, self.keep)
     }
 
     /// The key a token names; for a token that names none, the only one of its algorithm.
-    pub(super) fn find(&self, header: &Header) -> Option<VerifyKey> {
-        let keys = self.keys.load();
-        let mut fitting = keys.iter().filter(|key| key.allows(header.alg));
+    pub(super) fn find(&self, header: &Header, now: Time) -> Option<VerifyKey> {
+        let set = self.set.load();
+        if !set.is_good(now, self.keep) {
+            return None;
+        }
+        let mut fitting = set.keys.iter().filter(|key| key.allows(header.alg));
         match header.kid.as_deref() {
             Some(kid) => fitting.find(|key| key.kid() == Some(kid)).cloned(),
             None => fitting.next().filter(|_| fitting.next().is_none()).cloned(),
         }
     }
 
-    /// Fetches a set that is too old. One caller does, the others go on with the old keys. True when the
-    /// keys changed hands: what was verified with the old ones must be verified again.
-    pub(super) async fn refresh_if_stale(&self, now: Time) -> bool {
+    /// Whether a key is in the set, and good.
+    pub(super) fn trusts(&self, id: u64, now: Time) -> bool {
+        let set = self.set.load();
+        set.is_good(now, self.keep) && set.keys.iter().any(|key| key.id == id)
+    }
+
+    /// The keys that are not withdrawn, good or not; `None` before the first set is there.
+    pub(super) fn ids(&self) -> Option<Vec<u64>> {
+        let set = self.set.load();
+        set.fetched.map(|_| set.keys.iter().map(|key| key.id).collect())
+    }
+
+    /// Fetches a set that is too old, or was never asked for. One caller does, the others go on with the old keys.
+    /// True when the keys changed hands: what was verified with the old ones must be verified again.
+    pub(super) async fn refresh_if_stale(&self, now: Time, first: bool) -> bool {
         let Ok(attempts) = self.fetching.try_lock() else { return false };
-        let stale = attempts.last_good.is_some_and(|at| elapsed(at, now, FRESH));
-        stale && attempts.due(now) && self.fetch(attempts, now).await
+        let stale = attempts.last_good.map_or(first, |at| elapsed(at, now, self.refresh));
+        stale && self.due(&attempts, now) && self.fetch(attempts, now).await
     }
 
     /// Fetches because a token names a key not known yet. Callers wait for a fetch that is under way.
     pub(super) async fn refresh_for_unknown(&self, header: &Header, now: Time) -> bool {
         let attempts = self.fetching.lock().await;
         // Another caller may have fetched it meanwhile.
-        self.find(header).is_none() && attempts.due(now) && self.fetch(attempts, now).await
+        self.find(header, now).is_none() && self.due(&attempts, now) && self.fetch(attempts, now).await
+    }
+
+    fn due(&self, attempts: &Attempts, now: Time) -> bool {
+        attempts.last.is_none_or(|at| elapsed(at, now, PAUSE.min(self.refresh)))
     }
 
     async fn fetch(&self, mut attempts: MutexGuard<'_, Attempts>, now: Time) -> bool {
@@ -82,7 +118,7 @@ impl Jwks {
             Ok(keys) => {
                 attempts.last_good = Some(now);
                 tracing::info!(keys = keys.len(), "fetched the key set");
-                self.keys.store(Arc::new(keys));
+                self.set.store(Arc::new(Set { keys, fetched: Some(now) }));
                 true
             }
             Err(error) => {
@@ -102,9 +138,10 @@ impl Jwks {
     }
 }
 
-impl Attempts {
-    fn due(&self, now: Time) -> bool {
-        self.last.is_none_or(|at| elapsed(at, now, PAUSE))
+impl Set {
+    fn is_good(&self, now: Time, keep: Duration) -> bool {
+        // A clock set back makes nothing too old.
+        self.fetched.is_some_and(|at| now < at || now.since(at) < keep)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header};
+use sha2::{Digest, Sha256};
 
 use crate::config::{Auth, KeyFile};
 
@@ -14,6 +15,8 @@ pub(crate) const SHORTEST_SECRET: usize = 32;
 #[derive(Clone)]
 pub(super) struct VerifyKey {
     pub(super) key: DecodingKey,
+    /// The same for the same key material, wherever it came from and whenever it was read.
+    pub(super) id: u64,
     algorithms: Vec<Algorithm>,
     kid: Option<String>,
 }
@@ -38,6 +41,12 @@ impl VerifyKey {
     }
 }
 
+/// A number for key material of a kind. Cryptographic: it must not give a secret away.
+fn id(kind: &str, material: &[u8]) -> u64 {
+    let hash = Sha256::new().chain_update(kind).chain_update([0]).chain_update(material).finalize();
+    hash.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
+}
+
 /// The keys of the configuration.
 pub(super) fn configured(auth: &Auth) -> Result<Vec<VerifyKey>, String> {
     let secrets = auth.secrets.iter().map(|secret| {
@@ -46,6 +55,7 @@ pub(super) fn configured(auth: &Auth) -> Result<Vec<VerifyKey>, String> {
         }
         Ok(VerifyKey {
             key: DecodingKey::from_secret(secret.as_bytes()),
+            id: id("secret", secret.as_bytes()),
             algorithms: vec![Algorithm::HS256, Algorithm::HS384, Algorithm::HS512],
             kid: None,
         })
@@ -65,7 +75,8 @@ fn from_file(file: &KeyFile) -> Result<VerifyKey, String> {
         _ => return Err(format!("auth.keys: {shown}: {} is not a public key algorithm", file.algorithm)),
     }
     .map_err(|_| format!("auth.keys: {shown} holds no PEM public key for {}", file.algorithm))?;
-    Ok(VerifyKey { key, algorithms: vec![algorithm], kid: file.kid.clone() })
+    let id = id(&file.algorithm, &pem);
+    Ok(VerifyKey { key, id, algorithms: vec![algorithm], kid: file.kid.clone() })
 }
 
 /// A key of a JWK set; `None` for one that is not for verifying signatures, or of a kind not known here.
@@ -102,7 +113,9 @@ pub(super) fn from_jwk(jwk: &Jwk) -> Option<VerifyKey> {
         return None;
     }
     let key = DecodingKey::from_jwk(jwk).ok()?;
-    Some(VerifyKey { key, algorithms: vec![algorithm], kid: jwk.common.key_id.clone() })
+    let material = serde_json::to_vec(&jwk.algorithm).ok()?;
+    let id = id("jwk", &material);
+    Some(VerifyKey { key, id, algorithms: vec![algorithm], kid: jwk.common.key_id.clone() })
 }
 
 fn algorithm_of(named: KeyAlgorithm) -> Option<Algorithm> {

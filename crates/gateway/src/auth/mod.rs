@@ -19,7 +19,7 @@ mod tests;
 use std::time::Duration;
 
 use jsonwebtoken::{DecodingKey, Header, Validation};
-use parlance_model::{Identity, Reject, RejectCode};
+use parlance_model::{Identity, Proof, Reject, RejectCode, Time};
 
 use crate::clock::Clock;
 use crate::config;
@@ -28,7 +28,7 @@ use introspect::Verifier;
 use jwks::Jwks;
 use keys::VerifyKey;
 
-pub(crate) use claims::time as numeric_date;
+pub(crate) use claims::{Claims, time as numeric_date};
 pub(crate) use introspect::check as check_sessions;
 pub(crate) use jwks::check_url as check_jwks_url;
 pub(crate) use keys::SHORTEST_SECRET;
@@ -115,10 +115,22 @@ impl Authenticator {
     /// # Errors
     /// One line naming the option, when a key cannot be used.
     pub fn new(auth: &config::Auth, clock: Clock) -> Result<Self, String> {
+        Self::after(auth, clock, None)
+    }
+
+    /// The same for another configuration: what was fetched is taken over.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn renewed(&self, auth: &config::Auth) -> Result<Self, String> {
+        Self::after(auth, self.clock.clone(), self.jwks.as_ref())
+    }
+
+    fn after(auth: &config::Auth, clock: Clock, jwks: Option<&Jwks>) -> Result<Self, String> {
         install_crypto();
         Ok(Self {
             keys: keys::configured(auth)?,
-            jwks: auth.jwks_url.as_deref().map(Jwks::new).transpose()?,
+            jwks: Jwks::new(auth, jwks)?,
             sessions: match &auth.session_url {
                 Some(url) => Some(Verifier::new(url, auth, clock.clone())?),
                 None => None,
@@ -153,26 +165,76 @@ impl Authenticator {
         }
         let now = self.clock.now();
         if let Some(jwks) = &self.jwks
-            && jwks.refresh_if_stale(now).await
+            && jwks.refresh_if_stale(now, false).await
         {
             self.verified.clear();
         }
         let slot = cache::slot(token, subjects);
-        if let Some(identity) = self.verified.get(&slot) {
+        // One that was verified while its key was being withdrawn may have come into the cache after that.
+        if let Some(identity) = self.verified.get(&slot).filter(|identity| self.trusts(&identity.proof, now))
+        {
             return if claims::expired(identity.expires_at, now) {
                 Err(AuthError::Expired)
             } else {
                 Ok(identity)
             };
         }
-        let claims = self.check_signature(token).await?;
-        let identity = self.rules.identity(token, &claims, subjects, now)?;
+        let (claims, key) = self.check_signature(token, now).await?;
+        let mut identity = self.rules.identity(token, &claims, subjects, now)?;
+        identity.proof = Proof::Key(key);
         self.verified.put(slot, identity.clone(), now);
         Ok(identity)
     }
 
-    /// Tries the keys that may have signed it; more than one only while secrets are rotated.
-    async fn check_signature(&self, token: &str) -> Result<claims::Claims, AuthError> {
+    /// Asks again about the session of a connection that lives, unless that was done since `asked_since`.
+    ///
+    /// # Errors
+    /// See [`AuthError`].
+    pub(crate) async fn verify_session(
+        &self,
+        token: &str,
+        subjects: &[String],
+        asked_since: Time,
+    ) -> Result<Identity, AuthError> {
+        let sessions = self.sessions.as_ref().ok_or(AuthError::Invalid("session"))?;
+        sessions.verify_since(token, subjects, asked_since).await
+    }
+
+    /// Fetches what is too old, also while nobody comes.
+    pub(crate) async fn tend(&self) {
+        if let Some(jwks) = &self.jwks
+            && jwks.refresh_if_stale(self.clock.now(), true).await
+        {
+            self.verified.clear();
+        }
+    }
+
+    /// Whether what vouched for an identity was taken away since. Keys that cannot be fetched are not: their tokens
+    /// are only not accepted anew.
+    pub(crate) fn has_withdrawn(&self, proof: &Proof) -> bool {
+        let Proof::Key(id) = proof else { return false };
+        if self.keys.iter().any(|key| key.id == *id) {
+            return false;
+        }
+        let Some(jwks) = &self.jwks else { return true };
+        jwks.ids().is_some_and(|ids| !ids.contains(id))
+    }
+
+    /// What is known of tokens that fit is forgotten; `claims` says so of the claims a session token stands for.
+    pub(crate) fn forget(&self, fits: &dyn Fn(&Identity) -> bool, claims: &dyn Fn(&Claims) -> bool) {
+        self.verified.forget(fits);
+        if let Some(sessions) = &self.sessions {
+            sessions.forget(claims);
+        }
+    }
+
+    fn trusts(&self, proof: &Proof, now: Time) -> bool {
+        let Proof::Key(id) = proof else { return true };
+        self.keys.iter().any(|key| key.id == *id) || self.jwks.as_ref().is_some_and(|j| j.trusts(*id, now))
+    }
+
+    /// Tries the keys that may have signed it; more than one only while secrets are rotated. Which one did.
+    async fn check_signature(&self, token: &str, now: Time) -> Result<(Claims, u64), AuthError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Invalid("malformed"))?;
         if header.crit.is_some() {
             // Whoever lists an extension as critical wants it refused by those who do not know it.
@@ -182,25 +244,28 @@ impl Authenticator {
         for key in self.keys.iter().filter(|key| key.may_verify(&header)) {
             tried = true;
             if let Some(claims) = decode(token, &key.key, &header)? {
-                return Ok(claims);
+                return Ok((claims, key.id));
             }
         }
         let Some(jwks) = &self.jwks else {
             return Err(AuthError::Invalid(if tried { "signature" } else { "no_key" }));
         };
-        let fetched = match jwks.find(&header) {
+        let fetched = match jwks.find(&header, now) {
             Some(key) => Some(key),
             None => {
-                if jwks.refresh_for_unknown(&header, self.clock.now()).await {
+                if jwks.refresh_for_unknown(&header, now).await {
                     self.verified.clear();
                 }
-                jwks.find(&header)
+                jwks.find(&header, now)
             }
         };
         match fetched {
-            Some(key) => decode(token, &key.key, &header)?.ok_or(AuthError::Invalid("signature")),
+            Some(key) => match decode(token, &key.key, &header)? {
+                Some(claims) => Ok((claims, key.id)),
+                None => Err(AuthError::Invalid("signature")),
+            },
             None if tried => Err(AuthError::Invalid("signature")),
-            None if jwks.is_empty() => Err(AuthError::Invalid("keys_unavailable")),
+            None if jwks.is_away(now) => Err(AuthError::Unavailable),
             None => Err(AuthError::Invalid("no_key")),
         }
     }
@@ -208,7 +273,7 @@ impl Authenticator {
 
 /// Only the signature is the library's to judge: its time checks read the system clock, and it takes a
 /// wrongly typed `exp` or `aud` for an absent one. `Ok(None)`: another key may have signed it.
-fn decode(token: &str, key: &DecodingKey, header: &Header) -> Result<Option<claims::Claims>, AuthError> {
+fn decode(token: &str, key: &DecodingKey, header: &Header) -> Result<Option<Claims>, AuthError> {
     use jsonwebtoken::errors::ErrorKind;
 
     let mut rules = Validation::new(header.alg);
@@ -216,7 +281,7 @@ fn decode(token: &str, key: &DecodingKey, header: &Header) -> Result<Option<clai
     rules.validate_exp = false;
     rules.validate_nbf = false;
     rules.validate_aud = false;
-    match jsonwebtoken::decode::<claims::Claims>(token, key, &rules) {
+    match jsonwebtoken::decode::<Claims>(token, key, &rules) {
         Ok(data) => Ok(Some(data.claims)),
         Err(error) => match error.kind() {
             ErrorKind::InvalidSignature => Ok(None),

@@ -25,7 +25,7 @@ mod validate;
 pub use limits::Limits;
 pub use load::{ConfigError, Overrides, SHORTCUTS, Shortcut, unknown_variables};
 pub(crate) use mounts::default_subjects;
-pub use mounts::{Membership, Mount, PresenceScope, Rate, default_mounts};
+pub use mounts::{Membership, Mount, OnExpiry, PresenceScope, Rate, default_mounts};
 pub use redis::Redis;
 pub use reference::{default_toml, markdown};
 pub use timings::Timings;
@@ -152,6 +152,10 @@ pub struct Auth {
     pub keys: Vec<KeyFile>,
     /// Address of a JWK set.
     pub jwks_url: Option<String>,
+    /// How often the set is fetched.
+    pub jwks_refresh_ms: u64,
+    /// How long its keys are good while it cannot be fetched.
+    pub jwks_keep_ms: u64,
     /// Issuer a token must name, when set.
     pub issuer: Option<String>,
     /// Audience a token must name, when set.
@@ -166,6 +170,8 @@ pub struct Auth {
     pub session_cache_ms: u64,
     /// How long a connection lives on one answer of the verifier.
     pub session_max_age_ms: u64,
+    /// How often the verifier is asked again about the session of a live connection; 0 = never.
+    pub session_recheck_ms: u64,
     /// How long a revocation is kept; at least as long as any token lives.
     pub revocation_hours: u64,
     /// Accept secrets shorter than 32 bytes; only `parlance dev` does.
@@ -179,6 +185,8 @@ impl Default for Auth {
             secrets: Vec::new(),
             keys: Vec::new(),
             jwks_url: None,
+            jwks_refresh_ms: 5 * 60 * 1_000,
+            jwks_keep_ms: 24 * 60 * 60 * 1_000,
             issuer: None,
             audience: None,
             session_url: None,
@@ -186,6 +194,7 @@ impl Default for Auth {
             session_timeout_ms: 2_000,
             session_cache_ms: 30_000,
             session_max_age_ms: 24 * 60 * 60 * 1_000,
+            session_recheck_ms: 5 * 60 * 1_000,
             revocation_hours: 30 * 24,
             allow_short_secrets: false,
         }

@@ -23,6 +23,16 @@ pub enum PresenceScope {
     Contacts,
 }
 
+/// What a client hears of its token's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnExpiry {
+    /// Nothing before; then the connection is closed.
+    Close,
+    /// It is told some time ahead, so that it can present a new one; without one the connection is closed as well.
+    Warn,
+}
+
 /// At most `limit` per `window_ms`, per user over all nodes; 0 = unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +108,12 @@ pub struct Mount {
     /// At most one word of a user's presence in this time; the last state is told at its end (famly: 2 s).
     #[serde(default)]
     pub presence_throttle_ms: u64,
+    /// What a client hears of its token's end, which ends the connection either way.
+    #[serde(default = "default_on_expiry")]
+    pub on_expiry: OnExpiry,
+    /// How long ahead `warn` tells it.
+    #[serde(default = "default_expiry_warning")]
+    pub expiry_warning_ms: u64,
     /// Let sessions in without a token: whatever the client says it is, it is. Loud warning at start.
     #[serde(default)]
     pub allow_unauthenticated_sessions: bool,
@@ -146,6 +162,14 @@ const fn default_polls() -> Rate {
 
 const fn default_scope() -> PresenceScope {
     PresenceScope::Everyone
+}
+
+const fn default_on_expiry() -> OnExpiry {
+    OnExpiry::Close
+}
+
+const fn default_expiry_warning() -> u64 {
+    60_000
 }
 
 impl Mount {
@@ -246,6 +270,8 @@ fn shipped(name: &str, path: &str, dialect: Dialect) -> Mount {
         presence_scope: PresenceScope::Everyone,
         background_ms: 0,
         presence_throttle_ms: 0,
+        on_expiry: default_on_expiry(),
+        expiry_warning_ms: default_expiry_warning(),
         allow_unauthenticated_sessions: false,
     }
 }

@@ -65,8 +65,18 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ),
     (
         "auth.jwks_url",
-        "Address of a JWK set; `http://` only on the loopback address. Fetched again every 5 minutes, and for an \
-         unknown key id at most every 10 seconds.",
+        "Address of a JWK set; `http://` only on the loopback address. Fetched at start, after every reload, every \
+         `jwks_refresh_ms`, and for an unknown key id at most every 10 seconds.",
+    ),
+    (
+        "auth.jwks_refresh_ms",
+        "How often the set is fetched again, in milliseconds. A key that is no longer in it is refused from then on, \
+         and connections that live on it end.",
+    ),
+    (
+        "auth.jwks_keep_ms",
+        "How long the keys of the last fetch are good while the set cannot be fetched, in milliseconds; then tokens \
+         that need them are refused. Connections that are there stay until their tokens end.",
     ),
     ("auth.issuer", "Issuer (`iss`) a token must name, when set."),
     ("auth.audience", "Audience (`aud`) a token must name, when set."),
@@ -88,8 +98,14 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ),
     (
         "auth.session_max_age_ms",
-        "A connection with a session token ends after this, in milliseconds, or at the session's `exp` if that is \
-         earlier: the client connects again and is verified again.",
+        "How long a connection with a session token lives on one yes of the verifier, in milliseconds, or until the \
+         session's `exp` if that is earlier: then the client connects again and is verified again.",
+    ),
+    (
+        "auth.session_recheck_ms",
+        "How often the verifier is asked again about the session of a live connection, in milliseconds (up to a \
+         quarter less, so that they are not all asked about at once; at most 100 connections a second and node): a yes \
+         prolongs it, a no ends it, no answer changes nothing. 0: never.",
     ),
     (
         "auth.revocation_hours",
@@ -105,6 +121,10 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("limits.head_count", "Request head: number of headers."),
     ("limits.head_ms", "Request head: time to arrive."),
     ("limits.http_body_bytes", "Body of an HTTP call."),
+    (
+        "limits.import_bytes",
+        "Body of an import of members (`POST /api/v1/conversations/{id}/members/import`), which is read as a stream.",
+    ),
     ("limits.unauthenticated_ms", "A raw socket without identity is closed after this."),
     ("limits.message_ms", "A started WebSocket message must be complete within this."),
     ("limits.body_bytes", "Message body after JSON decoding."),
@@ -200,6 +220,16 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     (
         "mounts.presence_throttle_ms",
         "At most one word of a user's presence in this time; the last state is told at its end (famly: 2 s).",
+    ),
+    (
+        "mounts.on_expiry",
+        "What a client hears of its token's end: `close` (nothing before) or `warn` (`expiry_warning_ms` ahead, in its \
+         dialect's words; famly has none). Either way the connection is closed at the end, unless the client has \
+         presented a new token by then.",
+    ),
+    (
+        "mounts.expiry_warning_ms",
+        "How long before the end `on_expiry = \"warn\"` tells the client, in milliseconds.",
     ),
     (
         "mounts.allow_unauthenticated_sessions",

@@ -7,7 +7,7 @@ use parlance_model::is_house_id;
 use parlance_wire::{Dialect, Framing};
 
 use super::redis::SCHEMES;
-use super::{Auth, Config, ConfigError, Limits, Log, Mount, Redis, Retention, Timings};
+use super::{Auth, Config, ConfigError, Limits, Log, Mount, OnExpiry, Redis, Retention, Timings};
 use crate::auth;
 
 /// Paths the gateway answers itself.
@@ -156,9 +156,13 @@ impl Auth {
             &[
                 ("session_timeout_ms", self.session_timeout_ms),
                 ("session_max_age_ms", self.session_max_age_ms),
+                ("jwks_refresh_ms", self.jwks_refresh_ms),
                 ("revocation_hours", self.revocation_hours),
             ],
         )?;
+        if self.jwks_keep_ms < self.jwks_refresh_ms {
+            return refuse("auth.jwks_keep_ms: must not be below auth.jwks_refresh_ms");
+        }
         if self.session_secret.is_some() && self.session_url.is_none() {
             return refuse("auth.session_secret: is of no use without auth.session_url");
         }
@@ -187,6 +191,7 @@ impl Limits {
                 ("head_count", self.head_count as u64),
                 ("head_ms", self.head_ms),
                 ("http_body_bytes", self.http_body_bytes as u64),
+                ("import_bytes", self.import_bytes as u64),
                 ("unauthenticated_ms", self.unauthenticated_ms),
                 ("message_ms", self.message_ms),
                 ("body_bytes", self.body_bytes as u64),
@@ -334,6 +339,7 @@ impl Mount {
                 "mounts ({name}): connect_timeout_ms and upgrade_timeout_ms must not be 0"
             ));
         }
+        self.check_expiry(dialect)?;
         if self.subjects.is_empty() {
             return refuse(format!("mounts ({name}): subjects must name at least one claim"));
         }
@@ -347,5 +353,19 @@ impl Mount {
             return refuse(format!("mounts ({name}): polls.window_ms must not be 0"));
         }
         Ok(())
+    }
+
+    fn check_expiry(&self, dialect: Dialect) -> Checked {
+        let name = &self.name;
+        match self.on_expiry {
+            OnExpiry::Close => Ok(()),
+            OnExpiry::Warn if dialect == Dialect::Famly => {
+                refuse(format!("mounts ({name}): on_expiry: famly has no word for a warning"))
+            }
+            OnExpiry::Warn if self.expiry_warning_ms == 0 => {
+                refuse(format!("mounts ({name}): expiry_warning_ms must not be 0"))
+            }
+            OnExpiry::Warn => Ok(()),
+        }
     }
 }

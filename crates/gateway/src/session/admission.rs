@@ -7,11 +7,14 @@ use std::sync::atomic::AtomicU64;
 use parlance_backplane::{Fault, Touched};
 use parlance_hub::{Announce, Listener, Notice, Outbox, Voice};
 use parlance_model::{Identity, Reject, RejectCode, Role, Topic};
+use tokio::sync::oneshot;
 
 use super::link::Link;
+use super::run::Boxed;
 use super::{conn, run};
 use crate::config::Mount;
 use crate::node::Node;
+use crate::proofs;
 
 /// What a connection's uses have in common: where output waits, and when input came last.
 #[derive(Clone)]
@@ -82,64 +85,114 @@ pub(super) async fn open(
     identity: Identity,
     port: &Port,
 ) -> Result<Arc<Link>, Reject> {
-    let config = node.config.load();
-    let connection = node.next_connection();
-    let voice = Voice {
-        accent: mount.spoken().default_accent(mount.carried()),
-        style: conn::style(mount),
-        announce: Announce { hold_ms: mount.background_ms, throttle_ms: mount.presence_throttle_ms },
-    };
-    let user = identity.user.clone();
-    let listener = Arc::new(Listener::new(connection.number, user, voice, port.outbox.clone()));
-    let heart = port.heart.clone();
-    let link = Arc::new(Link::new(listener, connection, mount.clone(), Arc::new(identity), heart));
-    let mut listening = Listening { node, link: link.clone(), kept: false };
-    listening.begin().await.map_err(|f| node.unavailable(&f))?;
-    let lease = link.lease(config.timings.presence_ttl());
-    match node.backplane.presence.touch(lease).await {
-        Ok(Touched::Ok) => {
-            listening.kept = true;
-            node.links.insert(link.connection.number, link.clone());
-            if node.orders.revoked_meanwhile(&link.identity()) {
-                link.listener.notify(Notice::Revoked);
-            }
-            if node.shutdown.is_cancelled() {
-                // Let in after the others were told to go.
-                let reason = "this server is restarting; reconnect".to_owned();
-                link.listener.notify(Notice::Close { code: 1012, reason });
-            }
-            Ok(link)
-        }
-        Ok(Touched::TooMany) => {
-            Err(Reject::new(RejectCode::TooManyConnections, "maximum connections per user reached"))
-        }
-        Err(fault) => Err(node.unavailable(&fault)),
-    }
+    Arrival::knock(node, mount, identity, port).await?.enter().await
 }
 
-/// The connection hears its user's own feed before anybody knows that it is connected: what is posted or
-/// signalled from then on (a notification, a disconnect) reaches it. Dropped without being kept, it leaves.
-struct Listening<'a> {
-    node: &'a Node,
+/// A connection that hears its user's own feed, and that nobody knows of yet. Dropped before it entered, it leaves.
+///
+/// It hears before anybody knows that it is connected: what is posted or signalled from then on (a notification, a
+/// disconnect) reaches it.
+pub(super) struct Arrival {
+    node: Arc<Node>,
     link: Arc<Link>,
+    /// Finding out where the feed stands.
+    opening: Option<Boxed<Result<(), Fault>>>,
     kept: bool,
 }
 
-impl Listening<'_> {
-    async fn begin(&self) -> Result<(), Fault> {
+impl Arrival {
+    /// Has the connection hear its user's feed.
+    pub(super) async fn knock(
+        node: &Arc<Node>,
+        mount: &Arc<Mount>,
+        identity: Identity,
+        port: &Port,
+    ) -> Result<Self, Reject> {
+        let connection = node.next_connection();
+        let voice = Voice {
+            accent: mount.spoken().default_accent(mount.carried()),
+            style: conn::style(mount),
+            announce: Announce { hold_ms: mount.background_ms, throttle_ms: mount.presence_throttle_ms },
+        };
+        let user = identity.user.clone();
+        let listener = Arc::new(Listener::new(connection.number, user, voice, port.outbox.clone()));
+        let heart = port.heart.clone();
+        let link = Arc::new(Link::new(listener, connection, mount.clone(), Arc::new(identity), heart));
+        let mut arrival = Self { node: node.clone(), link, opening: None, kept: false };
+        arrival.listen().await.map_err(|fault| node.unavailable(&fault))?;
+        Ok(arrival)
+    }
+
+    async fn listen(&mut self) -> Result<(), Fault> {
         let topic = Topic::User(self.link.listener.user.clone());
         self.node.hub.enter(&topic, &self.link.listener, Role::Joined);
         self.link.entered(topic.clone());
-        self.node.feed.open(vec![topic.clone()]).await?;
-        self.link.came_at(self.node.hub.last(&topic));
+        let (telling, heard) = oneshot::channel();
+        let (node, link) = (self.node.clone(), self.link.clone());
+        let mut opening: Boxed<Result<(), Fault>> = Box::pin(async move {
+            node.feed.open_telling(topic.clone(), telling).await?;
+            link.came_at(node.hub.last(&topic));
+            Ok(())
+        });
+        if self.link.dialect.implied_role().is_none() {
+            // Read from where the feed stood when the connection came: nobody may know of it before that is known.
+            return opening.await;
+        }
+        tokio::select! {
+            biased;
+            opened = &mut opening => opened?,
+            Ok(()) = heard => self.opening = Some(opening),
+        }
         Ok(())
+    }
+
+    /// The connection, not let in yet.
+    pub(super) const fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Takes the lease.
+    pub(super) async fn enter(mut self) -> Result<Arc<Link>, Reject> {
+        let (node, link) = (self.node.clone(), self.link.clone());
+        let lease = link.lease(node.config.load().timings.presence_ttl());
+        let opening = self.opening.take();
+        let opened = async {
+            match opening {
+                Some(opening) => opening.await,
+                None => Ok(()),
+            }
+        };
+        let (opened, touched) = tokio::join!(opened, node.backplane.presence.touch(lease));
+        match touched {
+            Ok(Touched::Ok) => {}
+            Ok(Touched::TooMany) => {
+                let why = "maximum connections per user reached";
+                return Err(Reject::new(RejectCode::TooManyConnections, why));
+            }
+            Err(fault) => return Err(node.unavailable(&fault)),
+        }
+        self.kept = true;
+        if let Err(fault) = opened {
+            close(&node, &link).await;
+            return Err(node.unavailable(&fault));
+        }
+        node.links.insert(link.connection.number, link.clone());
+        if !proofs::stand(&node, &link.identity()) {
+            link.listener.notify(Notice::Revoked);
+        }
+        if node.shutdown.is_cancelled() {
+            // Let in after the others were told to go.
+            let reason = "this server is restarting; reconnect".to_owned();
+            link.listener.notify(Notice::Close { code: 1012, reason });
+        }
+        Ok(link)
     }
 }
 
-impl Drop for Listening<'_> {
+impl Drop for Arrival {
     fn drop(&mut self) {
         if !self.kept {
-            leave_all(self.node, &self.link);
+            leave_all(&self.node, &self.link);
         }
     }
 }

@@ -18,12 +18,15 @@ impl Session {
         let links = || self.conns.iter().filter_map(|c| c.link.as_ref());
         let ends =
             links().map(|l| l.identity()).filter(|i| i.verified).map(|i| i.expires_at + crate::auth::LEEWAY);
+        // One that is being recovered is told when it has been greeted.
+        let warns = self.conns.iter().filter(|c| c.greeting.is_none()).filter_map(|c| c.link.as_ref());
         let restorable = links().any(|l| l.is_restorable());
         View {
             last_heard: Time::from_millis(self.line.heart().load(std::sync::atomic::Ordering::Relaxed)),
             raw: self.is_raw(),
             authenticated: links().next().is_some(),
             token_ends: ends.min(),
+            warns_at: warns.filter_map(|l| l.warns_at()).min(),
             stalled_since: self.line.stalled_since(),
             message_began: self.line.started(),
             kept: restorable || links().any(|l| l.recovery().is_some()),
@@ -116,6 +119,10 @@ impl Session {
                 self.owe(index, whole);
                 self.attached(index);
             }
+            Done::Settled(Ok(whole)) => {
+                self.owe(index, whole);
+                self.settled(index);
+            }
             Done::Rested(Ok(whole)) => self.owe(index, whole),
             Done::Joined(Ok(())) => {
                 if let Some(conn) = self.conns.get_mut(index) {
@@ -125,7 +132,10 @@ impl Session {
                 self.unblocked();
             }
             Done::Kept(Ok(())) => {}
-            Done::Attached(Err(fault)) | Done::Rested(Err(fault)) | Done::Joined(Err(fault)) => {
+            Done::Attached(Err(fault))
+            | Done::Settled(Err(fault))
+            | Done::Rested(Err(fault))
+            | Done::Joined(Err(fault)) => {
                 tracing::warn!(%fault, "a connection could not join its conversations");
                 self.answer(index, &Tag::default(), Err(self.node.unavailable(&fault)));
                 self.close(1013, "temporarily unavailable: reconnect");
@@ -143,14 +153,21 @@ impl Session {
 
     fn attached(&mut self, index: usize) {
         self.greet_recovered(index);
+        if let Some(conn) = self.conns.get_mut(index) {
+            conn.joins.push_front(Work::Settle);
+        }
+        if let Some((code, reason)) = self.conns.get_mut(index).and_then(|c| c.leaving.take()) {
+            self.told_to_go(index, code, &reason);
+        }
+        self.unblocked();
+    }
+
+    fn settled(&mut self, index: usize) {
         if let Some(conn) = self.conns.get_mut(index)
             && let Some(link) = conn.link.clone()
         {
             conn.save_moved();
             link.set_attached();
-        }
-        if let Some((code, reason)) = self.conns.get_mut(index).and_then(|c| c.leaving.take()) {
-            self.told_to_go(index, code, &reason);
         }
         self.unblocked();
     }
@@ -215,6 +232,7 @@ impl Session {
                 self.answer(0, &Tag::default(), Err(reject));
                 self.close(1008, "not authenticated in time");
             }
+            Due::Expiring => self.expiring(now),
             Due::Expired => self.expired(now),
             Due::Stalled => {
                 self.node.metrics.slow_consumers.inc();
@@ -228,6 +246,20 @@ impl Session {
             }
             Due::Refill => {
                 self.timers.may_read(now);
+            }
+        }
+    }
+
+    /// A word ahead: the client has until then to present another token, where its dialect lets it.
+    fn expiring(&mut self, now: Time) {
+        for index in 0..self.conns.len() {
+            let link = self.conns.get(index).filter(|c| c.greeting.is_none()).and_then(|c| c.link.as_ref());
+            let due = link.filter(|l| l.warns_at().is_some_and(|at| at <= now));
+            if let Some(ends) = due.map(|l| l.warned()) {
+                let left = ends.since(now).as_secs();
+                let message = format!("Token expires in {left} s");
+                let reject = Reject::new(RejectCode::TokenExpiring, message).field("exp");
+                self.answer(index, &Tag::default(), Err(reject));
             }
         }
     }

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use parlance_backplane::{Found, Rule, Touch};
+use parlance_backplane::{Rule, Touch};
 use parlance_hub::Listener;
 use parlance_model::{Author, Channel, ConnectionId, ConversationId, Event, Identity, Status, Time, Topic};
 use parlance_wire::Dialect;
 
+use super::ahead::Ahead;
 use super::recovery::Recovery;
-use crate::config::Mount;
+use crate::config::{Mount, OnExpiry};
 
 /// An authenticated connection.
 pub struct Link {
@@ -37,11 +38,15 @@ pub struct Link {
     pub opened_at: Time,
     attached: AtomicBool,
     identity: Mutex<Arc<Identity>>,
+    /// When what vouches for its token was asked last.
+    asked: AtomicU64,
+    /// The token's end that the client was warned of.
+    warned: AtomicU64,
     state: Mutex<State>,
     /// What a Socket.IO client can recover from; gone once another connection took it over.
     recovery: Mutex<Option<Box<Recovery>>>,
-    /// The user's conversations, read while it was let in; for attaching, which follows at once.
-    memberships: Mutex<Option<Found>>,
+    /// What was read while it was let in; for attaching, which follows at once.
+    ahead: Mutex<Option<Box<Ahead>>>,
 }
 
 /// Something the connection itself does, of which it is not to be told when it comes round.
@@ -101,24 +106,26 @@ impl Link {
             mount,
             opened_at: Time::from_millis(heard.load(Ordering::Relaxed)),
             carried: AtomicU64::new(heard.load(Ordering::Relaxed)),
+            asked: AtomicU64::new(heard.load(Ordering::Relaxed)),
             heard,
             attached: AtomicBool::new(false),
             came_at: AtomicU64::new(0),
             identity: Mutex::new(identity),
+            warned: AtomicU64::new(0),
             state: Mutex::default(),
             recovery: Mutex::default(),
-            memberships: Mutex::default(),
+            ahead: Mutex::default(),
         }
     }
 
-    /// Keeps the user's conversations for [`Self::take_memberships`].
-    pub(super) fn keep_memberships(&self, memberships: Found) {
-        *self.memberships.lock() = Some(memberships);
+    /// Keeps what was read for [`Self::take_ahead`].
+    pub(super) fn keep_ahead(&self, ahead: Ahead) {
+        *self.ahead.lock() = Some(Box::new(ahead));
     }
 
-    /// The user's conversations, when they were read a moment ago; once.
-    pub(super) fn take_memberships(&self) -> Option<Found> {
-        self.memberships.lock().take()
+    /// What was read a moment ago; once.
+    pub(super) fn take_ahead(&self) -> Ahead {
+        self.ahead.lock().take().map(|ahead| *ahead).unwrap_or_default()
     }
 
     /// What a Socket.IO client can recover from.
@@ -162,8 +169,50 @@ impl Link {
     }
 
     /// The same user with a fresh token.
-    pub(super) fn refresh(&self, identity: Arc<Identity>) {
+    pub(super) fn refresh(&self, identity: Arc<Identity>, now: Time) {
         *self.identity.lock() = identity;
+        self.set_asked(now);
+    }
+
+    /// The same token, verified again; `false` when it has another one by now.
+    pub(crate) fn prolong(&self, identity: Identity) -> bool {
+        let mut current = self.identity.lock();
+        if current.token_hash != identity.token_hash {
+            return false;
+        }
+        *current = Arc::new(identity);
+        drop(current);
+        // Its end may be nearer than it was.
+        self.listener.outbox.wake();
+        true
+    }
+
+    /// When what vouches for its token was asked last.
+    pub(crate) fn asked(&self) -> Time {
+        Time::from_millis(self.asked.load(Ordering::Relaxed))
+    }
+
+    /// See [`Self::asked`].
+    pub(crate) fn set_asked(&self, at: Time) {
+        self.asked.store(at.millis(), Ordering::Relaxed);
+    }
+
+    /// When the client is to be told of its token's end.
+    pub(super) fn warns_at(&self) -> Option<Time> {
+        if self.mount.on_expiry == OnExpiry::Close {
+            return None;
+        }
+        let identity = self.identity.lock();
+        let told = self.warned.load(Ordering::Relaxed) == identity.expires_at.millis();
+        let ahead = Duration::from_millis(self.mount.expiry_warning_ms);
+        (identity.verified && !told).then(|| identity.expires_at - ahead)
+    }
+
+    /// The client is being told of its token's end; when that is.
+    pub(super) fn warned(&self) -> Time {
+        let at = self.identity.lock().expires_at;
+        self.warned.store(at.millis(), Ordering::Relaxed);
+        at
     }
 
     /// When its last byte came.

@@ -16,6 +16,8 @@ pub(super) enum Due {
     Silent,
     /// No identity in time.
     Unauthenticated,
+    /// The token ends before long, and the client is to be told.
+    Expiring,
     /// The token ended.
     Expired,
     /// The socket takes nothing.
@@ -38,6 +40,7 @@ pub(super) struct View {
     pub raw: bool,
     pub authenticated: bool,
     pub token_ends: Option<Time>,
+    pub warns_at: Option<Time>,
     pub stalled_since: Option<Time>,
     pub message_began: Option<Time>,
     /// Whether there is something to keep from time to time.
@@ -100,7 +103,7 @@ impl Timers {
         if let Some(at) = self.closing {
             return (at, Due::Closed);
         }
-        let mut all: smallvec::SmallVec<[(Time, Due); 9]> = smallvec::SmallVec::new();
+        let mut all: smallvec::SmallVec<[(Time, Due); 10]> = smallvec::SmallVec::new();
         if view.raw {
             all.push((self.ping_at(view), Due::Ping));
             all.push((view.last_heard + self.silence, Due::Silent));
@@ -108,6 +111,7 @@ impl Timers {
         if !view.authenticated {
             all.push((self.opened + self.unauthenticated, Due::Unauthenticated));
         }
+        all.extend(view.warns_at.map(|at| (at, Due::Expiring)));
         all.extend(view.token_ends.map(|at| (at, Due::Expired)));
         all.extend(view.stalled_since.map(|at| (at + self.stall, Due::Stalled)));
         all.extend(view.message_began.map(|at| (at + self.message, Due::Unfinished)));
@@ -237,6 +241,7 @@ mod tests {
             raw: true,
             authenticated: true,
             token_ends: None,
+            warns_at: None,
             stalled_since: None,
             message_began: None,
             kept: false,
@@ -263,6 +268,8 @@ mod tests {
         let stalled = View { stalled_since: Some(Time(5_000)), ..view() };
         assert_eq!(t.next(&stalled), (Time(15_000), Due::Stalled));
         assert_eq!(t.next(&View { token_ends: Some(Time(7)), ..view() }), (Time(7), Due::Expired));
+        let warned = View { token_ends: Some(Time(7)), warns_at: Some(Time(3)), ..view() };
+        assert_eq!(t.next(&warned), (Time(3), Due::Expiring));
     }
 
     #[test]

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_backplane::{Fault, Find};
+use parlance_hub::Notice;
 use parlance_model::{
     Answer, Command, ConversationId, Identity, LogKey, Reject, RejectCode, Request, Time, UserId,
 };
 use parlance_wire::{Auth, Tag};
 
-use super::admission::{self, Port};
+use super::admission::{self, Arrival, Port};
 use super::link::Link;
 use super::recovery::{self, Begun};
 use super::run::Boxed;
-use super::{attach, restore};
+use super::{ahead, attach, restore};
 use crate::commands;
 use crate::config::Mount;
 use crate::http::credentials;
 use crate::node::Node;
+use crate::proofs;
 
 /// Something to do.
 pub(super) enum Work {
@@ -27,6 +29,8 @@ pub(super) enum Work {
     Greet,
     /// Join what the connection reads from the log first.
     Attach,
+    /// What follows it, and what a client need not wait for.
+    Settle,
     /// Join the rest of that: some of it was away.
     Rest,
     /// Carry out a client's request.
@@ -46,6 +50,7 @@ pub(super) enum Done {
     Connected(Result<Entrance, Reject>),
     /// Whether that was all of it.
     Attached(Result<bool, Fault>),
+    Settled(Result<bool, Fault>),
     Rested(Result<bool, Fault>),
     Joined(Result<(), Fault>),
     Answered(Tag, Result<Answer, Reject>),
@@ -105,6 +110,9 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
         (Work::Attach, Some(link)) => {
             Box::pin(async move { Done::Attached(join(&node, &link, &Joining::Attach).await) })
         }
+        (Work::Settle, Some(link)) => {
+            Box::pin(async move { Done::Settled(join(&node, &link, &Joining::Settle).await) })
+        }
         (Work::Rest, Some(link)) => Box::pin(async move { Done::Rested(rest(&node, &link).await) }),
         (Work::Invited { conversation, since }, Some(link)) => Box::pin(async move {
             Done::Joined(join(&node, &link, &Joining::Invited(conversation, since)).await.map(drop))
@@ -118,6 +126,7 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
         (
             Work::Greet
             | Work::Attach
+            | Work::Settle
             | Work::Rest
             | Work::Invited { .. }
             | Work::Removed(_)
@@ -131,6 +140,7 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
 enum Joining {
     Greet,
     Attach,
+    Settle,
     Invited(ConversationId, u64),
 }
 
@@ -141,6 +151,7 @@ async fn join(node: &Arc<Node>, link: &Arc<Link>, what: &Joining) -> Result<bool
         let joined = match what {
             Joining::Greet => attach::greet(node, link).await.map(|()| true),
             Joining::Attach => attach::attach(node, link, again).await,
+            Joining::Settle => attach::settle(node, link).await,
             Joining::Invited(conversation, since) => {
                 attach::invited(node, link, conversation.clone(), *since).await.map(|()| true)
             }
@@ -159,7 +170,11 @@ async fn join(node: &Arc<Node>, link: &Arc<Link>, what: &Joining) -> Result<bool
 /// Once more, a moment later: not for as long as it takes, or invitations would wait behind it.
 async fn rest(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, Fault> {
     tokio::time::sleep(AGAIN).await;
-    match attach::attach(node, link, true).await {
+    let attached = async {
+        let whole = attach::attach(node, link, true).await?;
+        Ok(attach::settle(node, link).await? && whole)
+    };
+    match attached.await {
         Err(Fault::Unavailable(why)) => {
             tracing::debug!(why, "joining is tried again");
             Ok(false)
@@ -192,14 +207,30 @@ async fn connect(seat: &Seat, auth: &Auth) -> Result<Entrance, Reject> {
     if token.is_none() && mount.spoken().registers_late() {
         return Ok(Entrance::Unnamed);
     }
-    let identity = credentials::verify(node, token.map(String::as_str), &mount.subjects).await?;
+    let identity = credentials::read(node, token.map(String::as_str), &mount.subjects).await?;
+    // Beside each other what does not need each other: the engine may be far away.
+    let (arrival, (), names) = tokio::try_join!(
+        Arrival::knock(node, mount, identity.clone(), &seat.port),
+        credentials::check(node, &identity),
+        async { Ok(ahead::names(node, mount, &identity.user).await) },
+    )?;
     let claims = mount.spoken().claims_user();
     if claims && auth.user_id.as_deref().is_some_and(|claimed| claimed != identity.user.as_str()) {
         return Err(Reject::new(RejectCode::Forbidden, "User ID mismatch"));
     }
-    let link = admission::open(node, mount, identity, &seat.port).await?;
-    let mut guest = Guest { node, link: Some(link.clone()) };
-    let begun = recovery::begin(node, &link, auth).await.map_err(|fault| node.unavailable(&fault))?;
+    let link = arrival.link().clone();
+    let entered = async {
+        let link = arrival.enter().await?;
+        Ok::<_, Reject>(Guest { node, link: Some(link) })
+    };
+    let (guest, glance, looked) = tokio::join!(
+        entered,
+        ahead::glance(node, &link, names, auth.pid.is_some()),
+        recovery::look(node, mount, auth),
+    );
+    let mut guest = guest?;
+    let seen = recovery::Seen { glance, looked };
+    let begun = recovery::begin(node, &link, auth, seen).await.map_err(|fault| node.unavailable(&fault))?;
     guest.link = None;
     Ok(Entrance::Named(link, begun))
 }
@@ -245,13 +276,31 @@ async fn authenticated(node: &Arc<Node>, link: &Arc<Link>, mut request: Request)
             if let Some(token) = register.token {
                 let identity = credentials::verify(node, Some(&token), &link.mount.subjects).await?;
                 if identity.user != *user {
-                    return Err(Reject::new(RejectCode::Forbidden, "the token is another user's"));
+                    // socialhub's list of codes has none for it but this one.
+                    let late = link.dialect.registers_late();
+                    let code = if late { RejectCode::Forbidden } else { RejectCode::InvalidToken };
+                    return Err(Reject::new(code, "the token is another user's"));
                 }
-                link.refresh(Arc::new(identity));
+                refresh(node, link, identity).await;
             }
             Ok(Answer::Registered { user: user.clone() })
         }
         command => commands::run(node, link, command).await,
+    }
+}
+
+/// From here on the connection lives on the new token.
+async fn refresh(node: &Arc<Node>, link: &Arc<Link>, identity: Identity) {
+    link.refresh(Arc::new(identity), node.clock.now());
+    if !proofs::stand(node, &link.identity()) {
+        // Revoked between the look at the revocations and now.
+        link.listener.notify(Notice::Revoked);
+    }
+    // What is kept for the client is kept by its token: it comes back with this one.
+    if link.is_restorable()
+        && let Err(fault) = save(node, link, true).await
+    {
+        tracing::warn!(%fault, "keeping a session under its new token");
     }
 }
 
@@ -288,6 +337,7 @@ fn unverified(claimed: &str) -> Result<Identity, Reject> {
         token_id: None,
         token_hash: 0,
         verified: false,
+        proof: parlance_model::Proof::None,
         claims: None,
     })
 }

@@ -65,6 +65,7 @@ fn identity(user: &UserId) -> Identity {
         token_id: None,
         token_hash: 0,
         verified: false,
+        proof: parlance_model::Proof::None,
         claims: None,
     }
 }

@@ -75,6 +75,7 @@ pub(super) fn connection(reject: &Reject) -> Option<Emit> {
         RejectCode::Unauthenticated
         | RejectCode::InvalidToken
         | RejectCode::TokenExpired
+        | RejectCode::TokenExpiring
         | RejectCode::Forbidden => "auth_error",
         _ => "server_error",
     };

@@ -21,7 +21,10 @@ pub(crate) const fn code(code: RejectCode) -> &'static str {
         | RejectCode::MissingField
         | RejectCode::InvalidField
         | RejectCode::TooLarge => "VALIDATION_ERROR",
-        RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => "UNAUTHORIZED",
+        RejectCode::Unauthenticated
+        | RejectCode::InvalidToken
+        | RejectCode::TokenExpired
+        | RejectCode::TokenExpiring => "UNAUTHORIZED",
         RejectCode::Forbidden => "FORBIDDEN",
         RejectCode::NotFound | RejectCode::UnknownChannel => "NOT_FOUND",
         RejectCode::RateLimited
@@ -53,7 +56,9 @@ struct Data {
 pub(super) fn refusal(reject: &Reject) -> Refusal {
     match reject.code {
         RejectCode::Unauthenticated => Refusal::Error(NO_TOKEN.to_owned(), None),
-        RejectCode::InvalidToken | RejectCode::TokenExpired => Refusal::Error(BAD_TOKEN.to_owned(), None),
+        RejectCode::InvalidToken | RejectCode::TokenExpired | RejectCode::TokenExpiring => {
+            Refusal::Error(BAD_TOKEN.to_owned(), None)
+        }
         other => {
             let data = Data { code: code(other), retry_after_ms: reject.retry_after_ms };
             Refusal::Error(message(reject).to_owned(), Some(text(&data)))

@@ -15,7 +15,10 @@ pub(super) const fn code(code: RejectCode) -> &'static str {
         RejectCode::Malformed | RejectCode::UnknownEvent => "INVALID_EVENT",
         RejectCode::MissingField => "MISSING_FIELDS",
         RejectCode::InvalidField | RejectCode::UnknownChannel | RejectCode::NotFound => "INVALID_FIELD",
-        RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => "UNAUTHORIZED",
+        RejectCode::Unauthenticated
+        | RejectCode::InvalidToken
+        | RejectCode::TokenExpired
+        | RejectCode::TokenExpiring => "UNAUTHORIZED",
         RejectCode::Forbidden => "FORBIDDEN",
         RejectCode::RateLimited
         | RejectCode::TooManyConnections

@@ -41,7 +41,10 @@ impl EventCodec for Sechat {
     fn refuse(reject: &Reject) -> Refusal {
         let code = errors::code(reject.code);
         let message = match reject.code {
-            RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => {
+            RejectCode::Unauthenticated
+            | RejectCode::InvalidToken
+            | RejectCode::TokenExpired
+            | RejectCode::TokenExpiring => {
                 format!("Unauthorized: {}", reject.message)
             }
             _ => reject.message.to_string(),

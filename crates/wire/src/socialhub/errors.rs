@@ -23,7 +23,7 @@ pub const fn code(code: RejectCode) -> &'static str {
         RejectCode::UnknownChannel | RejectCode::Forbidden | RejectCode::NotFound => "CHANNEL_NOT_FOUND",
         RejectCode::Unauthenticated => "MISSING_TOKEN",
         RejectCode::InvalidToken => "INVALID_TOKEN",
-        RejectCode::TokenExpired => "TOKEN_EXPIRED",
+        RejectCode::TokenExpired | RejectCode::TokenExpiring => "TOKEN_EXPIRED",
         RejectCode::RateLimited | RejectCode::LimitReached | RejectCode::InProgress => "RATE_LIMITED",
         RejectCode::TooManyConnections => "MAX_CONNECTIONS",
         RejectCode::Unavailable | RejectCode::Maintenance | RejectCode::Internal => "INTERNAL_ERROR",
@@ -38,7 +38,10 @@ pub const fn http_status(code: RejectCode) -> u16 {
         | RejectCode::MissingField
         | RejectCode::InvalidField
         | RejectCode::TooLarge => 400,
-        RejectCode::Unauthenticated | RejectCode::InvalidToken | RejectCode::TokenExpired => 401,
+        RejectCode::Unauthenticated
+        | RejectCode::InvalidToken
+        | RejectCode::TokenExpired
+        | RejectCode::TokenExpiring => 401,
         RejectCode::UnknownChannel | RejectCode::Forbidden | RejectCode::NotFound => 404,
         RejectCode::RateLimited
         | RejectCode::LimitReached

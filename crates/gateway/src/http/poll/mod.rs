@@ -9,9 +9,12 @@
 mod answer;
 mod ear;
 mod fetch;
+mod lease;
 mod reader;
+mod receipts;
 mod scope;
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +39,7 @@ use super::{credentials, reply};
 use crate::auth::AuthError;
 use crate::config::Mount;
 use crate::node::Node;
+use crate::proofs;
 
 /// Events and bytes of one answer.
 const POLL: Size = Size { events: 250, bytes: 1024 * 1024 };
@@ -43,6 +47,8 @@ const POLL: Size = Size { events: 250, bytes: 1024 * 1024 };
 const MISSED: Size = Size { events: 1000, bytes: 4 * 1024 * 1024 };
 /// Before a log is read again that this node has heard more of.
 const AGAIN: Duration = Duration::from_millis(10);
+/// How long is waited while something of what the user hears is out of reach: the next poll looks again.
+const PARTIAL: Duration = Duration::from_secs(5);
 /// How often a waiting poll looks whether its token was revoked.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -57,13 +63,13 @@ pub fn router<S: Clone + Send + Sync + 'static>(node: &Arc<Node>) -> Router<S> {
 async fn by_query(State(node): State<Arc<Node>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let asked = wire::of_query(parts.uri.query().unwrap_or_default()).map_err(Refusal::from);
-    poll(&node, &parts, asked).await
+    poll(&node, &parts, ready(asked)).await
 }
 
 async fn by_body(State(node): State<Arc<Node>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let asked = read(&node, &parts, body).await;
-    poll(&node, &parts, asked).await
+    // Read only of somebody who may ask: what anybody sends would be kept for as long as it takes to arrive.
+    poll(&node, &parts, read(&node, &parts, body)).await
 }
 
 async fn read(node: &Node, parts: &Parts, body: axum::body::Body) -> Result<wire::Ask, Refusal> {
@@ -82,20 +88,25 @@ async fn read(node: &Node, parts: &Parts, body: axum::body::Body) -> Result<wire
     Ok(wire::of_body(&bytes, query, config.limits.json_depth)?)
 }
 
-async fn poll(node: &Arc<Node>, parts: &Parts, asked: Result<wire::Ask, Refusal>) -> Response {
+/// What is asked for, once it has arrived.
+trait Asked: Future<Output = Result<wire::Ask, Refusal>> {}
+
+impl<F: Future<Output = Result<wire::Ask, Refusal>>> Asked for F {}
+
+async fn poll(node: &Arc<Node>, parts: &Parts, asked: impl Asked) -> Response {
     answer(node, parts, asked, POLL, |page| page.render(wire::event, wire::page)).await
 }
 
 async fn missed(State(node): State<Arc<Node>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let asked = wire::missed_of_query(parts.uri.query().unwrap_or_default()).map_err(Refusal::from);
-    answer(&node, &parts, asked, MISSED, |page| page.render(wire::envelope, wire::missed)).await
+    answer(&node, &parts, ready(asked), MISSED, |page| page.render(wire::envelope, wire::missed)).await
 }
 
 async fn answer(
     node: &Arc<Node>,
     parts: &Parts,
-    asked: Result<wire::Ask, Refusal>,
+    asked: impl Asked,
     size: Size,
     render: impl Fn(&Page) -> String,
 ) -> Response {
@@ -111,7 +122,7 @@ async fn answer(
                 return Err(limited(node, &verdict));
             }
         }
-        let asked = asked?;
+        let asked = asked.await?;
         if asked.user != identity.user.as_str() {
             return Err(Refusal::not_yours());
         }
@@ -185,7 +196,9 @@ impl Call<'_> {
         let now = self.node.clock.now();
         let wait = self.patience(Duration::from_millis(asked.wait_ms), now);
         let deadline = Instant::now() + wait;
-        let mut reader = self.reader(asked.after).await.map_err(unavailable)?;
+        let present = lease::hold(self.node, &self.identity.user, wait);
+        let (reader, ()) = futures_util::join!(self.reader(asked.after), present);
+        let mut reader = reader.map_err(unavailable)?;
         let page = reader.pass(&[]).await.map_err(unavailable)?;
         if !page.is_empty() || wait.is_zero() {
             return Ok(page);
@@ -207,6 +220,10 @@ impl Call<'_> {
         asked.min(self.identity.expires_at.since(now))
     }
 
+    fn still_good(&self) -> Result<(), Reject> {
+        if proofs::stand(self.node, self.identity) { Ok(()) } else { Err(AuthError::Revoked.into()) }
+    }
+
     async fn reader(&self, after: u64) -> Result<Reader<'_>, Fault> {
         Reader::load(self.node, self.mount, self.identity, (after, self.size)).await
     }
@@ -216,6 +233,7 @@ impl Call<'_> {
         let unavailable = |fault: Fault| self.node.unavailable(&fault);
         let ear = Ear::open(self.node, self.mount, self.identity, reader.topics());
         let ear = ear.await.map_err(unavailable)?;
+        let deadline = if ear.partial { deadline.min(Instant::now() + PARTIAL) } else { deadline };
         loop {
             // Listening first, reading second: whatever comes in between is heard.
             let page = reader.pass(&[]).await.map_err(unavailable)?;
@@ -239,9 +257,11 @@ impl Call<'_> {
                 () = tokio::time::sleep_until(deadline) => return Ok(Some(reader.nothing())),
                 () = self.node.shutdown.cancelled() => return Ok(Some(reader.nothing())),
                 _ = look.tick() => {
-                    if self.node.orders.revoked_meanwhile(self.identity) {
-                        return Err(AuthError::Revoked.into());
-                    }
+                    self.still_good()?;
+                    continue;
+                }
+                () = self.node.orders.revocation() => {
+                    self.still_good()?;
                     continue;
                 }
             };
@@ -253,7 +273,10 @@ impl Call<'_> {
                     }
                 }
                 Wake::Changed => return Ok(None),
-                Wake::End => return Ok(Some(reader.nothing())),
+                Wake::End => {
+                    lease::end(self.node, &self.identity.user).await;
+                    return Ok(Some(reader.nothing()));
+                }
             }
         }
     }
