@@ -1,31 +1,37 @@
 //! One HTTP connection: heads that are too big, too slow or garbage are answered, not just cut.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
+use axum::response::Response;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::IntGauge;
+use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
+use super::patience::{Marks, Patient, Watched};
 use super::permit::Permit;
 use super::socket::{Io, finish};
+use super::{head, reply};
 use crate::node::Node;
 
 /// hyper refuses smaller buffers.
 const SMALLEST_BUFFER: usize = 8 * 1024;
 /// How long what a refused client still sends is read, so that it gets to read its answer.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: u64 = 256 * 1024;
+const LINGER_BYTES: u64 = 16 * 1024 * 1024;
 /// A stopping node goes on reading for so long.
 const UNREAD: Duration = Duration::from_millis(100);
 /// How long answers under way when the node halts may take: the last words to those who poll.
@@ -68,19 +74,18 @@ pub async fn serve(visit: Visit) {
     visit.sockets.inc();
     let _counted = Counted(visit.sockets.clone());
     let served = Arc::new(AtomicBool::new(false));
+    let marks = Arc::<Marks>::default();
     let builder = builder(&visit.node);
-    let (router, origin, any) = (visit.router.clone(), Origin(visit.permit.clone()), served.clone());
+    let (router, origin) = (visit.router.clone(), Origin(visit.permit.clone()));
+    let (any, body_marks) = (served.clone(), marks.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         any.store(true, Ordering::Relaxed);
-        let mut request = request.map(Body::new);
+        let mut request = request.map(|body| Body::new(Watched::new(body, body_marks.clone())));
         request.extensions_mut().insert(origin.clone());
-        let router = router.clone();
-        async move {
-            let response = router.oneshot(request).await;
-            Ok::<_, Infallible>(response.unwrap_or_else(|never| match never {}))
-        }
+        answer(router.clone(), request)
     });
-    let io = TokioIo::new(Io(visit.stream.clone()));
+    let stall = Duration::from_millis(visit.node.config.load().limits.write_stall_ms);
+    let io = TokioIo::new(Patient::new(Io(visit.stream.clone()), stall, marks.clone()));
     let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
     // A connection made while the node stops gets its one answer: it was told not to keep alive.
     let stopping = visit.node.shutdown.is_cancelled();
@@ -101,10 +106,30 @@ pub async fn serve(visit: Visit) {
         }
         () = last_answers(node), if stopping => return,
     };
-    if let Err(error) = result {
-        tracing::debug!(%error, "http connection");
-        say_why(&visit.stream, &error, served.load(Ordering::Relaxed)).await;
+    match result {
+        Ok(()) if marks.is_unsent() => linger(&visit.stream).await,
+        Ok(()) => {}
+        Err(error) => {
+            tracing::debug!(%error, "http connection");
+            let silent = served.load(Ordering::Relaxed) && !marks.has_begun();
+            say_why(&visit, &error, silent).await;
+        }
     }
+}
+
+/// What a request is answered. A panic on the way ends neither the answer nor the connection.
+async fn answer(router: Router, mut request: Request<Body>) -> Result<Response, Infallible> {
+    if let Err(refusal) = head::settle(&mut request) {
+        return Ok(*refusal);
+    }
+    let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
+    Ok(answered.map_or_else(
+        |_| {
+            tracing::error!("a request's handler panicked");
+            reply::refusal(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "internal error")
+        },
+        |answered| answered.unwrap_or_else(|never| match never {}),
+    ))
 }
 
 async fn last_answers(node: &Node) {
@@ -126,20 +151,38 @@ fn builder(node: &Node) -> http1::Builder {
     builder
 }
 
-/// hyper answers most bad heads itself; it says nothing to slow ones and to HTTP/2.
-async fn say_why(stream: &Arc<TcpStream>, error: &hyper::Error, served: bool) {
-    let answer = match error {
-        // An idle connection that is merely kept alive ends without a word.
-        e if e.is_timeout() && !served => SLOW,
-        e if e.is_parse_version_h2() => NOT_HTTP1,
-        e if e.is_parse() => &[],
+/// hyper answers most bad heads itself; it says nothing to slow ones and to HTTP/2. An idle connection that is merely
+/// kept alive ends without a word.
+async fn say_why(visit: &Visit, error: &hyper::Error, silent: bool) {
+    let stream = &visit.stream;
+    let (reason, answer) = match error {
+        e if e.is_timeout() && silent => return,
+        e if e.is_timeout() => ("slow_head", SLOW),
+        e if e.is_parse_version_h2() => ("bad_head", NOT_HTTP1),
+        e if e.is_parse() => ("bad_head", [].as_slice()),
+        e if is_stalled(e) => {
+            visit.node.metrics.refused("-", "slow_reader");
+            // What the kernel still keeps for it goes too.
+            let _ = SockRef::from(&**stream).set_linger(Some(Duration::ZERO));
+            return;
+        }
         _ => return,
     };
-    if !answer.is_empty() && stream.try_write(answer).is_err() {
-        return;
+    visit.node.metrics.refused("-", reason);
+    if answer.is_empty() || stream.try_write(answer).is_ok() {
+        linger(stream).await;
     }
+}
+
+/// Whether the peer took nothing of its answer for too long.
+fn is_stalled(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut)
+}
+
+/// Closing with unread input resets the connection, and the answer may be lost with it.
+async fn linger(stream: &Arc<TcpStream>) {
     let _ = finish(stream);
-    // Closing with unread input resets the connection, and the answer may be lost with it.
     let mut rest = Io(stream.clone()).take(LINGER_BYTES);
     let mut nowhere = tokio::io::sink();
     let drained = tokio::io::copy(&mut rest, &mut nowhere);

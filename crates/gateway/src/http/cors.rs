@@ -15,7 +15,7 @@ use url::Url;
 use super::router::Public;
 use super::{engine, reply};
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, OPTIONS");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, OPTIONS");
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
 /// Bytes of the longest list of headers that a preflight is granted as asked.
 const MAX_ASKED: usize = 1024;
@@ -26,9 +26,10 @@ const EXPOSED: HeaderValue =
 
 /// Refuses foreign origins, answers preflights and marks the answers to allowed ones.
 pub async fn guard(State(public): State<Public>, request: Request, next: Next) -> Response {
-    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut origins = request.headers().get_all(header::ORIGIN).iter();
+    let (origin, another) = (origins.next().cloned(), origins.next().is_some());
     if let Some(origin) = &origin
-        && !allowed(&public.node.config.load().origins, origin, request.headers())
+        && (another || !allowed(&public.node.config.load().origins, origin, request.headers()))
     {
         let mut response = if public.is_engine(&request) {
             engine::refuse(Problem::Forbidden)

@@ -13,14 +13,12 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use parlance_model::NodeId;
 use parlance_wire::engineio::{Problem, Query, Transport};
 use tokio_util::task::TaskTracker;
 
 use super::connection::Origin;
 use super::permit::Permits;
-use super::socket::{Io, Socket};
 use super::{credentials, encoding, reply, upgrade};
 use crate::clock::Clock;
 use crate::line::{Line, desk, door};
@@ -179,7 +177,7 @@ impl Endpoint {
         };
         let (door, accept) = (self.door.clone(), self.accept.clone());
         self.tracker.spawn(async move {
-            if let Some(socket) = upgraded(pending).await {
+            if let Some(socket) = upgrade::upgraded(pending).await {
                 caller.greet(&accept, door.open_socket(socket, origin).await);
             }
         });
@@ -209,7 +207,7 @@ impl Endpoint {
         let origin = parts.extensions.remove::<Origin>().ok_or(Problem::BadRequest)?;
         let door = self.door.clone();
         self.tracker.spawn(async move {
-            if let Some(socket) = upgraded(pending).await {
+            if let Some(socket) = upgrade::upgraded(pending).await {
                 door.offer(socket, origin, session).await;
             }
         });
@@ -281,24 +279,6 @@ async fn read_body(mut body: Body, max: usize) -> Taken {
         }
     }
     if all <= max { Taken::Whole(bytes) } else { Taken::TooBig }
-}
-
-/// The socket behind an upgrade; `None` when the client went before its answer.
-async fn upgraded(pending: OnUpgrade) -> Option<Socket> {
-    let upgraded = match pending.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            tracing::debug!(%error, "upgrade");
-            return None;
-        }
-    };
-    match upgraded.downcast::<TokioIo<Io>>() {
-        Ok(parts) => Some(Socket { stream: parts.io.into_inner().0, leftover: parts.read_buf }),
-        Err(_) => {
-            tracing::error!("an upgraded connection is not of our listener");
-            None
-        }
-    }
 }
 
 const fn problem(refused: desk::Refused) -> Problem {

@@ -18,7 +18,8 @@ use parlance_wire::Dialect;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection::Origin;
-use super::socket::{Io, Socket};
+use super::patience::Patient;
+use super::socket::Socket;
 use super::{credentials, reply};
 use crate::config::Mount;
 use crate::metrics::word;
@@ -63,22 +64,32 @@ pub async fn handle(node: &Arc<Node>, mount: Arc<Mount>, request: Request) -> Re
 
 /// Becomes the session once the 101 is written. The permit lives as long as the session.
 async fn begin(pending: hyper::upgrade::OnUpgrade, admission: Admission, origin: Origin) {
+    // When there is none, dropping the admission gives its lease back.
+    if let Some(socket) = upgraded(pending).await {
+        session::run(admission, socket).await;
+    }
+    drop(origin);
+}
+
+/// The socket behind an upgrade; `None` when the client went before its answer.
+pub(super) async fn upgraded(pending: hyper::upgrade::OnUpgrade) -> Option<Socket> {
     let upgraded = match pending.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
-            // The client went before its answer; dropping the admission gives its lease back.
             tracing::debug!(%error, "upgrade");
-            return;
+            return None;
         }
     };
-    match upgraded.downcast::<TokioIo<Io>>() {
+    match upgraded.downcast::<TokioIo<Patient>>() {
         Ok(parts) => {
-            let socket = Socket { stream: parts.io.into_inner().0, leftover: parts.read_buf };
-            session::run(admission, socket).await;
+            let stream = parts.io.into_inner().into_inner().0;
+            Some(Socket { stream, leftover: parts.read_buf })
         }
-        Err(_) => tracing::error!("an upgraded connection is not of our listener"),
+        Err(_) => {
+            tracing::error!("an upgraded connection is not of our listener");
+            None
+        }
     }
-    drop(origin);
 }
 
 async fn admit(
@@ -118,6 +129,11 @@ pub(super) fn handshake(parts: &Parts) -> Result<HeaderValue, Flaw> {
     }
     if !names(headers, &header::CONNECTION, "upgrade") {
         return Err((BAD, "BAD_REQUEST", "the Connection header does not ask for an upgrade"));
+    }
+    // Whoever reads no body where we read one takes what we skip for frames.
+    let length = headers.get(header::CONTENT_LENGTH);
+    if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0") {
+        return Err((BAD, "BAD_REQUEST", "a WebSocket handshake has no body"));
     }
     let mut versions = headers.get_all(header::SEC_WEBSOCKET_VERSION).iter();
     if versions.next().is_none_or(|version| version != "13") || versions.next().is_some() {
