@@ -12,6 +12,7 @@ pub mod send;
 mod subscribe;
 mod typing;
 
+pub(crate) use receipt::{UpTo, read_up_to};
 pub(crate) use subscribe::tell_presence;
 
 use std::sync::Arc;

@@ -1,29 +1,31 @@
-//! History over HTTP on the public listener, for members, with their own token.
+//! History over HTTP on the public listener, for members, with their own token: messages, read cursors, and a user's
+//! conversations with what is unread in them.
 //!
-//! Owns: its addresses, who may read, how refusals are told. Must not know: JSON field names of answers
+//! Owns: its addresses, how refusals are told. Must not know: JSON field names of answers
 //! (`parlance_wire::history`), what a good token looks like (`auth`).
 
+mod call;
+mod chats;
 mod cursors;
 pub mod page;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
-use axum::http::request::Parts;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::get;
-use parlance_backplane::{Fault, Find};
-use parlance_model::{Conversation, ConversationId, LogKey, Reject, RejectCode};
+use axum::routing::{get, put};
+use parlance_model::{Conversation, Reject, RejectCode};
 use parlance_wire::Dialect;
 use parlance_wire::history::{self as wire, Item};
 
-use self::page::{Asked, Page, Refused};
+use self::call::{Call, Named, invalid, likely};
+use self::chats::Unread;
+use self::page::{Page, Refused};
+use super::reply;
 use super::router::wrong_method;
-use super::{credentials, reply};
-use crate::config::default_subjects;
+use crate::commands;
 use crate::metrics::word;
 use crate::node::Node;
 
@@ -32,49 +34,108 @@ pub fn router<S: Clone + Send + Sync + 'static>(node: &Arc<Node>) -> Router<S> {
     Router::new()
         .route("/v1/chats/{id}/messages", get(chat_messages).fallback(wrong_method))
         .route("/v1/chats/{id}/cursors", get(chat_cursors).fallback(wrong_method))
+        .route("/api/v1/conversations", get(conversations).fallback(wrong_method))
         .route("/api/v1/conversations/{id}/messages", get(messages).fallback(wrong_method))
+        .route("/api/v1/conversations/{id}/read", put(read).fallback(only_put))
         .with_state(node.clone())
 }
 
-/// The id in the address, as axum read it.
-type Named = Result<Path<String>, PathRejection>;
-
-async fn chat_messages(State(node): State<Arc<Node>>, name: Named, request: Request) -> Response {
+async fn chat_messages(State(node): State<Arc<Node>>, named: Named, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
     let answered = async {
-        let call = Call::new(&node, name, request)?.of(&[Dialect::Famly]);
-        let page = call.page(false).await?;
+        let mut call = Call::new(&node, &parts, &[Dialect::Famly]);
+        let (_, conversation) = call.readable(&named).await?;
+        let page = messages_of(&call, &conversation, false).await?;
         Ok(wire::famly_page(&page.items, page.frame))
     };
     answer_famly(&node, answered.await)
 }
 
-async fn chat_cursors(State(node): State<Arc<Node>>, name: Named, request: Request) -> Response {
+async fn chat_cursors(State(node): State<Arc<Node>>, named: Named, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
     let answered = async {
-        let call = Call::new(&node, name, request)?.of(&[Dialect::Famly]);
-        let conversation = call.readable().await?;
+        let mut call = Call::new(&node, &parts, &[Dialect::Famly]);
+        let (_, conversation) = call.readable(&named).await?;
         let found = cursors::read(&node, &conversation).await.map_err(|fault| node.unavailable(&fault))?;
         Ok(wire::famly_cursors(&found))
     };
     answer_famly(&node, answered.await)
 }
 
-async fn messages(State(node): State<Arc<Node>>, name: Named, request: Request) -> Response {
+async fn messages(State(node): State<Arc<Node>>, named: Named, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
     let answered = async {
-        let call = Call::new(&node, name, request)?;
-        // Who names a conversation by a number is most likely of the dialect that knows no other names.
-        let likely = if call.named.bytes().all(|byte| byte.is_ascii_digit()) {
-            [Dialect::Lingochat, Dialect::Chatgenius]
-        } else {
-            [Dialect::Chatgenius, Dialect::Lingochat]
-        };
-        let call = call.of(&likely);
-        let page = call.page(call.asked.dialect.is_none()).await?;
+        let mut call = Call::new(&node, &parts, &by_name(&named));
+        let (_, conversation) = call.readable(&named).await?;
+        let page = messages_of(&call, &conversation, call.asked.dialect.is_none()).await?;
         Ok(match call.asked.dialect {
             Some(dialect) => wire::spoken_page(dialect, &page.items, page.frame),
             None => wire::page(&page.items, page.frame),
         })
     };
-    let answered: Result<String, Reject> = answered.await;
+    answer(&node, answered.await)
+}
+
+async fn conversations(State(node): State<Arc<Node>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let answered = async {
+        let mut call = Call::new(&node, &parts, &likely(""));
+        let page = chats::page(&mut call).await?;
+        Ok(wire::chats(&page, call.asked.dialect))
+    };
+    answer(&node, answered.await)
+}
+
+async fn read(State(node): State<Arc<Node>>, named: Named, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut call = Call::new(&node, &parts, &by_name(&named));
+    let answered = async {
+        let (identity, conversation) = call.readable(&named).await.map_err(Unread::Wrong)?;
+        // Read only of somebody who may ask: what anybody sends would be kept for as long as it takes to arrive.
+        let to = chats::mark(&node, body).await?;
+        let moved = commands::read_up_to(&node, &identity.user, &conversation.id, to).await;
+        moved.map_err(Unread::Wrong)?;
+        let listed = chats::one(&call, &identity.user, conversation.id).await.map_err(Unread::Wrong)?;
+        Ok(wire::chat(&listed, call.asked.dialect))
+    };
+    match answered.await {
+        Ok(body) => answer(&node, Ok(body)),
+        Err(Unread::Wrong(reject)) => answer(&node, Err(reject)),
+        Err(Unread::Slow) => {
+            let text = "the body took too long to arrive";
+            reply::refusal(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", text)
+        }
+        Err(Unread::Long(most)) => {
+            let text = format!("the body is larger than {most} bytes");
+            reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", &text)
+        }
+    }
+}
+
+fn by_name(named: &Named) -> [Dialect; 2] {
+    likely(named.as_ref().map_or("", |path| path.as_str()))
+}
+
+async fn messages_of(call: &Call<'_>, conversation: &Conversation, reactions: bool) -> Result<Page, Reject> {
+    let read = async {
+        let mut page = page::read(call.node, conversation, &call.asked.part).await?;
+        if reactions {
+            page.react(call.node, conversation).await?;
+        }
+        Ok(page)
+    };
+    let mut page: Page = read.await.map_err(|refused| match refused {
+        Refused::Invalid(message) => invalid(message),
+        Refused::Foreign => invalid("the message is not of this conversation"),
+        Refused::Fault(fault) => call.node.unavailable(&fault),
+    })?;
+    if call.policy.strip {
+        page.items.iter_mut().for_each(Item::strip);
+    }
+    Ok(page)
+}
+
+fn answer(node: &Node, answered: Result<String, Reject>) -> Response {
     match answered {
         Ok(body) => reply::json(StatusCode::OK, body),
         Err(reject) => {
@@ -84,133 +145,10 @@ async fn messages(State(node): State<Arc<Node>>, name: Named, request: Request) 
     }
 }
 
-/// A call of a user.
-struct Call<'a> {
-    node: &'a Node,
-    parts: Parts,
-    /// The id in the address.
-    named: String,
-    asked: Query,
-    /// The claims that may name the user.
-    subjects: Vec<String>,
-    /// Whether markup is removed from what is read.
-    strip: bool,
-}
-
-/// A call's query.
-#[derive(Default)]
-struct Query {
-    part: Asked,
-    /// In whose words the messages are told; of none: in the gateway's own.
-    dialect: Option<Dialect>,
-}
-
-impl<'a> Call<'a> {
-    fn new(node: &'a Node, name: Named, request: Request) -> Result<Self, Reject> {
-        let parts = request.into_parts().0;
-        let Path(named) = name.map_err(|_| nowhere())?;
-        let asked = query(&parts)?;
-        Ok(Self { node, parts, named, asked, subjects: default_subjects(), strip: false })
-    }
-
-    /// Takes its policy from the first mount of the dialect asked for, else of one of these.
-    fn of(mut self, likely: &[Dialect]) -> Self {
-        let config = self.node.config.load();
-        let of = |dialect: &Dialect| config.mounts.iter().find(|mount| mount.dialect == dialect.as_str());
-        let asked = self.asked.dialect.as_ref().map(std::slice::from_ref);
-        if let Some(mount) = asked.unwrap_or(likely).iter().find_map(of) {
-            self.subjects.clone_from(&mount.subjects);
-            self.strip = mount.sanitize;
-        }
-        self
-    }
-
-    /// The conversation, when the token names a member of it. One that is not there and one that is not
-    /// theirs are not told apart.
-    async fn readable(&self) -> Result<Conversation, Reject> {
-        let identity = credentials::identify(self.node, &self.parts, &self.subjects).await?;
-        let id = ConversationId::parse(&self.named).map_err(|_| nowhere())?;
-        let found = find(self.node, &id).await.map_err(|fault| self.node.unavailable(&fault))?;
-        found
-            .filter(|conversation| conversation.member(&identity.user).is_some())
-            .ok_or_else(|| Reject::new(RejectCode::Forbidden, "you are not a member of this conversation"))
-    }
-
-    async fn page(&self, with_reactions: bool) -> Result<Page, Reject> {
-        let conversation = self.readable().await?;
-        let read = async {
-            let mut page = page::read(self.node, &conversation, &self.asked.part).await?;
-            if with_reactions {
-                page.react(self.node, &conversation).await?;
-            }
-            Ok(page)
-        };
-        let mut page: Page = read.await.map_err(|refused| self.refusal(refused))?;
-        if self.strip {
-            page.items.iter_mut().for_each(Item::strip);
-        }
-        Ok(page)
-    }
-
-    fn refusal(&self, refused: Refused) -> Reject {
-        match refused {
-            Refused::Invalid(message) => invalid(message),
-            Refused::Foreign => invalid("the message is not of this conversation"),
-            Refused::Fault(fault) => self.node.unavailable(&fault),
-        }
-    }
-}
-
-/// By its id; an id of digits may also be its number, which is how lingochat clients know it.
-async fn find(node: &Node, id: &ConversationId) -> Result<Option<Conversation>, Fault> {
-    let conversations = &node.backplane.conversations;
-    if let Some(found) = conversations.get(id).await? {
-        return Ok(Some(found));
-    }
-    let digits = id.as_str().bytes().all(|byte| byte.is_ascii_digit());
-    let Some(number) = id.as_str().parse().ok().filter(|_| digits) else { return Ok(None) };
-    match node.backplane.log.find(Find::Number(number)).await? {
-        Some((LogKey::Conversation(id), _)) => conversations.get(&id).await,
-        _ => Ok(None),
-    }
-}
-
-/// An empty value counts as absent, and a parameter not known here is nobody's concern.
-fn query(parts: &Parts) -> Result<Query, Reject> {
-    let mut query = Query::default();
-    for (name, value) in url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
-        let place = match &*name {
-            _ if value.is_empty() => continue,
-            "after" => &mut query.part.after,
-            "before" => &mut query.part.before,
-            "since" => &mut query.part.since,
-            "limit" => {
-                query.part.limit = Some(value.parse().map_err(|_| invalid("limit is a number"))?);
-                continue;
-            }
-            "dialect" => {
-                let dialect = Dialect::parse(&value).ok_or_else(|| invalid("there is no such dialect"))?;
-                query.dialect = Some(dialect);
-                continue;
-            }
-            _ => continue,
-        };
-        *place = Some(value.into_owned());
-    }
-    Ok(query)
-}
-
-fn invalid(message: &'static str) -> Reject {
-    Reject::new(RejectCode::InvalidField, message)
-}
-
-fn nowhere() -> Reject {
-    invalid("the address names no conversation")
-}
-
 fn plain(reject: &Reject) -> Response {
     match reject.code {
         RejectCode::Forbidden => reply::refusal(StatusCode::FORBIDDEN, "FORBIDDEN", &reject.message),
+        RejectCode::NotFound => reply::refusal(StatusCode::NOT_FOUND, "NOT_FOUND", &reject.message),
         RejectCode::InvalidField => {
             reply::refusal(StatusCode::BAD_REQUEST, "INVALID_REQUEST", &reject.message)
         }
@@ -239,5 +177,11 @@ fn with_challenge(mut response: Response) -> Response {
     if response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    response
+}
+
+async fn only_put() -> Response {
+    let mut response = reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "use PUT");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("PUT"));
     response
 }

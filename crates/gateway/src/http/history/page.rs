@@ -10,11 +10,17 @@ use rustc_hash::FxHashMap;
 use crate::events;
 use crate::node::Node;
 
-const DEFAULT_LIMIT: usize = 50;
-const MOST: usize = 200;
-/// Entries read at once.
+/// Messages of a page when nobody says how many.
+pub const DEFAULT_LIMIT: usize = 50;
+/// Messages of a page at most.
+pub const MOST: usize = 200;
+/// What is said of another limit.
+pub const LIMITS: &str = "limit is 1 to 200";
+/// Entries read at once beyond the messages that are wanted: most logs have little else.
+const SLACK: usize = 16;
+/// Entries read at once where a log has long stretches without a message.
 const CHUNK: usize = 500;
-/// Reads for one call: a log may hold long stretches without a message.
+/// Reads after which a page ends that has a message: one without says nothing of where to go on.
 const READS: usize = 8;
 
 /// What is asked for.
@@ -22,7 +28,7 @@ const READS: usize = 8;
 pub struct Asked {
     /// A message id, exclusive.
     pub after: Option<String>,
-    /// A message id, exclusive.
+    /// A message id, exclusive. With one of the others: where reading ends.
     pub before: Option<String>,
     /// A time (inclusive) or a message id (exclusive).
     pub since: Option<String>,
@@ -56,45 +62,40 @@ pub struct Page {
     pub frame: Frame,
 }
 
-/// The messages of a collected stretch, and how the log stood when it was read.
-struct Stretch {
-    entries: Vec<Entry>,
-    more: bool,
-    truncated: bool,
-    first: u64,
-    head: u64,
-}
-
 /// Reads a page; without bounds the newest messages.
 pub async fn read(node: &Node, conversation: &Conversation, asked: &Asked) -> Result<Page, Refused> {
     let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MOST).contains(&limit) {
-        return Err(Refused::Invalid("limit is 1 to 200"));
+        return Err(Refused::Invalid(LIMITS));
     }
     let key = LogKey::Conversation(conversation.id.clone());
-    let stretch = match range(conversation, asked)? {
-        Range::Before { seq, .. } => backward(node, &key, seq, limit).await?,
-        forward => self::forward(node, &key, forward, limit).await?,
+    let (from, below) = bounds(conversation, asked)?;
+    let reading = Reading { node, key: &key, limit };
+    let stretch = match from {
+        Some(from) => reading.forward(from, below).await?,
+        None => reading.backward(below).await?,
     };
-    let frame =
-        Frame { more: stretch.more, truncated: stretch.truncated, first: stretch.first, last: stretch.head };
     let number = conversation.number();
-    let told = stretch.entries.iter().filter_map(|entry| events::of_entry(&key, number, entry, false));
+    let told = stretch.messages.iter().filter_map(|entry| events::of_entry(&key, number, entry, false));
     let items = told
         .filter_map(|event| match event {
             Event::Message(event) => Some(Item { event, reactions: Vec::new() }),
             _ => None,
         })
         .collect();
-    Ok(Page { items, frame })
+    Ok(Page { items, frame: stretch.frame })
 }
 
 impl Page {
     /// Fills in the reactions that stand.
     pub async fn react(&mut self, node: &Node, conversation: &Conversation) -> Result<(), Fault> {
-        let Some(first) = self.items.first() else { return Ok(()) };
-        let key = LogKey::Conversation(conversation.id.clone());
-        let mut by_target = standing(&reactions(node, &key, first.event.seq).await?);
+        let (Some(first), Some(last)) = (self.items.first(), self.items.last()) else { return Ok(()) };
+        let (first, last) = (first.event.seq, last.event.seq);
+        let mut by_target: FxHashMap<u64, Vec<Reaction>> = FxHashMap::default();
+        for found in node.backplane.reactions.standing(&conversation.id, first, last).await? {
+            let reaction = Reaction { kind: found.kind, user: found.user, at: found.at };
+            by_target.entry(found.target).or_default().push(reaction);
+        }
         for item in &mut self.items {
             item.reactions = by_target.remove(&item.event.seq).unwrap_or_default();
         }
@@ -102,19 +103,36 @@ impl Page {
     }
 }
 
-fn range(conversation: &Conversation, asked: &Asked) -> Result<Range, Refused> {
-    let limit = CHUNK;
-    let sequence = |text: &str| sequence(conversation, text);
-    match (&asked.after, &asked.before, &asked.since) {
-        (None, None, None) => Ok(Range::Before { seq: u64::MAX, limit }),
-        (Some(after), None, None) => Ok(Range::After { seq: sequence(after)?, limit }),
-        (None, Some(before), None) => Ok(Range::Before { seq: sequence(before)?, limit }),
-        (None, None, Some(since)) => match time(since) {
-            Some(at) => Ok(Range::Since { at, limit }),
-            None => Ok(Range::After { seq: sequence(since)?, limit }),
-        },
-        _ => Err(Refused::Invalid("only one of after, before and since")),
+/// Where reading begins.
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    Behind(u64),
+    At(Time),
+}
+
+impl Begin {
+    const fn range(self, limit: usize) -> Range {
+        match self {
+            Self::Behind(seq) => Range::After { seq, limit },
+            Self::At(at) => Range::Since { at, limit },
+        }
     }
+}
+
+/// Where reading begins, unless at the end, and the sequence that is read no more.
+fn bounds(conversation: &Conversation, asked: &Asked) -> Result<(Option<Begin>, u64), Refused> {
+    let sequence = |text: &String| sequence(conversation, text);
+    let below = asked.before.as_ref().map_or(Ok(u64::MAX), sequence)?;
+    let from = match (&asked.after, &asked.since) {
+        (Some(_), Some(_)) => return Err(Refused::Invalid("only one of after and since")),
+        (Some(after), None) => Some(Begin::Behind(sequence(after)?)),
+        (None, Some(since)) => Some(match time(since) {
+            Some(at) => Begin::At(at),
+            None => Begin::Behind(sequence(since)?),
+        }),
+        (None, None) => None,
+    };
+    Ok((from, below))
 }
 
 /// An ISO time; a `+` that nobody escaped has become a space on its way here.
@@ -131,34 +149,98 @@ fn sequence(conversation: &Conversation, text: &str) -> Result<u64, Refused> {
         .ok_or(Refused::Foreign)
 }
 
-const fn is_message(entry: &Entry) -> bool {
-    matches!(entry.record, Record::Message(_))
+/// The messages of a stretch of a log, and how the log stood when it was read.
+#[derive(Default)]
+struct Stretch {
+    messages: Vec<Entry>,
+    frame: Frame,
 }
 
-async fn forward(node: &Node, key: &LogKey, mut range: Range, limit: usize) -> Result<Stretch, Fault> {
-    let mut found = Stretch { entries: Vec::new(), more: true, truncated: false, first: 0, head: 0 };
-    for read in 0..READS {
-        let page = node.backplane.log.range(key, range).await?;
-        if read == 0 {
-            found.truncated = begins_late(&page, range);
+impl Stretch {
+    /// One more entry, in the direction of reading. `false`: it is a message, and there were enough.
+    fn take(&mut self, entry: Entry, limit: usize) -> bool {
+        match &entry.record {
+            Record::Message(_) if self.messages.len() == limit => return false,
+            Record::Message(_) => self.messages.push(entry),
+            Record::Lost { .. } => self.frame.truncated = true,
+            _ => {}
         }
-        found.truncated |= page.entries.iter().any(|entry| matches!(entry.record, Record::Lost { .. }));
-        (found.first, found.head) = (page.first, page.head);
-        let last = page.entries.last().map(|entry| entry.seq);
-        found.entries.extend(page.entries.into_iter().filter(is_message));
-        if found.entries.len() > limit {
-            found.entries.truncate(limit);
-            return Ok(found);
-        }
-        match last.filter(|_| page.more) {
-            Some(seq) => range = Range::After { seq, limit: CHUNK },
-            None => {
-                found.more = false;
-                return Ok(found);
-            }
-        }
+        true
     }
-    Ok(found)
+}
+
+struct Reading<'a> {
+    node: &'a Node,
+    key: &'a LogKey,
+    /// Messages at most.
+    limit: usize,
+}
+
+impl Reading<'_> {
+    async fn part(&self, range: Range, stretch: &mut Stretch) -> Result<Part, Fault> {
+        let part = self.node.backplane.log.range(self.key, range).await?;
+        (stretch.frame.first, stretch.frame.last) = (part.first, part.head);
+        Ok(part)
+    }
+
+    /// From a place on, up to the sequence `below`.
+    async fn forward(&self, from: Begin, below: u64) -> Result<Stretch, Fault> {
+        let mut stretch = Stretch::default();
+        let mut range = from.range(self.limit + SLACK);
+        for read in 1.. {
+            let part = self.part(range, &mut stretch).await?;
+            if begins_late(&part, range) {
+                if read > 1 {
+                    // What went while this was read is missing between two pages, where it is told.
+                    stretch.frame.more = true;
+                    break;
+                }
+                stretch.frame.truncated = true;
+            }
+            let last = part.entries.last().map(|entry| entry.seq);
+            for entry in part.entries {
+                if entry.seq >= below {
+                    return Ok(stretch);
+                }
+                if !stretch.take(entry, self.limit) {
+                    stretch.frame.more = true;
+                    return Ok(stretch);
+                }
+            }
+            let Some(seq) = last.filter(|_| part.more) else { break };
+            if read >= READS && !stretch.messages.is_empty() {
+                stretch.frame.more = true;
+                break;
+            }
+            range = Range::After { seq, limit: CHUNK };
+        }
+        Ok(stretch)
+    }
+
+    /// Back from the sequence `below`.
+    async fn backward(&self, mut below: u64) -> Result<Stretch, Fault> {
+        let mut stretch = Stretch::default();
+        for read in 1.. {
+            let limit = if read == 1 { self.limit + SLACK } else { CHUNK };
+            let part = self.part(Range::Before { seq: below, limit }, &mut stretch).await?;
+            let oldest = part.entries.first().map(|entry| entry.seq);
+            stretch.frame.more = !part.entries.into_iter().rev().all(|entry| stretch.take(entry, self.limit));
+            if stretch.frame.more {
+                break;
+            }
+            let Some(seq) = oldest.filter(|_| part.more) else {
+                stretch.frame.truncated |= part.first > 1;
+                break;
+            };
+            if read >= READS && !stretch.messages.is_empty() {
+                stretch.frame.more = true;
+                break;
+            }
+            below = seq;
+        }
+        stretch.messages.reverse();
+        Ok(stretch)
+    }
 }
 
 /// Whether entries are gone that would have come first in this range.
@@ -173,55 +255,4 @@ fn begins_late(page: &Part, range: Range) -> bool {
         }
         Range::Before { .. } => false,
     }
-}
-
-async fn backward(node: &Node, key: &LogKey, mut seq: u64, limit: usize) -> Result<Stretch, Fault> {
-    // Newest first while collecting.
-    let mut found = Stretch { entries: Vec::new(), more: true, truncated: false, first: 0, head: 0 };
-    for _ in 0..READS {
-        let page = node.backplane.log.range(key, Range::Before { seq, limit: CHUNK }).await?;
-        (found.first, found.head) = (page.first, page.head);
-        let oldest = page.entries.first().map(|entry| entry.seq);
-        found.entries.extend(page.entries.into_iter().rev().filter(is_message));
-        match oldest.filter(|_| page.more && found.entries.len() <= limit) {
-            Some(next) => seq = next,
-            None => {
-                found.more = found.entries.len() > limit;
-                found.truncated = !found.more && found.first > 1;
-                break;
-            }
-        }
-    }
-    found.entries.truncate(limit);
-    found.entries.reverse();
-    Ok(found)
-}
-
-/// The reactions after a message: those to it and to everything newer.
-async fn reactions(node: &Node, key: &LogKey, mut seq: u64) -> Result<Vec<Entry>, Fault> {
-    let mut found = Vec::new();
-    for _ in 0..READS {
-        let page = node.backplane.log.range(key, Range::After { seq, limit: CHUNK }).await?;
-        let last = page.entries.last().map(|entry| entry.seq);
-        found.extend(page.entries.into_iter().filter(|e| matches!(e.record, Record::Reaction { .. })));
-        match last.filter(|_| page.more) {
-            Some(next) => seq = next,
-            None => break,
-        }
-    }
-    Ok(found)
-}
-
-/// The reactions that stand, by the sequence of their message.
-fn standing(entries: &[Entry]) -> FxHashMap<u64, Vec<Reaction>> {
-    let mut all: FxHashMap<u64, Vec<Reaction>> = FxHashMap::default();
-    for entry in entries {
-        let Record::Reaction { author, target, kind, added } = &entry.record else { continue };
-        let of_target = all.entry(*target).or_default();
-        of_target.retain(|r| r.user != author.id || r.kind != *kind);
-        if *added {
-            of_target.push(Reaction { kind: kind.clone(), user: author.id.clone(), at: entry.at });
-        }
-    }
-    all
 }
