@@ -14,6 +14,8 @@ pub struct Limits {
     pub head_ms: u64,
     /// Body of an HTTP call.
     pub http_body_bytes: usize,
+    /// Body of an import of members; it is read as a stream.
+    pub import_bytes: usize,
     /// A raw socket without identity is closed after this.
     pub unauthenticated_ms: u64,
     /// A started WebSocket message must be complete within this.
@@ -49,6 +51,7 @@ impl Default for Limits {
             head_count: 64,
             head_ms: 5_000,
             http_body_bytes: 1_000_000,
+            import_bytes: 64 * 1024 * 1024,
             unauthenticated_ms: 10_000,
             message_ms: 10_000,
             body_bytes: 64 * 1024,
