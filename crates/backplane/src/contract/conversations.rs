@@ -94,6 +94,14 @@ pub async fn the_index_of_users_agrees_with_the_members(rig: &dyn Rig) {
     assert_eq!(of_b, vec![("c".to_owned(), 0, 2), ("d".to_owned(), 1, 2)]);
     assert_eq!(list("ab").await.len(), 1);
     assert_eq!(list("nobody").await, vec![]);
+    let of_b = node.conversations.of_user(&user("b")).await.unwrap();
+    assert_eq!(node.conversations.named_of_user(&user("b")).await.unwrap(), [conv("c"), conv("d")]);
+    // However good the guess is: nothing, too little, too much, another's, what is not there.
+    for guess in [&[][..], &["d"], &["d", "c"], &["ab", "c", "d"], &["zz", "ab", "d", "d"]] {
+        let guess: Vec<_> = guess.iter().map(|id| conv(id)).collect();
+        let found = node.conversations.found_with(&user("b"), &guess).await.unwrap();
+        assert_eq!((found.here, found.away), (of_b.clone(), vec![]), "{guess:?}");
+    }
     assert!(node.conversations.delete(&conv("c")).await.unwrap());
     assert_eq!(list("a").await, vec![]);
 }

@@ -56,6 +56,9 @@ const QUEUE: usize = 1024;
 
 struct Open {
     topics: Vec<Topic>,
+    /// Told when all of them are heard, and where they stand is still to be found out. Dropped where that cannot be
+    /// told apart.
+    heard: Option<oneshot::Sender<()>>,
     done: oneshot::Sender<Vec<(Topic, Fault)>>,
 }
 
@@ -92,8 +95,30 @@ impl FeedHandle {
     pub async fn open_each(&self, topics: Vec<Topic>) -> Result<Vec<(Topic, Fault)>, Fault> {
         let stopped = || Fault::Unavailable("the feed has stopped".to_owned());
         let (done, opened) = oneshot::channel();
-        self.requests.send(Open { topics, done }).await.map_err(|_| stopped())?;
+        self.requests.send(Open { topics, heard: None, done }).await.map_err(|_| stopped())?;
         opened.await.map_err(|_| stopped())
+    }
+
+    /// As [`Self::open`], of one topic; `heard` is told as soon as this node hears it.
+    ///
+    /// # Errors
+    /// The backplane's fault.
+    pub async fn open_telling(&self, topic: Topic, heard: oneshot::Sender<()>) -> Result<(), Fault> {
+        let stopped = || Fault::Unavailable("the feed has stopped".to_owned());
+        let (done, opened) = oneshot::channel();
+        let open = Open { topics: vec![topic], heard: Some(heard), done };
+        self.requests.send(open).await.map_err(|_| stopped())?;
+        let failed = opened.await.map_err(|_| stopped())?;
+        failed.into_iter().next().map_or(Ok(()), |(_, fault)| Err(fault))
+    }
+
+    /// Begins to open topics that will probably be wanted in a moment. Those nobody comes to are closed again.
+    pub async fn prepare(&self, topics: Vec<Topic>) {
+        if !topics.is_empty() {
+            let (done, _nobody_waits) = oneshot::channel();
+            // With the feed stopped, whoever wants them is told so.
+            let _stopped = self.requests.send(Open { topics, heard: None, done }).await;
+        }
     }
 }
 

@@ -49,12 +49,13 @@ impl Waiting {
 
 impl Feed {
     pub(super) fn open(&mut self, open: Open) {
-        let Open { mut topics, done } = open;
+        let Open { mut topics, heard, done } = open;
         topics.sort_unstable();
         topics.dedup();
         self.waiting.last += 1;
         let id = self.waiting.last;
         let (mut fresh, mut left) = (Vec::new(), 0);
+        let mut told = Vec::new();
         for topic in topics {
             let slot = self.open.entry(topic.clone()).or_insert_with(|| {
                 fresh.push(topic.clone());
@@ -64,7 +65,16 @@ impl Feed {
             if slot.opening {
                 slot.waiting.push(id);
                 left += 1;
+            } else if slot.track.as_ref().is_some_and(|track| track.present.is_none())
+                && room::is_told(&self.node.hub, &topic)
+            {
+                // Opened when nobody there was told who is present.
+                slot.push(Todo::Rooms { sure: false });
+                told.push(topic);
             }
+        }
+        for topic in told {
+            self.work(&topic);
         }
         if left == 0 {
             let _ = done.send(Vec::new());
@@ -72,7 +82,9 @@ impl Feed {
         }
         self.waiting.requests.insert(id, Request { left, failed: Vec::new(), done });
         if !fresh.is_empty() {
-            self.under_way.push(stand(self.node.clone(), fresh).map(Outcome::Opened).boxed());
+            // Of those that are being opened for somebody else it is not known how far that is.
+            let heard = heard.filter(|_| fresh.len() == left);
+            self.under_way.push(stand(self.node.clone(), fresh, heard).map(Outcome::Opened).boxed());
         }
     }
 
@@ -107,7 +119,7 @@ impl Feed {
 }
 
 /// Subscribes and reads where the topics stand.
-async fn stand(node: Arc<Node>, topics: Vec<Topic>) -> Opened {
+async fn stand(node: Arc<Node>, topics: Vec<Topic>, heard: Option<oneshot::Sender<()>>) -> Opened {
     // Subscribe first, read the log second: whatever is appended in between is published to us.
     // Each for itself: a part of the engine that is away takes no others with it.
     let each = topics.iter().map(|topic| node.backplane.bus.subscribe(std::slice::from_ref(topic)));
@@ -118,6 +130,10 @@ async fn stand(node: Arc<Node>, topics: Vec<Topic>) -> Opened {
             Ok(()) => there.push(topic),
             Err(fault) => opened.push((topic, Err(fault))),
         }
+    }
+    if let Some(heard) = heard.filter(|_| opened.is_empty()) {
+        // Whoever went away no longer waits for it.
+        let _gone = heard.send(());
     }
     let places = place(&node, &there).await;
     opened.extend(there.into_iter().zip(places).map(|(topic, place)| (topic, place.map(Box::new))));

@@ -18,16 +18,25 @@ pub async fn identify(node: &Node, parts: &Parts, subjects: &[String]) -> Result
 
 /// Whom a token names; none is refused as missing.
 pub async fn verify(node: &Node, token: Option<&str>, subjects: &[String]) -> Result<Identity, Reject> {
+    let identity = read(node, token, subjects).await?;
+    check(node, &identity).await?;
+    Ok(identity)
+}
+
+/// Whom a token says it names: nothing may be told before [`check`].
+pub async fn read(node: &Node, token: Option<&str>, subjects: &[String]) -> Result<Identity, Reject> {
     let auth = node.auth.load_full();
-    let verified = async {
-        let identity = auth.verify(token.unwrap_or_default(), subjects).await?;
-        orders::check(node, &identity).await?;
-        Ok(identity)
-    };
-    verified.await.map_err(|error: AuthError| {
-        node.metrics.token_failure(&error);
-        error.into()
-    })
+    auth.verify(token.unwrap_or_default(), subjects).await.map_err(|error| refused(node, error))
+}
+
+/// Whether a token that was read stands: it may have been revoked.
+pub async fn check(node: &Node, identity: &Identity) -> Result<(), Reject> {
+    orders::check(node, identity).await.map_err(|error| refused(node, error))
+}
+
+fn refused(node: &Node, error: AuthError) -> Reject {
+    node.metrics.token_failure(&error);
+    error.into()
 }
 
 /// `?token=`, else `Authorization: Bearer`. An empty one is none.

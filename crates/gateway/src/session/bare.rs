@@ -41,7 +41,8 @@ impl Bare {
     /// The backplane's fault; a session closes then.
     pub async fn attach(&self) -> Result<(), Fault> {
         attach::greet(&self.node, &self.link).await?;
-        if !attach::attach(&self.node, &self.link, false).await? {
+        let whole = attach::attach(&self.node, &self.link, false).await?;
+        if !(attach::settle(&self.node, &self.link).await? && whole) {
             return Err(Fault::Unavailable("not everything that is heard is there".to_owned()));
         }
         self.link.set_attached();

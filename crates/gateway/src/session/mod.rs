@@ -3,6 +3,7 @@
 //! Owns: the connection. Must not know: JSON (that is `parlance-wire`), permissions (that is `commands`).
 
 mod admission;
+mod ahead;
 mod attach;
 mod bare;
 mod conn;

@@ -10,9 +10,11 @@ use parlance_hub::Notice;
 use parlance_model::{ConversationId, Role};
 use parlance_wire::{Accent, Auth, Dialect, Offset};
 
+use super::super::ahead::{Ahead, Glance};
 use super::super::link::Link;
 use super::super::replay::is_deaf;
 use super::{ID_CHARS, Owner, Recovery, fresh_id};
+use crate::config::Mount;
 use crate::node::Node;
 
 fn key(pid: &str) -> String {
@@ -82,53 +84,108 @@ pub(in crate::session) struct Begun {
     pub conversations: Vec<ConversationId>,
 }
 
+/// What was seen before a client was let in.
+pub(in crate::session) struct Seen {
+    pub glance: Glance,
+    pub looked: Result<Option<Recovery>, Fault>,
+}
+
+/// What is kept of the session that the client names, looked at early: its last connection may not have kept all of it
+/// yet.
+pub(in crate::session) async fn look(
+    node: &Node,
+    mount: &Mount,
+    auth: &Auth,
+) -> Result<Option<Recovery>, Fault> {
+    match auth.pid.as_deref().filter(|pid| mount.recovery && pid.len() == ID_CHARS) {
+        // Not what this node has itself: it is taken over, or kept by then.
+        Some(pid) if !node.sessions.contains_key(pid) => load(node, pid).await,
+        _ => Ok(None),
+    }
+}
+
 /// Goes on with the session the client names, or begins one. It is kept before the client hears of it.
-pub(in crate::session) async fn begin(node: &Arc<Node>, link: &Link, auth: &Auth) -> Result<Begun, Fault> {
+pub(in crate::session) async fn begin(
+    node: &Arc<Node>,
+    link: &Link,
+    auth: &Auth,
+    seen: Seen,
+) -> Result<Begun, Fault> {
+    let owner = Owner { user: &link.listener.user, mount: &link.mount.name };
+    let last = auth.offset.as_deref().map(Offset::parse);
+    let named = match (auth.pid.as_deref().filter(|_| link.mount.recovery), last) {
+        // Some other string behind an event, or somebody's invention.
+        (None, _) | (_, Some(None)) => None,
+        (Some(pid), last) => {
+            let kept = find(node, &owner, pid, seen.looked?).await?;
+            kept.and_then(|kept| Some((kept.clone().at(last.flatten())?, kept)))
+        }
+    };
+    let mut places = Vec::new();
+    if let Some((session, _)) = &named {
+        places = session.standing();
+        // From here on it is this connection's: whatever happens, it is kept.
+        take(node, link, session.clone());
+    }
     // Everything after this reaches the client, also what is said before it is in its rooms.
-    let found = node.backplane.conversations.found_of_user(&link.listener.user).await?;
+    let names = seen.glance.names.clone();
+    let (found, ahead, saved) = tokio::join!(
+        node.backplane.conversations.found_with(&link.listener.user, &names),
+        seen.glance.read(node, link, places),
+        save(node, link, true),
+    );
+    let found = found?;
+    saved?;
     if link.mount.recovery && auth.pid.is_some() && !found.away.is_empty() {
         // Whether the session can be gone on with is not known, and one that begins anew would lose it.
         return Err(Fault::Unavailable("conversations of a session are away".to_owned()));
     }
-    let memberships = &found.here;
+    let begun = go_on(node, link, named, (&found.here, last.flatten())).await?;
+    link.keep_ahead(Ahead { found: Some(found), ..ahead });
+    Ok(begun)
+}
+
+/// Goes on with the session that was taken, if what it was in the middle of is there; otherwise begins one.
+async fn go_on(
+    node: &Arc<Node>,
+    link: &Link,
+    named: Option<(Recovery, Recovery)>,
+    (memberships, last): (&[Membership], Option<Offset>),
+) -> Result<Begun, Fault> {
     let inside = link.dialect.implied_role().is_some_and(|role| role != Role::Member);
     let conversations = memberships.iter().filter(|_| inside).map(|m| m.conversation.clone()).collect();
     if !link.mount.recovery {
-        link.keep_memberships(found);
         return Ok(Begun { sid: fresh_id(), pid: None, recovered: false, conversations });
     }
-    let owner = Owner { user: &link.listener.user, mount: &link.mount.name };
-    let last = auth.offset.as_deref().map(Offset::parse);
-    let kept = match (auth.pid.as_deref(), last) {
-        // Some other string behind an event, or somebody's invention.
-        (None, _) | (_, Some(None)) => None,
-        (Some(pid), last) => {
-            let kept = find(node, &owner, pid).await?;
-            let sound = match &kept {
-                Some(session) => is_sound(node, link.dialect, session, memberships).await?,
-                None => false,
-            };
-            kept.filter(|_| sound).and_then(|session| session.at(last.flatten()))
+    if let Some((session, kept)) = named {
+        if link.recovery().is_none() {
+            return Err(Fault::Unavailable("the session goes on elsewhere".to_owned()));
         }
-    };
-    let last = last.flatten();
-    // Of what it says itself, too.
-    let kept = kept.filter(|session| session.is_within(memberships, |role| is_deaf(link.dialect, role)));
-    let recovered = kept.is_some();
-    let session = kept.unwrap_or_else(|| fresh(link.dialect, Recovery::new(&owner, last), memberships));
-    if recovered {
-        link.listener.set_last(last.unwrap_or(Offset::NONE));
-        if let Some(accent) = session.accent.and_then(|index| Accent::ALL.get(usize::from(index))) {
-            link.listener.set_accent(*accent);
+        let deaf = |role| is_deaf(link.dialect, role);
+        // Of what it says itself, too.
+        if is_sound(node, link.dialect, &kept, memberships).await? && session.is_within(memberships, deaf) {
+            link.listener.set_last(last.unwrap_or(Offset::NONE));
+            if let Some(accent) = session.accent.and_then(|index| Accent::ALL.get(usize::from(index))) {
+                link.listener.set_accent(*accent);
+            }
+            return Ok(Begun { sid: session.sid, pid: Some(session.pid), recovered: true, conversations });
         }
+        *link.recovery() = None;
+        node.sessions.remove_if(&session.pid, |_, holder| *holder == Some(link.connection.number));
     }
-    let (sid, pid) = (session.sid.clone(), Some(session.pid.clone()));
-    let begun = Begun { sid, pid, recovered, conversations };
-    node.sessions.insert(session.pid.clone(), Some(link.connection.number));
-    *link.recovery() = Some(Box::new(session));
-    link.keep_memberships(found);
+    let owner = Owner { user: &link.listener.user, mount: &link.mount.name };
+    let session = fresh(link.dialect, Recovery::new(&owner, last), memberships);
+    let begun =
+        Begun { sid: session.sid.clone(), pid: Some(session.pid.clone()), recovered: false, conversations };
+    take(node, link, session);
     save(node, link, true).await?;
     Ok(begun)
+}
+
+/// The session is the connection's.
+fn take(node: &Node, link: &Link, session: Recovery) {
+    node.sessions.insert(session.pid.clone(), Some(link.connection.number));
+    *link.recovery() = Some(Box::new(session));
 }
 
 /// Whether everything is there that the session was in the middle of. What is not is noted as lost: its places are not
@@ -169,7 +226,13 @@ fn fresh(dialect: Dialect, mut session: Recovery, memberships: &[Membership]) ->
 }
 
 /// Finds a session of this owner and takes it from the connection that has it, if one still does.
-async fn find(node: &Node, owner: &Owner<'_>, pid: &str) -> Result<Option<Recovery>, Fault> {
+/// `looked`: what was there a moment ago.
+async fn find(
+    node: &Node,
+    owner: &Owner<'_>,
+    pid: &str,
+    looked: Option<Recovery>,
+) -> Result<Option<Recovery>, Fault> {
     let ended = || node.sessions.get(pid).is_some_and(|holder| holder.is_none());
     if pid.len() != ID_CHARS || ended() {
         return Ok(None);
@@ -177,7 +240,12 @@ async fn find(node: &Node, owner: &Owner<'_>, pid: &str) -> Result<Option<Recove
     if let Some(live) = take_over(node, owner, pid) {
         return Ok(Some(live));
     }
-    let kept = load(node, pid).await?.filter(|session| session.is_of(owner));
+    let kept = match looked {
+        Some(whole) if whole.whole => Some(whole),
+        // Its connection may have ended just now, and keep the rest of it.
+        _ => load(node, pid).await?,
+    };
+    let kept = kept.filter(|session| session.is_of(owner));
     // Somebody may have been faster meanwhile.
     Ok(take_over(node, owner, pid).or(kept).filter(|_| !ended()))
 }

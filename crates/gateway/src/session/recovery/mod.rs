@@ -7,13 +7,13 @@ mod kept;
 
 use std::collections::VecDeque;
 
-use parlance_backplane::{Membership, Seen};
+use parlance_backplane::{Membership, Seen as Lost};
 use parlance_model::{ConversationId, LogKey, Role, UserId};
 use parlance_wire::{Accent, Offset};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
-pub(super) use kept::{Begun, begin, end, forget, save, save_last};
+pub(super) use kept::{Begun, Seen, begin, end, forget, look, save, save_last};
 
 use super::told::Told;
 
@@ -212,6 +212,12 @@ impl Recovery {
         Some(())
     }
 
+    /// Where every conversation stands.
+    fn standing(&self) -> Vec<(ConversationId, u64)> {
+        let place = |place: &Place| Some((ConversationId::parse(&place.conversation).ok()?, place.seq));
+        self.places.values().filter_map(place).collect()
+    }
+
     /// Whether it was begun on an earlier connection.
     pub(super) const fn goes_on(&self) -> bool {
         self.goes_on
@@ -247,10 +253,10 @@ impl Recovery {
     }
 
     /// Where the client surely was further than the logs are: they lost it. The numbers, too.
-    fn beyond(&self, memberships: &[Membership]) -> Vec<(LogKey, Seen)> {
+    fn beyond(&self, memberships: &[Membership]) -> Vec<(LogKey, Lost)> {
         let lost = |m: &Membership| {
             let (_, seq) = self.place(m.number).filter(|(_, seq)| *seq > m.head.seq)?;
-            let seen = Seen { seq, at: None, epoch: 0, number: m.number, from: m.head.seq + 1 };
+            let seen = Lost { seq, at: None, epoch: 0, number: m.number, from: m.head.seq + 1 };
             Some((LogKey::Conversation(m.conversation.clone()), seen))
         };
         memberships.iter().filter_map(lost).collect()
