@@ -10,6 +10,7 @@ pub mod cursors;
 pub mod fences;
 pub mod limits;
 pub mod log;
+pub mod members;
 pub mod nodes;
 pub mod overviews;
 pub mod presence;
@@ -90,6 +91,9 @@ macro_rules! contract_tests {
             log::reactions_are_idempotent,
             log::standing_reactions_are_read,
             log::feeds_and_channels_are_logs,
+            members::enlisting_is_idempotent_and_logged,
+            members::very_many_come_without_their_names_and_each_is_in,
+            members::whoever_has_a_lease_is_found_among_those_who_come,
             nodes::beats_are_seen_by_all_and_the_last_one_counts,
             nodes::a_silent_node_is_not_live_until_it_beats_again,
             nodes::a_node_that_leaves_is_gone_at_once,
