@@ -397,6 +397,49 @@ async fn a_failed_fetch_keeps_the_keys() {
 }
 
 #[tokio::test]
+async fn kept_keys_are_good_for_a_while_and_withdrawn_only_by_another_set() {
+    let server = KeyServer::start(&json!({"keys": [ed_key("k1")]})).await;
+    let (clock, seconds) = clock();
+    let auth = Auth { jwks_keep_ms: 400_000, secrets: vec![SECRET.to_owned()], ..server.auth() };
+    let authenticator = Authenticator::new(&auth, clock).unwrap();
+    let token = ed_token(Some("k1"));
+    let fetched = authenticator.verify(&token, &subjects()).await.unwrap().proof;
+    let shared = authenticator.verify(&hs(&claims()), &subjects()).await.unwrap().proof;
+    *server.answer.lock() = (500, String::new());
+    // A reload keeps what was fetched, and asks again.
+    let authenticator = authenticator.renewed(&auth).unwrap();
+    authenticator.tend().await;
+    assert_eq!(server.asked(), 2);
+    seconds.fetch_add(399, Ordering::SeqCst);
+    assert!(authenticator.verify(&token, &subjects()).await.is_ok());
+    seconds.fetch_add(1, Ordering::SeqCst);
+    // Also the one that was verified before.
+    assert_eq!(authenticator.verify(&token, &subjects()).await, Err(AuthError::Unavailable));
+    assert!(!authenticator.has_withdrawn(&fetched), "only out of reach");
+
+    *server.answer.lock() = (200, json!({"keys": [ed_key("k1")]}).to_string());
+    seconds.fetch_add(10, Ordering::SeqCst);
+    authenticator.tend().await;
+    assert_eq!(authenticator.verify(&token, &subjects()).await.unwrap().proof, fetched, "the same key");
+    let without = authenticator.renewed(&with_secret()).unwrap();
+    assert!(without.has_withdrawn(&fetched) && !without.has_withdrawn(&shared));
+    let other = Auth { secrets: vec!["another-secret-of-more-than-32-bytes".to_owned()], ..Auth::default() };
+    assert!(authenticator.renewed(&other).unwrap().has_withdrawn(&shared));
+    assert!(!authenticator.has_withdrawn(&Proof::None));
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_verified_again() {
+    let authenticator = Authenticator::new(&with_secret(), clock().0).unwrap();
+    authenticator.verify(&hs(&claims()), &subjects()).await.unwrap();
+    authenticator.forget(&|identity| identity.user.as_str() == "bob", &|_| true);
+    assert_eq!(authenticator.verified.len(), 1);
+    authenticator.forget(&|identity| identity.user.as_str() == "alice", &|_| true);
+    assert_eq!(authenticator.verified.len(), 0);
+    assert!(authenticator.verify(&hs(&claims()), &subjects()).await.is_ok());
+}
+
+#[tokio::test]
 async fn without_any_key_the_token_is_not_judged() {
     let server = KeyServer::start(&json!({})).await;
     let found = verify(&server.auth(), &ed_token(Some("k1"))).await;

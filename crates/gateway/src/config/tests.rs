@@ -236,3 +236,29 @@ fn odd_prefixes_and_waits_are_refused_by_name() {
         assert!(line.starts_with(expected) && !line.contains('\n'), "{expected}: {line}");
     }
 }
+
+#[test]
+fn what_is_said_of_expiry_must_have_a_word_and_a_time() {
+    let mount = |dialect: &str, more: &str| {
+        format!(
+            "[[mounts]]\nname = \"m\"\npath = \"/m/\"\ndialect = \"{dialect}\"\non_expiry = \"warn\"\n{more}\n"
+        )
+    };
+    let judged = |file: &str| {
+        load(file, &[], &[]).map(|mut config| {
+            config.auth = fine().auth;
+            config.validate().map_err(|error| error.to_string())
+        })
+    };
+    assert_eq!(judged(&mount("sechat", "")), Ok(Ok(())));
+    for (dialect, more, expected) in [
+        ("famly", "framing = \"socketio\"", "mounts (m): on_expiry: famly has no word for a warning"),
+        ("sechat", "expiry_warning_ms = 0", "mounts (m): expiry_warning_ms must not be 0"),
+    ] {
+        assert_eq!(judged(&mount(dialect, more)), Ok(Err(expected.to_owned())), "{dialect} {more}");
+    }
+    let mut config = fine();
+    config.auth.jwks_keep_ms = config.auth.jwks_refresh_ms - 1;
+    let line = config.validate().unwrap_err().to_string();
+    assert_eq!(line, "auth.jwks_keep_ms: must not be below auth.jwks_refresh_ms");
+}
