@@ -11,7 +11,9 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::door::{Door, Line};
@@ -19,6 +21,7 @@ use super::faults::Fault;
 use super::history::What;
 use super::probes::TWIN;
 use super::rig::{Rig, readiness};
+use super::shards;
 use crate::token::{expiry, sign};
 use crate::{SECRET, Ws};
 
@@ -69,6 +72,7 @@ impl<'a> Stage<'a> {
             Fault::NodeKill => self.node_kill().await,
             Fault::NodeStall => self.node_stall().await,
             Fault::Rolling => self.rolling().await,
+            Fault::DrainDeadline => self.drain_deadline().await,
             Fault::CrashAfterAppend | Fault::CrashBeforeAppend => self.crash().await,
             Fault::Descriptors => self.descriptors().await,
             Fault::RedisKill => self.redis_kill().await,
@@ -83,6 +87,7 @@ impl<'a> Stage<'a> {
             Fault::PacketLoss => self.packet_loss().await,
             Fault::SentinelFailover | Fault::SentinelFailoverWait => self.sentinel_failover().await,
             Fault::ClusterFailover | Fault::ClusterFailoverWait => self.cluster_failover().await,
+            Fault::ShardDown => self.shard_down().await,
             Fault::SlotMigration => self.slot_migration().await,
             Fault::Poison => self.poison().await,
             Fault::TokenExpiry => self.token_expiry().await,
@@ -155,6 +160,25 @@ impl<'a> Stage<'a> {
         notes.note(What::Exited { node, code: ended.ok().and_then(|status| status.code()) });
         self.rig.forget(node);
         Ok(())
+    }
+
+    /// The answer it owes is one that a node gives which stands still.
+    async fn drain_deadline(&mut self) -> Result<()> {
+        let (leaving, still) = (0, 1);
+        let path = "/socket.io/?EIO=4&transport=polling";
+        let opened = self.rig.node(still)?.public("GET", path, None).await?;
+        let open: Value = serde_json::from_str(opened.body.trim_start_matches('0'))?;
+        let sid = open["sid"].as_str().context("no session")?.to_owned();
+        self.rig.notes.note(What::Killed { node: still });
+        self.rig.node(still)?.signal(Signal::STOP)?;
+        let mut owed = TcpStream::connect(self.rig.node(leaving)?.address()).await?;
+        owed.write_all(format!("GET {path}&sid={sid} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await?;
+        // It is on its way: what has arrived when a node is asked to stop is answered.
+        self.wait(300).await;
+        let drained = self.drain(leaving).await;
+        self.rig.node(still)?.signal(Signal::CONT)?;
+        drained?;
+        self.rig.add_node().await.map(drop)
     }
 
     /// The failpoint strikes by itself; another node takes its place.
@@ -276,6 +300,29 @@ impl<'a> Stage<'a> {
         let old = cluster.kill_primary(slot).await?;
         cluster.wait_failover(slot, old).await?;
         cluster.server_mut(old).restart().await
+    }
+
+    async fn shard_down(&mut self) -> Result<()> {
+        let cluster = self.rig.store.cluster()?;
+        let dead = shards::victim(cluster).await?;
+        let (conversations, users) = shards::away(cluster, dead, self.members).await?;
+        let server = cluster.server_mut(dead);
+        // What a busy disk holds up is not promised.
+        server.written().await?;
+        server.kill9()?;
+        self.rig.notes.note(What::Away { conversations, users });
+        for _ in 0..16 {
+            self.wait(500).await;
+            for (node, gateway) in self.rig.nodes.iter().enumerate() {
+                let Some(gateway) = gateway else { continue };
+                let status = readiness(gateway.internal_address()).await.unwrap_or(0);
+                self.rig.notes.note(What::Well { node, status });
+            }
+        }
+        self.rig.notes.note(What::Back);
+        let cluster = self.rig.store.cluster()?;
+        cluster.server_mut(dead).restart().await?;
+        cluster.wait_ok().await
     }
 
     async fn slot_migration(&mut self) -> Result<()> {

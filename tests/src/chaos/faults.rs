@@ -40,6 +40,8 @@ faults! {
     NodeStall = "node-stall",
     /// New nodes are started, old ones asked to stop, one after the other.
     Rolling = "rolling",
+    /// A node is asked to stop while it owes an answer that does not come: it ends at its deadline.
+    DrainDeadline = "drain-deadline",
     /// Redis is killed and started again on its append-only file.
     RedisKill = "redis-kill",
     /// Redis comes back with nothing.
@@ -70,6 +72,8 @@ faults! {
     ClusterFailover = "cluster-failover",
     /// A primary of the cluster dies; acknowledgements wait for a replica.
     ClusterFailoverWait = "cluster-failover-wait",
+    /// A primary of the cluster is down for a while and nobody takes its place: only its partitions stop.
+    ShardDown = "shard-down",
     /// Slots move between primaries.
     SlotMigration = "slot-migration",
     /// Clients fall silent without closing.
@@ -109,6 +113,7 @@ impl Fault {
         match self {
             Self::SentinelFailover | Self::SentinelFailoverWait => Topology::Sentinel,
             Self::ClusterFailover | Self::ClusterFailoverWait | Self::SlotMigration => Topology::Cluster,
+            Self::ShardDown => Topology::Shards,
             _ => Topology::Standalone,
         }
     }
@@ -136,11 +141,11 @@ impl Fault {
             Self::SentinelFailoverWait | Self::ClusterFailoverWait => {
                 Allowance { redis_away: true, stall_ms: 8000, ..none }
             }
-            Self::RedisKill | Self::RedisStall | Self::ClientPause | Self::RedisFull => {
+            Self::ShardDown | Self::RedisKill | Self::RedisStall | Self::ClientPause | Self::RedisFull => {
                 Allowance { redis_away: true, stall_ms: 8000, ..none }
             }
             Self::NodeCut => Allowance { redis_away: true, one_side: true, stall_ms: 10_000, ..none },
-            Self::NodeStall => Allowance { one_side: true, stall_ms: 10_000, ..none },
+            Self::NodeStall | Self::DrainDeadline => Allowance { one_side: true, stall_ms: 10_000, ..none },
             Self::PubsubKill
             | Self::DroppedFrames
             | Self::PacketLoss

@@ -85,6 +85,12 @@ pub enum What {
     Exited { node: usize, code: Option<i32> },
     /// Of the rig: clients were sent to nodes that come to stay.
     Rollout,
+    /// Of the rig: the primary is down on which something of these lies; of nobody else.
+    Away { conversations: Vec<String>, users: Vec<String> },
+    /// Of the rig: it is started again.
+    Back,
+    /// Of the rig: the readiness of a node that has to be ready.
+    Well { node: usize, status: u16 },
 }
 
 /// Who a device is.

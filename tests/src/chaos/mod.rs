@@ -18,6 +18,8 @@ pub mod progress;
 pub mod rig;
 pub mod run;
 pub mod scenario;
+pub mod shards;
+pub mod stock;
 pub mod store;
 pub mod table;
 

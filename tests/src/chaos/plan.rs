@@ -7,6 +7,10 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
+use crate::Transports;
+
+/// Users of the stock socket.io-client; one polls all the time, the other begins by polling.
+const STOCK: [(&str, Transports); 2] = [("poller", Transports::Polling), ("climber", Transports::Upgrade)];
 /// The dialects, in the order in which users get them.
 const DIALECTS: [Dialect; 5] =
     [Dialect::Sechat, Dialect::Socialhub, Dialect::Famly, Dialect::Lingochat, Dialect::Chatgenius];
@@ -30,6 +34,8 @@ pub struct Role {
     pub leaves: bool,
     /// For what it decides by chance.
     pub seed: u64,
+    /// It is the stock socket.io-client, over these transports.
+    pub stock: Option<Transports>,
 }
 
 /// Everybody.
@@ -75,6 +81,10 @@ impl Plan {
         {
             members.push("leaver".to_owned());
         }
+        // Users of the stock client, behind everybody else: what those draw does not change.
+        for (members, (user, _)) in conversations.values_mut().zip(STOCK.iter().cycle()) {
+            members.push((*user).to_owned());
+        }
         let of = |user: &str| -> Vec<String> {
             let mine = conversations.iter().filter(|(_, members)| members.iter().any(|m| m == user));
             mine.map(|(id, _)| id.clone()).collect()
@@ -97,6 +107,11 @@ impl Plan {
             role.leaves = true;
             roles.push(role);
         }
+        for (user, transports) in STOCK {
+            let mut role = role(user, 0, Dialect::Famly, of(user), dice.random());
+            role.stock = Some(transports);
+            roles.push(role);
+        }
         Self { roles, conversations }
     }
 }
@@ -106,7 +121,8 @@ fn role(user: &str, device: usize, dialect: Dialect, conversations: Vec<String>,
     // Famly lets ten messages through in ten seconds: the load is to stay below.
     let pause_ms = if dialect == Dialect::Famly { 2500 } else { 1200 };
     let name = format!("{user}-{device}");
-    Role { user: user.to_owned(), name, dialect, framing, conversations, pause_ms, leaves: false, seed }
+    let user = user.to_owned();
+    Role { user, name, dialect, framing, conversations, pause_ms, leaves: false, seed, stock: None }
 }
 
 #[cfg(test)]

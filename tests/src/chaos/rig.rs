@@ -26,6 +26,9 @@ use crate::{Gateway, Options};
 const PROBE: Duration = Duration::from_millis(200);
 const PROBE_PATIENCE: Duration = Duration::from_millis(600);
 
+/// How long a node may drain whose deadline is to pass, in milliseconds.
+pub const DRAIN_MS: u64 = 3000;
+
 /// What balancer and sampler know of a node.
 #[derive(Debug, Clone)]
 struct Known {
@@ -138,6 +141,9 @@ impl Rig {
         if self.scenario.has(Fault::RedisEmpty) {
             // Or a message that comes before the backend's seeding makes a conversation of its author alone.
             extras.push(("PARLANCE_MEMBERSHIP", "managed".to_owned()));
+        }
+        if self.scenario.has(Fault::DrainDeadline) {
+            extras.push(("PARLANCE_TIMINGS_DRAIN_MS", DRAIN_MS.to_string()));
         }
         if self.scenario.faults().any(Fault::waits) {
             extras.push(("PARLANCE_ACK_LEVEL", "redis-wait".to_owned()));

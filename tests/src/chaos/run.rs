@@ -24,6 +24,8 @@ use super::probes::{FLOOD, FLOODED, Probe, TWIN};
 use super::progress::Progress;
 use super::rig::Rig;
 use super::scenario::Scenario;
+use super::stock::StockActor;
+use crate::Stock;
 
 /// How long everybody may take to be in at first.
 const ARRIVAL: Duration = Duration::from_secs(20);
@@ -92,12 +94,12 @@ async fn enter(
         tasks: JoinSet::new(),
         phase,
     };
-    let shared = Arc::new(members.clone());
+    let (shared, stock) = (Arc::new(members.clone()), Stock::start()?);
     for role in &plan.roles {
         let notes = Recorder::create(origin, &folder.join(format!("{}.jsonl", role.name)))?;
         let door = Door::open(rig.targets.clone(), notes.clone(), role.seed).await?;
         let progress = Progress::default();
-        let actor = Actor::start(Given {
+        let given = Given {
             role: role.clone(),
             members: Arc::clone(&shared),
             address: door.address(),
@@ -105,7 +107,12 @@ async fn enter(
             notes: notes.clone(),
             phase: seen.clone(),
             progress: progress.clone(),
-        })?;
+        };
+        if let Some(transports) = role.stock {
+            cast.tasks.spawn(StockActor::start(given, &stock, transports)?.run());
+        } else {
+            cast.tasks.spawn(Actor::start(given)?.run());
+        }
         if role.leaves {
             cast.leaver = Some(cast.doors.len());
         }
@@ -113,7 +120,6 @@ async fn enter(
         cast.roles.push(role.clone());
         cast.progress.push(progress);
         cast.notes.push(notes);
-        cast.tasks.spawn(actor.run());
     }
     let probe = |name: &str| -> Result<Probe> {
         let notes = Recorder::create(origin, &folder.join(format!("{name}.jsonl")))?;

@@ -18,6 +18,8 @@ pub enum Topology {
     Sentinel,
     /// Three primaries with a replica each.
     Cluster,
+    /// Five primaries, and nobody to take the place of one.
+    Shards,
 }
 
 /// See the module.
@@ -26,7 +28,7 @@ pub enum Store {
     Standalone(Server),
     /// A primary, two replicas, three Sentinels.
     Sentinel(Sentinels),
-    /// Three primaries with a replica each.
+    /// Several primaries.
     Cluster(Cluster),
 }
 
@@ -40,6 +42,7 @@ impl Store {
             Topology::Standalone => Self::Standalone(Server::standalone().await?),
             Topology::Sentinel => Self::Sentinel(Sentinels::start().await?),
             Topology::Cluster => Self::Cluster(Cluster::start().await?),
+            Topology::Shards => Self::Cluster(Cluster::with(5, 0).await?),
         })
     }
 

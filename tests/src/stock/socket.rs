@@ -252,6 +252,14 @@ impl StockSocket {
         self.driver.wait(&self.id, "reports", |reports| Some(reports.iter().cloned().collect())).await
     }
 
+    /// Takes what has been reported so far.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub async fn taken(&self) -> Result<Vec<Report>> {
+        self.driver.wait(&self.id, "reports", |reports| Some(reports.drain(..).collect())).await
+    }
+
     async fn first(&self, what: &str, wanted: impl Fn(&Report) -> bool) -> Result<Report> {
         let pick = |reports: &mut VecDeque<Report>| {
             let at = reports.iter().position(&wanted)?;

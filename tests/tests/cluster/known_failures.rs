@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use parlance_redis_rig::{Cluster, Sentinels, Server};
 use parlance_tests::gateway::until_status;
 use parlance_tests::stock::Report;
-use parlance_tests::{Balancer, Gateway, IoClient, Options, Stock, Transports, Ws, token};
+use parlance_tests::{Balancer, Gateway, Options, Stock, Transports, Ws};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -393,16 +393,41 @@ async fn peer_questions_that_hang_when_a_node_is_dead() -> Result<()> {
 async fn newcomers_told_of_a_session_they_do_not_have() -> Result<()> {
     let redis = Server::standalone().await?;
     let (a, mut b, c) = (node(&redis.url()).await?, node(&redis.url()).await?, node(&redis.url()).await?);
-    // Its session keeps the node from ending at once.
-    let auth = json!({ "token": token("alice")? });
-    let _held = IoClient::connect(&a.url("/socket.io/"), &auth).await?;
-    b.kill9()?;
-    let still = Still::of(&c)?;
-    a.signal(Signal::TERM)?;
-    until_status(&a, "/readyz", 503).await?;
     let path = "/socket.io/?EIO=4&transport=polling";
-    let answer = a.public("GET", path, None).await?;
-    ensure!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
-    drop(still);
-    Ok(())
+    let open = c.public("GET", path, None).await?;
+    let open: Value = serde_json::from_str(open.body.trim_start_matches('0'))?;
+    let poll = format!("{path}&sid={}", open["sid"].as_str().context("no sid")?);
+    // A poll that it passed on keeps the node from ending at once: the owner stands still before it answers.
+    let owed = passed_on(&a, "GET", &poll, "");
+    let leaving = async {
+        until_passed_on(&c).await?;
+        b.kill9()?;
+        let _still = Still::of(&c)?;
+        a.signal(Signal::TERM)?;
+        until_status(&a, "/readyz", 503).await?;
+        let answer = a.public("GET", path, None).await?;
+        ensure!(answer.status == 503 && answer.header("retry-after").is_some(), "{answer:?}");
+        Ok(())
+    };
+    tokio::select! {
+        left = leaving => left,
+        answer = owed => anyhow::bail!("answered too early: {answer:?}"),
+    }
+}
+
+/// Waits until another node has a connection to this one, beside the one that asks.
+async fn until_passed_on(owner: &Gateway) -> Result<()> {
+    let passed = async {
+        loop {
+            let metrics = owner.internal("GET", "/metrics", None, None).await?.body;
+            let line =
+                metrics.lines().find(|line| line.starts_with("parlance_sockets{listener=\"internal\"}"));
+            let open = line.and_then(|line| line.rsplit(' ').next()).and_then(|open| open.parse().ok());
+            if open.is_some_and(|open: u32| open >= 2) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), passed).await.context("the poll is never passed on")?
 }

@@ -4,22 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parlance_redis_rig::Cluster;
+use parlance_tests::chaos::shards::{lies_on, names_of, victim};
 use parlance_tests::{Gateway, IoClient, Options, PATIENCE, Ws, gateway::until_status, token};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// How quickly what lies on the dead primary is refused.
 const QUICK: Duration = Duration::from_secs(5);
-
-/// The slot of what is kept under this name.
-fn slot(name: &str) -> u16 {
-    u16::try_from(xxh3_64(name.as_bytes()) % 256 * 64 + 32).unwrap_or_default()
-}
-
-async fn lies_on(cluster: &Cluster, name: &str) -> Result<usize> {
-    cluster.primary_of_slot(slot(name)).await
-}
 
 /// The first of many names that lies (or does not lie) on this primary.
 async fn named(cluster: &Cluster, (kind, stem): (&str, &str), on: usize, wanted: bool) -> Result<String> {
@@ -28,8 +19,9 @@ async fn named(cluster: &Cluster, (kind, stem): (&str, &str), on: usize, wanted:
         let mut places = vec![lies_on(cluster, &format!("{kind}{name}")).await?];
         if kind == "u:" {
             // What is asked at every login besides.
-            places.push(lies_on(cluster, &format!("revoked:user:{name}")).await?);
-            places.push(lies_on(cluster, &format!("told:sechat:{name}")).await?);
+            for name in names_of(&name) {
+                places.push(lies_on(cluster, &name).await?);
+            }
         }
         if places.iter().all(|place| (*place == on) == wanted) {
             return Ok(name);
@@ -104,16 +96,6 @@ impl Line {
             }
         }
     }
-}
-
-/// A primary without what every node and every login needs.
-async fn victim(cluster: &Cluster) -> Result<usize> {
-    let mut needed = vec![cluster.primary_of_slot(32).await?];
-    for name in ["revoked:all", "maintenance", "a:~orders"] {
-        needed.push(lies_on(cluster, name).await?);
-    }
-    let primaries = cluster.primaries().await?;
-    primaries.into_iter().find(|it| !needed.contains(it)).context("every primary is needed")
 }
 
 #[tokio::test]
