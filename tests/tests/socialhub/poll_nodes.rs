@@ -1,29 +1,19 @@
 //! SocialHub's polling over several nodes: each poll at another one, one of them killed in between.
 #![allow(clippy::disallowed_methods, reason = "a poll waits beside what it waits for, and is awaited")]
 
-use crate::poll_support::{Poller, say, until_listening};
+use crate::poll_support::{Poller, nodes, say, unlimited, until_listening};
 use crate::support::{Client, notify};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use parlance_redis_rig::Server;
 use parlance_tests::gateway::until_status;
-use parlance_tests::{Balancer, Gateway, Options};
+use parlance_tests::{Balancer, Options};
 use serde_json::json;
-
-async fn nodes<const N: usize>(redis: &Server, limits: bool) -> Result<[Gateway; N]> {
-    let options = Options::default().env("PARLANCE_REDIS_URL", &redis.url());
-    let options = if limits { options } else { options.env("PARLANCE_NO_LIMITS", "true") };
-    let mut nodes = Vec::new();
-    for _ in 0..N {
-        nodes.push(Gateway::start(options.clone()).await?);
-    }
-    nodes.try_into().ok().context("as many as asked")
-}
 
 #[tokio::test]
 async fn polls_that_hop_from_node_to_node_lose_and_double_nothing_though_one_dies() -> Result<()> {
     let redis = Server::standalone().await?;
-    let [mut a, b, c] = nodes::<3>(&redis, false).await?;
+    let [mut a, b, c] = nodes::<3>(&redis, &unlimited()).await?;
     let balancer = Balancer::start([a.address(), b.address(), c.address()]).await?;
     for id in ["c1", "c2"] {
         b.conversation(id, &["alice", "bob"]).await?;
@@ -68,7 +58,7 @@ async fn polls_that_hop_from_node_to_node_lose_and_double_nothing_though_one_die
 #[tokio::test]
 async fn sockets_and_polls_of_one_user_at_different_nodes_agree_on_integers() -> Result<()> {
     let redis = Server::standalone().await?;
-    let [a, b, c] = nodes::<3>(&redis, false).await?;
+    let [a, b, c] = nodes::<3>(&redis, &unlimited()).await?;
     a.conversation("c", &["alice", "bob"]).await?;
     let mut sockets =
         [Client::on(&a, "alice", "conversation:c").await?, Client::on(&b, "alice", "conversation:c").await?];
@@ -107,7 +97,7 @@ async fn sockets_and_polls_of_one_user_at_different_nodes_agree_on_integers() ->
 #[tokio::test]
 async fn thirty_polls_a_minute_are_allowed_over_all_nodes_together() -> Result<()> {
     let redis = Server::standalone().await?;
-    let nodes = nodes::<3>(&redis, true).await?;
+    let nodes = nodes::<3>(&redis, &Options::default()).await?;
     let alice = Poller::new("alice")?;
     let asked = (0..60).map(|n| alice.ask(nodes[n % 3].address(), 0.0));
     let answers = try_join_all(asked).await?;
@@ -121,7 +111,7 @@ async fn thirty_polls_a_minute_are_allowed_over_all_nodes_together() -> Result<(
 #[tokio::test]
 async fn a_waiting_poll_wakes_for_what_another_node_was_told() -> Result<()> {
     let redis = Server::standalone().await?;
-    let [a, b] = nodes::<2>(&redis, false).await?;
+    let [a, b] = nodes::<2>(&redis, &unlimited()).await?;
     a.conversation("c", &["alice", "bob"]).await?;
     let mut alice = Poller::new("alice")?;
     let (poller, address) = (alice.clone(), a.address().to_owned());
@@ -137,7 +127,7 @@ async fn a_waiting_poll_wakes_for_what_another_node_was_told() -> Result<()> {
 #[tokio::test]
 async fn a_node_that_stops_answers_at_once_and_the_next_poll_goes_on_elsewhere() -> Result<()> {
     let redis = Server::standalone().await?;
-    let [mut a, b] = nodes::<2>(&redis, false).await?;
+    let [mut a, b] = nodes::<2>(&redis, &unlimited()).await?;
     b.conversation("c", &["alice", "bob"]).await?;
     let mut alice = Poller::new("alice")?;
     say(&b, "c", "bob", "before").await?;
@@ -156,7 +146,7 @@ async fn a_node_that_stops_answers_at_once_and_the_next_poll_goes_on_elsewhere()
 #[tokio::test]
 async fn while_redis_is_away_polls_are_refused_for_the_moment_and_nothing_is_lost() -> Result<()> {
     let mut redis = Server::standalone().await?;
-    let [a] = nodes::<1>(&redis, false).await?;
+    let [a] = nodes::<1>(&redis, &unlimited()).await?;
     a.conversation("c", &["alice", "bob"]).await?;
     let mut alice = Poller::new("alice")?;
     say(&a, "c", "bob", "before").await?;

@@ -193,7 +193,9 @@ impl Job {
                 }
                 for user in removed {
                     for listener in self.node.hub.evict(topic, user) {
-                        if let Some(outline) = change.filter(|outline| !events::is_told_by_name(outline, entry)) {
+                        if let Some(outline) =
+                            change.filter(|outline| !events::is_told_by_name(outline, entry))
+                        {
                             tell_gone(&listener, &events::of_departure(outline, entry, user));
                         }
                         listener.notify(Notice::Removed(id.clone()));

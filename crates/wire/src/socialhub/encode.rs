@@ -32,6 +32,12 @@ pub(super) fn encode(event: &Event) -> Option<Encoded> {
     }
 }
 
+/// Whether this vocabulary tells the event with the recipient's integer. What it has no word for must not get one: a
+/// client would look for it.
+pub const fn is_numbered(event: &Event) -> bool {
+    matches!(event, Event::Message(_) | Event::Notification(_) | Event::NotificationRead(_) | Event::App(_))
+}
+
 fn open(text: String) -> Encoded {
     Encoded::open(text, Class::Kept)
 }

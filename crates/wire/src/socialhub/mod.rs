@@ -10,6 +10,7 @@ mod errors;
 mod frame;
 pub mod poll;
 
+pub use encode::is_numbered;
 pub use errors::{code, http_status, refusal_body};
 
 use parlance_model::{Answer, Event, Reject};

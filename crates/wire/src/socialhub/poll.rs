@@ -156,11 +156,12 @@ pub struct Passing {
     text: String,
 }
 
-/// Takes what is in no log from a frame as it was told on a WebSocket. `None`: it is in a log.
+/// Takes what is in no log from a frame as it was told on a WebSocket. `None`: it is found elsewhere,
+/// in a log or in cursors.
 pub fn passing(text: &str) -> Option<Passing> {
     let parts: Parts<'_> = serde_json::from_str(text).ok()?;
-    // A loss stands in the log too, where it is found with its place.
-    if parts.seq.is_some() || parts.kind.get() == "\"error\"" {
+    // A loss stands in the log too, where it is found with its place; so do receipts in the readers' cursors.
+    if parts.seq.is_some() || matches!(parts.kind.get(), "\"error\"" | "\"read_receipt\"") {
         return None;
     }
     Some(Passing { id: serde_json::from_str(parts.id.get()).ok()?, text: text.to_owned() })

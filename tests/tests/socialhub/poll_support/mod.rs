@@ -5,9 +5,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use parlance_redis_rig::Server;
 use parlance_tests::http::{Request, Response};
-use parlance_tests::{Gateway, token};
+use parlance_tests::{Gateway, Options, token};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 pub const POLL: &str = "/api/v1/realtime/poll";
 
@@ -92,12 +95,48 @@ pub async fn say(gateway: &Gateway, conversation: &str, sender: &str, body: &str
 
 /// Waits until a poll at this node listens.
 pub async fn until_listening(node: &Gateway) -> Result<()> {
-    for _ in 0..200 {
+    until_waiting(node, 1).await
+}
+
+/// Waits until so many polls at this node listen, no more and no fewer.
+pub async fn until_waiting(node: &Gateway, polls: usize) -> Result<()> {
+    let expected = format!("parlance_polls_waiting {polls}");
+    let mut found = String::new();
+    for _ in 0..1500 {
         let metrics = node.internal("GET", "/metrics", None, None).await?.body;
-        if metrics.lines().any(|line| line == "parlance_polls_waiting 1") {
+        if metrics.lines().any(|line| line == expected) {
             return Ok(());
         }
+        let line = metrics.lines().find(|line| line.starts_with("parlance_polls_waiting "));
+        found = line.unwrap_or_default().to_owned();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    anyhow::bail!("no poll listens")
+    anyhow::bail!("not {expected}, but {found}")
+}
+
+/// Sends a poll and returns its connection, without waiting for the answer: dropped, the poll is aborted.
+pub async fn begin(address: &str, poller: &Poller) -> Result<TcpStream> {
+    let Poller { user, token, cursor, .. } = poller;
+    let mut stream = TcpStream::connect(address).await?;
+    let head = format!(
+        "GET {POLL}?user_id={user}&last_poll_id={cursor}&timeout=30 HTTP/1.1\r\nhost: x\r\n\
+         connection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    Ok(stream)
+}
+
+/// Nodes that share a Redis.
+pub async fn nodes<const N: usize>(redis: &Server, options: &Options) -> Result<[Gateway; N]> {
+    let options = options.clone().env("PARLANCE_REDIS_URL", &redis.url());
+    let mut nodes = Vec::new();
+    for _ in 0..N {
+        nodes.push(Gateway::start(options.clone()).await?);
+    }
+    nodes.try_into().ok().context("as many as asked")
+}
+
+/// Without limits on polls.
+pub fn unlimited() -> Options {
+    Options::default().env("PARLANCE_NO_LIMITS", "true")
 }

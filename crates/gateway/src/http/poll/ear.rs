@@ -32,6 +32,8 @@ pub(super) struct Ear<'a> {
     node: &'a Node,
     listener: Arc<Listener>,
     topics: Vec<Topic>,
+    /// Some of it is out of reach: nothing of it is heard, and nobody says when it is back.
+    pub partial: bool,
 }
 
 impl<'a> Ear<'a> {
@@ -55,9 +57,14 @@ impl<'a> Ear<'a> {
         for topic in &topics {
             node.hub.enter(topic, &listener, Role::Joined);
         }
-        let ear = Self { node, listener, topics };
-        node.feed.open(ear.topics.clone()).await?;
-        Ok(ear)
+        let mut ear = Self { node, listener, topics, partial: false };
+        let failed = node.feed.open_each(ear.topics.clone()).await?;
+        ear.partial = !failed.is_empty();
+        match failed.into_iter().next() {
+            // The user's own log is where invitations come, and lies beside the integers.
+            Some((topic, fault)) if matches!(topic, Topic::User(_)) => Err(fault),
+            _ => Ok(ear),
+        }
     }
 
     /// Hears everything from now on, having read every log up to its mark. `false`: some log has more.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use parlance_backplane::{Fault, Range};
 use parlance_model::{Entry, Event, LogKey, Resync};
 use parlance_wire::{Accent, Encoded, Style};
@@ -45,8 +45,8 @@ struct Run<'a> {
 }
 
 impl Fetch<'_> {
-    /// What the user may hear of these.
-    pub(super) async fn all(&self, pointers: &[Pointer]) -> Result<Vec<Item>, Fault> {
+    /// What the user may hear of these; and the first integer of each stretch that is out of reach.
+    pub(super) async fn all(&self, pointers: &[Pointer]) -> (Vec<Item>, Vec<(u64, Fault)>) {
         let mut by_log: BTreeMap<&LogKey, BTreeMap<u64, u64>> = BTreeMap::new();
         for (integer, log, seq) in pointers {
             by_log.entry(log).or_default().insert(*seq, *integer);
@@ -58,9 +58,20 @@ impl Fetch<'_> {
                 runs.extend(cut(source, wanted));
             }
         }
-        let reads: Vec<_> = runs.into_iter().map(|run| self.read(run)).collect();
-        let items: Vec<Vec<Item>> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        Ok(items.into_iter().flatten().collect())
+        let mut reads = Vec::with_capacity(runs.len());
+        for run in runs {
+            let first = run.wanted.values().min().copied().unwrap_or_default();
+            reads.push(self.read(run).map(move |read| read.map_err(|fault| (first, fault))));
+        }
+        let (mut items, mut lost) = (Vec::new(), Vec::new());
+        let mut reads = stream::iter(reads).buffered(AT_ONCE);
+        while let Some(read) = reads.next().await {
+            match read {
+                Ok(some) => items.extend(some),
+                Err(fault) => lost.push(fault),
+            }
+        }
+        (items, lost)
     }
 
     async fn read(&self, run: Run<'_>) -> Result<Vec<Item>, Fault> {

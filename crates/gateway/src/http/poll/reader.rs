@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use parlance_backplane::{Fault, Place, Range, Seen};
 use parlance_model::{Head, Identity, LogKey, Time, Topic};
 use parlance_wire::socialhub::poll::{self as wire, Passing};
@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::ear;
 use super::fetch::{self, Fetch};
+use super::receipts::{Receipts, is_receipt};
 use super::scope::{Scope, Source};
 use crate::config::Mount;
 use crate::node::Node;
@@ -129,7 +130,10 @@ impl<'a> Reader<'a> {
         let mut after = match self.cursor {
             Some(cursor) => cursor,
             // First: what gets an integer now must not make a cursor of nowhere look like one of ours.
-            None => *self.cursor.insert(self.known(self.asked).await?),
+            None => match self.known().await? {
+                Known::From(cursor) => *self.cursor.insert(cursor),
+                Known::Beyond(newest) => return Ok(self.beyond(newest)),
+            },
         };
         let unfinished = self.repair().await?;
         // Before the integers are read: none may come to lie between those that are told.
@@ -150,11 +154,11 @@ impl<'a> Reader<'a> {
                 items.extend(known.map(|p| Item { integer: *integer, told: Told::Passing((*p).clone()) }));
                 !is_passing(log)
             });
-            let fetch = Fetch { node: self.node, scope: &self.scope, style: &self.style };
-            items.extend(fetch.all(&pointers).await?);
+            let out_of_reach = self.fetch(&pointers, &mut items).await?;
             if !items.is_empty() {
                 items.sort_by_key(|item| item.integer);
-                let more = more || unfinished;
+                let last = out_of_reach.map_or(last, |first| first - 1);
+                let more = more || unfinished || out_of_reach.is_some();
                 return Ok(Page { items, last, more, size: self.size });
             }
             self.cursor = Some(last);
@@ -172,17 +176,53 @@ impl<'a> Reader<'a> {
         Some(Item { integer: first - 1, told: Told::Logged(told) })
     }
 
-    /// A cursor beyond every integer is of a past that the store lost: what comes is told all the same.
-    async fn known(&self, asked: u64) -> Result<u64, Fault> {
-        if asked == 0 {
-            return Ok(0);
+    /// Adds what these integers are of. Some of it may be out of reach: integers are told in order, so what comes behind the
+    /// first of that, which is returned, waits with it. A fault when nothing comes before it.
+    async fn fetch(&self, pointers: &[fetch::Pointer], items: &mut Vec<Item>) -> Result<Option<u64>, Fault> {
+        let (receipts, logged): (Vec<_>, Vec<_>) =
+            pointers.iter().cloned().partition(|(_, log, _)| is_receipt(log));
+        let fetch = Fetch { node: self.node, scope: &self.scope, style: &self.style };
+        let of_receipts = self.receipts();
+        let (fetched, told) = futures_util::join!(fetch.all(&logged), of_receipts.tell(&receipts));
+        let (found, mut lost) = fetched;
+        items.extend(found);
+        match told {
+            Ok(told) => items.extend(told),
+            Err(fault) => lost.extend(receipts.first().map(|(integer, ..)| (*integer, fault))),
         }
+        let Some((first, fault)) = lost.into_iter().min_by_key(|(integer, _)| *integer) else {
+            return Ok(None);
+        };
+        items.retain(|item| item.integer < first);
+        if items.is_empty() { Err(fault) } else { Ok(Some(first)) }
+    }
+
+    fn receipts(&self) -> Receipts<'_> {
+        Receipts { node: self.node, scope: &self.scope, style: &self.style }
+    }
+
+    /// A cursor beyond every integer is of a past that the store lost, or of nowhere.
+    async fn known(&self) -> Result<Known, Fault> {
         let sequences = &self.node.backplane.sequences;
-        if !sequences.pointers(&self.scope.user, asked - 1, 1).await?.is_empty() {
-            return Ok(asked);
+        let user = &self.scope.user;
+        if self.asked == 0 || !sequences.pointers(user, self.asked - 1, 1).await?.is_empty() {
+            return Ok(Known::From(self.asked));
         }
-        let all = sequences.pointers(&self.scope.user, 0, POINTERS + 1).await?;
-        Ok(all.last().map_or(0, |(newest, ..)| *newest))
+        let all = sequences.pointers(user, 0, POINTERS + 1).await?;
+        match all.last() {
+            Some((newest, ..)) => Ok(Known::Beyond(*newest)),
+            None if sequences.marks(user).await?.is_empty() => Ok(Known::Beyond(0)),
+            // Nothing happened for so long that they expired. They go on where they were.
+            None => Ok(Known::From(0)),
+        }
+    }
+
+    /// Says so at once, and from where to go on: waiting with such a cursor, the client would never learn it, and what
+    /// came meanwhile would be told once only.
+    fn beyond(&self, newest: u64) -> Page {
+        let told = wire::gap(newest + 1, self.asked, self.node.clock.now());
+        let items = told.map(|told| Item { integer: newest, told: Told::Logged(told) });
+        Page { items: items.into_iter().collect(), last: newest, more: false, size: self.size }
     }
 
     /// Integers for what is in no log. The same event has the same one in every poll that waits.
@@ -215,23 +255,33 @@ impl<'a> Reader<'a> {
                 Err(fault) => tracing::debug!(%fault, log = ?logs.get(index), "a poll cannot see a log"),
             }
         }
-        let reads: Vec<_> = behind.into_iter().map(|(index, head)| self.read_at(index, head)).collect();
-        let read: Vec<(usize, Read)> = stream::iter(reads).buffered(AT_ONCE).try_collect().await?;
-        let mut found: Vec<(Time, usize, u64)> = Vec::new();
+        let reads: Vec<_> = behind.iter().map(|(index, head)| self.read_at(*index, *head)).collect();
+        let read: Vec<Result<(usize, Read), Fault>> = stream::iter(reads).buffered(AT_ONCE).collect().await;
+        let (mut found, compared) = self.receipts().found(&behind).await?;
         let (mut marks, mut unfinished) = (Vec::new(), false);
-        for (index, read) in read {
-            found.extend(read.entries.into_iter().map(|(at, seq)| (at, index, seq)));
+        for read in read {
+            let (index, read) = match read {
+                Ok(read) => read,
+                Err(fault) => {
+                    tracing::debug!(%fault, "a poll cannot read a log");
+                    continue;
+                }
+            };
+            let Some(log) = logs.get(index) else { continue };
+            found.extend(read.entries.into_iter().map(|(at, seq)| (at, log.clone(), seq)));
             marks.push((index, read.mark));
             unfinished |= read.unfinished;
         }
         found.sort_unstable();
         let user = &self.scope.user;
-        let pointers: Vec<_> = found
-            .iter()
-            .filter_map(|(_, index, seq)| Some((user.clone(), logs.get(*index)?.clone(), *seq)))
-            .collect();
+        let pointers: Vec<_> = found.into_iter().map(|(_, log, place)| (user.clone(), log, place)).collect();
         if !pointers.is_empty() {
             self.node.backplane.sequences.assign(&pointers).await?;
+        }
+        for (index, version) in compared {
+            if let Some(source) = self.scope.sources.get_mut(index) {
+                source.receipts = Some(version);
+            }
         }
         for (index, mark) in marks {
             if let (Some(source), Some(mark)) = (self.scope.sources.get_mut(index), mark) {
@@ -277,7 +327,12 @@ impl<'a> Reader<'a> {
                 .entries
                 .iter()
                 .filter(|entry| entry.at >= since && fetch::tell(source, entry, &self.style).is_some());
-            read.entries.extend(told.map(|entry| (entry.at, entry.seq)));
+            // A clock that was set back must not turn the order of a log around.
+            let mut latest = read.entries.last().map_or(Time::default(), |(at, _)| *at);
+            read.entries.extend(told.map(|entry| {
+                latest = latest.max(entry.at);
+                (latest, entry.seq)
+            }));
             position = page.entries.last().map_or(page.head, |entry| entry.seq);
             read.mark = Some(position);
             if !page.more {
@@ -295,6 +350,14 @@ impl<'a> Reader<'a> {
         tracing::error!(log = ?source.log, ?seen, ?fenced, "a poll was told more than the log has");
         Ok(())
     }
+}
+
+/// What a client's cursor is.
+enum Known {
+    /// Good: everything after this is told.
+    From(u64),
+    /// Beyond the newest integer.
+    Beyond(u64),
 }
 
 /// What was read of a log.

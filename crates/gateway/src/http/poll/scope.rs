@@ -34,6 +34,8 @@ pub(super) struct Source {
     pub floor: u64,
     /// Everything up to here was gone through; `None`: never looked at.
     pub mark: Option<u64>,
+    /// The version of its cursors that the user was told of.
+    pub receipts: Option<u64>,
     /// How its position is kept.
     name: String,
 }
@@ -43,6 +45,8 @@ pub(super) struct Source {
 pub(super) struct Scope {
     pub user: UserId,
     pub sources: Vec<Source>,
+    /// Of what came before the first poll only the logs are told.
+    pub since: Time,
     /// Topics without a log.
     passing: Vec<Topic>,
     kept: Kept,
@@ -54,7 +58,13 @@ struct Kept {
     /// Channels besides conversations and notifications.
     #[serde(default)]
     channels: Vec<String>,
+    /// When the first poll was.
+    #[serde(default)]
+    since: u64,
     marks: BTreeMap<String, u64>,
+    /// Versions of cursors.
+    #[serde(default)]
+    receipts: BTreeMap<String, u64>,
 }
 
 fn key(user: &UserId) -> String {
@@ -68,7 +78,7 @@ impl Scope {
         let (memberships, kept, subscribed) = futures_util::try_join!(
             node.backplane.conversations.of_user(&user),
             async { node.backplane.shared.load(&key(&user)).await },
-            session::subscribed(node, &mount.name, identity),
+            async { Ok(subscribed(node, mount, identity).await) },
         )?;
         let mut kept = read(kept);
         if let Some(subscribed) = subscribed {
@@ -78,12 +88,16 @@ impl Scope {
         if !kept.channels.iter().any(|name| name == FEED) {
             kept.channels.push(FEED.to_owned());
         }
+        if kept.since == 0 {
+            kept.since = node.clock.now().millis();
+        }
         let mark = |name: &str| kept.marks.get(name).copied();
         let mut sources = vec![Source {
             log: LogKey::User(user.clone()),
             number: 0,
             floor: 0,
             mark: mark("~"),
+            receipts: None,
             name: "~".to_owned(),
         }];
         for membership in memberships {
@@ -93,6 +107,7 @@ impl Scope {
                 number: membership.number,
                 floor: membership.joined_seq,
                 mark: mark(&name),
+                receipts: kept.receipts.get(&name).copied(),
                 name,
             });
         }
@@ -100,11 +115,14 @@ impl Scope {
         for channel in kept.channels.iter().filter_map(|name| Channel::parse(name)) {
             let (topic, name) = (channel.topic(&user), channel.name());
             match LogKey::of_topic(&topic) {
-                Some(log) => sources.push(Source { log, number: 0, floor: 0, mark: mark(&name), name }),
+                Some(log) => {
+                    sources.push(Source { log, number: 0, floor: 0, mark: mark(&name), receipts: None, name })
+                }
                 None => passing.push(topic),
             }
         }
-        Ok(Self { user, sources, passing, kept })
+        let since = Time::from_millis(kept.since);
+        Ok(Self { user, sources, since, passing, kept })
     }
 
     /// Where all of it is published.
@@ -121,14 +139,22 @@ impl Scope {
     pub(super) async fn save(&mut self, node: &Node, now: Time) -> Result<(), Fault> {
         let marks: BTreeMap<String, u64> =
             self.sources.iter().filter_map(|s| Some((s.name.clone(), s.mark?))).collect();
+        let receipts: BTreeMap<String, u64> =
+            self.sources.iter().filter_map(|s| Some((s.name.clone(), s.receipts?))).collect();
         let old = Time::from_millis(self.kept.at) + REFRESH < now;
-        if marks == self.kept.marks && !old {
+        if marks == self.kept.marks && receipts == self.kept.receipts && !old {
             return Ok(());
         }
-        (self.kept.marks, self.kept.at) = (marks, now.millis());
+        (self.kept.marks, self.kept.receipts, self.kept.at) = (marks, receipts, now.millis());
         let bytes = serde_json::to_vec(&self.kept).map_err(|error| Fault::Corrupt(error.to_string()))?;
         node.backplane.shared.save(&key(&self.user), bytes, Some(KEPT)).await
     }
+}
+
+/// Out of reach counts as not there: then what was subscribed before goes on.
+async fn subscribed(node: &Node, mount: &Mount, identity: &Identity) -> Option<Vec<Channel>> {
+    let found = session::subscribed(node, &mount.name, identity).await;
+    found.inspect_err(|fault| tracing::debug!(%fault, "a poll cannot see what is subscribed")).ok().flatten()
 }
 
 fn read(bytes: Option<Vec<u8>>) -> Kept {
