@@ -1,7 +1,7 @@
 //! The cursors trait.
 
 use async_trait::async_trait;
-use parlance_backplane::{CursorChanged, CursorSet, Cursors, Fault};
+use parlance_backplane::{CursorChanged, CursorSet, Cursors, Fault, MANY};
 use parlance_model::{ConversationId, Cursor, LogKey, ReceiptKind, Time, UserId};
 
 use crate::batches::ask_all;
@@ -29,31 +29,52 @@ impl Cursors for Node {
     }
 
     async fn cursors(&self, conversation: &ConversationId) -> Result<(u64, Vec<Cursor>), Fault> {
-        let log = LogKey::Conversation(conversation.clone());
-        let answer = self.on_log("gw1_cursors", &log, Args::none()).await?;
-        if answer.is_empty() {
-            return Ok((0, Vec::new()));
-        }
-        Ok((at(&answer, 0).number()?, cursors(at(&answer, 1))?))
+        let set = self.cursor_sets(&[conversation]).await?.pop().unwrap_or_default();
+        Ok((set.version, set.cursors))
     }
 
     async fn standing(&self, conversations: &[ConversationId]) -> Vec<Result<CursorSet, Fault>> {
         let of = |id: &ConversationId| partition(&format!("c:{id}"));
-        ask_all(conversations, of, |ids| async move {
-            let keys: Vec<String> = ids.iter().flat_map(|id| self.keys.place(id)).collect();
-            self.list("gw1_cursor_sets", &keys, Args::none()).await?.into_iter().map(standing).collect()
-        })
-        .await
+        ask_all(conversations, of, |ids| async move { self.cursor_sets(&ids).await }).await
     }
 }
 
-fn standing(told: Reply) -> Result<CursorSet, Fault> {
-    let told = told.list()?;
+impl Node {
+    /// Those of conversations of one partition. Very many are read piece by piece, after their version: a move that comes
+    /// meanwhile may be among them, and is published again.
+    async fn cursor_sets(&self, ids: &[&ConversationId]) -> Result<Vec<CursorSet>, Fault> {
+        let keys: Vec<String> = ids.iter().flat_map(|id| self.keys.place(id)).collect();
+        let told = self.list("gw1_cursor_sets", &keys, Args::none().and(MANY)).await?;
+        let mut sets = Vec::with_capacity(told.len());
+        for (id, told) in ids.iter().copied().zip(told) {
+            let told = told.list()?;
+            let mut set = standing(&told)?;
+            if matches!(at(&told, 3).number(), Ok(1)) {
+                set.cursors = self.every_cursor(id).await?;
+            }
+            sets.push(set);
+        }
+        Ok(sets)
+    }
+
+    async fn every_cursor(&self, id: &ConversationId) -> Result<Vec<Cursor>, Fault> {
+        let [state, _, kept] = self.keys.place(id);
+        let mut all = Vec::new();
+        for piece in self.pieces(&[state, kept]).await? {
+            all.extend(cursors(&piece)?);
+        }
+        all.sort_by(|one, other| one.user.cmp(&other.user));
+        all.dedup_by(|later, kept| later.user == kept.user);
+        Ok(all)
+    }
+}
+
+fn standing(told: &[Reply]) -> Result<CursorSet, Fault> {
     if told.is_empty() {
         return Ok(CursorSet::default());
     }
-    let number = u32::try_from(at(&told, 1).number()?).unwrap_or(u32::MAX);
-    Ok(CursorSet { number, version: at(&told, 0).number()?, cursors: cursors(at(&told, 2))? })
+    let number = u32::try_from(at(told, 1).number()?).unwrap_or(u32::MAX);
+    Ok(CursorSet { number, version: at(told, 0).number()?, cursors: cursors(at(told, 2))? })
 }
 
 fn cursors(pairs: &Reply) -> Result<Vec<Cursor>, Fault> {

@@ -115,17 +115,25 @@ impl Node {
 
     /// All members of a conversation, read piece by piece.
     pub async fn every_member(&self, id: &ConversationId) -> Result<Vec<Member>, Fault> {
-        let (keys, mut place) = (self.keys.place(id), "0".to_owned());
+        let [state, everybody, _] = self.keys.place(id);
         let mut all = BTreeMap::new();
-        loop {
-            let found = self.list("gw1_members", &keys, Args::none().and(&place).and(CHUNK)).await?;
+        for piece in self.pieces(&[state, everybody]).await? {
             // What is read twice counts once.
-            all.extend(members(at(&found, 1))?.into_iter().map(|member| (member.user, member.joined_seq)));
-            at(&found, 0).text()?.clone_into(&mut place);
-            if place == "0" {
-                break;
-            }
+            all.extend(members(&piece)?.into_iter().map(|member| (member.user, member.joined_seq)));
         }
         Ok(all.into_iter().map(|(user, joined_seq)| Member { user, joined_seq }).collect())
+    }
+
+    /// What is kept by user about a conversation, in turns of the user and that: its state, and where it is kept.
+    pub async fn pieces(&self, keys: &[String; 2]) -> Result<Vec<Reply>, Fault> {
+        let (mut place, mut pieces) = ("0".to_owned(), Vec::new());
+        loop {
+            let mut found = self.list("gw1_members", keys, Args::none().and(&place).and(CHUNK)).await?;
+            pieces.extend(found.pop());
+            at(&found, 0).text()?.clone_into(&mut place);
+            if place == "0" {
+                return Ok(pieces);
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A hundred thousand members in one call, on two nodes and one Redis that has other things to do.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -56,23 +57,25 @@ fn rss_mb(gateway: &Gateway) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? / 1024)
 }
 
-/// The slowest function call, as Redis itself has noted it, in milliseconds.
-async fn slowest(redis: &Server) -> Result<u64> {
+/// The calls that took longest, as Redis itself has noted them, by function: the longest of each in milliseconds.
+async fn slowest(redis: &Server) -> Result<BTreeMap<String, u64>> {
     let said = redis.command(&["SLOWLOG", "GET", "1000"]).await?;
     let calls = said.lines().collect::<Vec<_>>();
-    let is_call = |at: usize| {
-        calls
-            .get(at + 1)
-            .is_some_and(|it| it.eq_ignore_ascii_case("fcall") || it.eq_ignore_ascii_case("fcall_ro"))
-    };
-    let times = (0..calls.len()).filter(|at| is_call(*at)).filter_map(|at| calls[at].parse::<u64>().ok());
-    Ok(times.max().unwrap_or(0) / 1000)
+    let is_call = |at: usize| calls.get(at + 1).is_some_and(|it| it.eq_ignore_ascii_case("fcall"));
+    let call =
+        |at: usize| Some((calls.get(at)?.parse::<u64>().ok()? / 1000, (*calls.get(at + 2)?).to_owned()));
+    let mut slowest = BTreeMap::new();
+    for (ms, function) in (0..calls.len()).filter(|at| is_call(*at)).filter_map(call) {
+        let longest = slowest.entry(function).or_insert(ms);
+        *longest = ms.max(*longest);
+    }
+    Ok(slowest)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_members_come_in_one_call_and_all_of_it_still_works() -> Result<()> {
     let redis = Server::standalone().await?;
-    redis.command(&["CONFIG", "SET", "slowlog-log-slower-than", "3000"]).await?;
+    redis.command(&["CONFIG", "SET", "slowlog-log-slower-than", "1000"]).await?;
     redis.command(&["CONFIG", "SET", "slowlog-max-len", "1000"]).await?;
     let (a, b) = (node(&redis).await?, node(&redis).await?);
     a.conversation("room", &["alice"]).await?;
@@ -100,19 +103,21 @@ async fn a_hundred_thousand_members_come_in_one_call_and_all_of_it_still_works()
         slowest_append = slowest_append.max(say(&b, &user(n), &format!("m-{n}")).await?);
     }
     let grown = (rss_mb(&a)?.saturating_sub(before.0), rss_mb(&b)?.saturating_sub(before.1));
-    let longest = slowest(&redis).await?;
     hears = Instant::now();
     let again = import(&b, &body).await?;
     ensure!(again["added"] == 0 && again["alreadyMembers"] == ALL, "{again}");
-    eprintln!(
-        "imported in {took:?}, again in {:?}; newcomers heard within {newcomers:?}; slowest append {slowest_append:?}; \
-         longest call {longest} ms; nodes grew by {grown:?} MB",
-        hears.elapsed()
-    );
-    ensure!(longest <= LONGEST_MS * BUSY, "one call kept Redis busy for {longest} ms");
-    ensure!(grown.0 < 100 && grown.1 < 100, "nodes grew by {grown:?} MB");
+    let repeated = hears.elapsed();
+    hears = Instant::now();
     let room = b.call("GET", "/api/v1/conversations/room", None).await?;
     ensure!(room["members"].as_array().is_some_and(|all| all.len() == ALL + 1), "all are told of");
+    let longest = slowest(&redis).await?;
+    eprintln!(
+        "imported in {took:?}, again in {repeated:?}, read in {:?}; newcomers heard within {newcomers:?}; slowest append {slowest_append:?}; \
+         longest calls {longest:?} ms; nodes grew by {grown:?} MB",
+        hears.elapsed()
+    );
+    ensure!(longest.values().all(|ms| *ms <= LONGEST_MS * BUSY), "Redis was kept busy: {longest:?}");
+    ensure!(grown.0 < 100 && grown.1 < 100, "nodes grew by {grown:?} MB");
     Ok(())
 }
 

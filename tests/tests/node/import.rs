@@ -166,6 +166,7 @@ async fn whoever_comes_hears_what_is_said_and_whoever_goes_does_not() -> Result<
     import(&gateway, &lines(many(0, 2_000))).await?;
     say(&gateway, "welcome").await?;
     heard(&mut eight, "welcome").await?;
+    eight.expect("message:delivered").await?;
     let added = seven.expect("chat:member-added").await?;
     ensure!(added.args[0]["userId"] == "user-000007", "a newcomer is told of itself: {added:?}");
     // Those inside are told the next message, and not of two thousand newcomers before it.

@@ -129,16 +129,19 @@ redis.register_function { function_name = 'gw1_get', flags = { 'no-writes' }, ca
   return described(keys, log, args[1])
 end }
 
--- Leaves a tombstone: sequence and epoch go on. Arguments: time, entries kept, age kept, numbers.
+-- Leaves a tombstone: sequence and epoch go on. Arguments: time, entries kept, age kept, numbers, and how many members
+-- are told of at most: of one that has more nothing is done; '': none are told of.
 redis.register_function('gw1_delete', function(keys, args)
   local rules, log = rules_of(args), open_log(keys[STATE])
   if not log or (log.deleted and not log.lost) then return { 'missing' } end
   if not numbered(log, 1, rules.numbers) then return { 'number', int(#log.numbers) } end
-  local members = redis.call('HKEYS', keys[MEMBERS])
+  local most = tonumber(args[5])
+  if most and redis.call('HLEN', keys[MEMBERS]) > most then return { 'many' } end
+  local members = args[5] == '' and {} or redis.call('HKEYS', keys[MEMBERS])
   log.version = log.version + 1
   add_entry(keys, log, rules, 'o', '{"d":{}}')
   evict(keys, nil, rules.now)
-  for _, key in ipairs { STREAM, MEMBERS, CURSORS, REACTED, REACTIONS, ROOM } do redis.call('DEL', keys[key]) end
+  for _, key in ipairs { STREAM, MEMBERS, CURSORS, REACTED, REACTIONS, ROOM } do redis.call('UNLINK', keys[key]) end
   redis.call('HDEL', keys[STATE], 'k', 'ti', 'by', 'ct', 'ut')
   log.deleted, log.lost = true, false
   save_log(keys[STATE], log)

@@ -26,21 +26,24 @@ redis.register_function('gw1_cursor', function(keys, args)
   return { told }
 end)
 
--- All cursors that ever moved, with their version.
+-- All cursors that ever moved, with their version, and the number, of conversations of one partition: state, members and
+-- cursors of each. Argument: more cursors than these are left out, and that is said.
+redis.register_function { function_name = 'gw1_cursor_sets', flags = { 'no-writes' }, callback = function(keys, args)
+  local all, most = {}, tonumber(args[1] or '1e15')
+  for index = 1, #keys, 3 do
+    local log = live_log(keys[index])
+    local many = log and redis.call('HLEN', keys[index + 2]) > most
+    all[#all + 1] = log and { int(log.cursors), log.numbers[1], many and {} or redis.call('HGETALL', keys[index + 2]),
+      many and 1 or 0 } or {}
+  end
+  return all
+end }
+
+-- All cursors, with their version; for nodes of an earlier release.
 redis.register_function { function_name = 'gw1_cursors', flags = { 'no-writes' }, callback = function(keys)
   local log = live_log(keys[STATE])
   if not log then return {} end
   return { int(log.cursors), redis.call('HGETALL', keys[CURSORS]) }
-end }
-
--- Cursors, their version and the number of conversations of one partition: state, members and cursors of each.
-redis.register_function { function_name = 'gw1_cursor_sets', flags = { 'no-writes' }, callback = function(keys)
-  local all = {}
-  for index = 1, #keys, 3 do
-    local log = live_log(keys[index])
-    all[#all + 1] = log and { int(log.cursors), log.numbers[1], redis.call('HGETALL', keys[index + 2]) } or {}
-  end
-  return all
 end }
 
 -- A user's place in conversations of one partition: state, members and cursors of each. Argument: user.

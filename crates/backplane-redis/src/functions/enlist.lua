@@ -41,7 +41,8 @@ redis.register_function { function_name = 'gw1_joined', flags = { 'no-writes' },
   return redis.call('HMGET', keys[2], unpack(args))
 end }
 
--- Some of the members, and where to go on: state and members of the conversation. Arguments: where, about how many.
+-- Some of the members, or cursors, and where to go on: state of the conversation, and they. Arguments: where, about how
+-- many.
 redis.register_function { function_name = 'gw1_members', flags = { 'no-writes' }, callback = function(keys, args)
   if not live_log(keys[1]) then return { '0', {} } end
   return redis.call('HSCAN', keys[2], args[1], 'COUNT', args[2])

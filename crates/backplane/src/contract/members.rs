@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use parlance_model::{ConnectionId, NodeId, Record, UserId};
+use parlance_model::{ConnectionId, NodeId, ReceiptKind, Record, UserId};
+
+use tokio::task::JoinSet;
 
 use super::{Rig, conv, create, head, heard, message, say, silent, topic, user};
 use crate::{Appended, Backplane, Enlisted, Enlistment, MANY, NAMED, Publication, Range, Touch};
@@ -105,4 +107,34 @@ pub async fn whoever_has_a_lease_is_found_among_those_who_come(rig: &dyn Rig) {
     // A member already, as after an import that broke off, is found like a newcomer.
     assert_eq!(enlist(node, some(0, 5), vec![]).await.unwrap().present, some(1, 3));
     assert_eq!(enlist(node, some(0, 5), vec![]).await.unwrap().present, some(1, 3), "again");
+}
+
+pub async fn what_very_many_read_is_told_and_they_can_be_deleted(rig: &dyn Rig) {
+    let node = &rig.nodes(1).await[0];
+    create(node, "c", &["a"]).await;
+    let all = some(0, MANY + 10);
+    enlist(node, all.clone(), vec![]).await.unwrap();
+    let seq = say(node, "c", "a", "x").await.seq;
+    let mut reading = JoinSet::new();
+    for user in all.clone() {
+        let cursors = node.cursors.clone();
+        reading.spawn(async move { cursors.advance(&conv("c"), &user, ReceiptKind::Read, seq).await });
+    }
+    for moved in reading.join_all().await {
+        assert!(moved.unwrap().is_some());
+    }
+    let (version, cursors) = node.cursors.cursors(&conv("c")).await.unwrap();
+    assert_eq!(version, all.len() as u64);
+    let told: Vec<(&UserId, u64)> = cursors.iter().map(|cursor| (&cursor.user, cursor.read)).collect();
+    assert_eq!(told, all.iter().map(|user| (user, seq)).collect::<Vec<_>>());
+    let set = node.cursors.standing(&[conv("c")]).await.remove(0).unwrap();
+    assert_eq!((set.version, &set.cursors), (version, &cursors));
+    assert!(node.conversations.delete(&conv("c")).await.unwrap());
+    assert!(!node.conversations.delete(&conv("c")).await.unwrap());
+    for user in [&all[0], &all[MANY]] {
+        assert_eq!(node.conversations.of_user(user).await.unwrap(), []);
+    }
+    let made = create(node, "c", &["a"]).await;
+    assert_eq!(made.members.len(), 1);
+    assert_eq!(node.cursors.cursors(&conv("c")).await.unwrap().1, []);
 }

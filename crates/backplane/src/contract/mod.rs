@@ -93,6 +93,7 @@ macro_rules! contract_tests {
             log::feeds_and_channels_are_logs,
             members::enlisting_is_idempotent_and_logged,
             members::very_many_come_without_their_names_and_each_is_in,
+            members::what_very_many_read_is_told_and_they_can_be_deleted,
             members::whoever_has_a_lease_is_found_among_those_who_come,
             nodes::beats_are_seen_by_all_and_the_last_one_counts,
             nodes::a_silent_node_is_not_live_until_it_beats_again,
