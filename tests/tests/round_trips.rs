@@ -6,12 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use parlance_redis_rig::{Faults, Proxy, Server};
 use parlance_tests::{Gateway, IoClient, Options, token};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 /// Each way.
 const DELAY: Duration = Duration::from_millis(60);
 const CONVERSATIONS: usize = 20;
+/// How often each thing is measured: who speaks for it may say ten things in ten seconds.
+const TIMES: usize = 4;
 
 /// A node beside its Redis, and one that is far away from it.
 struct Far {
@@ -27,8 +29,10 @@ impl Far {
         let proxy = Proxy::start(redis.port(), 1).await?;
         let near = Gateway::start(Options::default().env("PARLANCE_REDIS_URL", &redis.url())).await?;
         let far = Gateway::start(Options::default().env("PARLANCE_REDIS_URL", &proxy.url())).await?;
-        for number in 0..CONVERSATIONS {
-            near.conversation(&format!("c{number}"), &["alice", "bob"]).await?;
+        for user in users() {
+            for number in 0..CONVERSATIONS {
+                near.conversation(&format!("{user}-{number}"), &[&user, "bob"]).await?;
+            }
         }
         Ok(Self { _redis: redis, proxy, near, far })
     }
@@ -44,44 +48,72 @@ impl Far {
     }
 }
 
-async fn famly(gateway: &Gateway, auth: Value) -> Result<IoClient> {
-    let mut io = IoClient::connect(&gateway.url("/socket.io/"), &auth).await?;
-    if auth["pid"].is_null() {
-        let ack = io.ask("room:join", &[json!({ "chatId": "c0" })]).await?;
-        ensure!(ack == [json!({ "ok": true })], "{ack:?}");
-    }
-    Ok(io)
+/// Everybody whose recovery is measured, each in conversations of their own: none of them is open on the far node.
+fn users() -> impl Iterator<Item = String> {
+    (0..TIMES).map(|number| format!("u{number}"))
 }
 
-async fn say(io: &mut IoClient, text: &str) -> Result<()> {
-    let message = json!({ "chatId": "c0", "body": text, "clientId": text });
+async fn famly(gateway: &Gateway, user: &str) -> Result<IoClient> {
+    IoClient::connect(&gateway.url("/socket.io/"), &json!({ "token": token(user)? })).await
+}
+
+async fn enter(io: &mut IoClient, room: &str) -> Result<()> {
+    let ack = io.ask("room:join", &[json!({ "chatId": room })]).await?;
+    ensure!(ack == [json!({ "ok": true })], "{ack:?}");
+    Ok(())
+}
+
+async fn say(io: &mut IoClient, room: &str, text: &str) -> Result<()> {
+    let message = json!({ "chatId": room, "body": text, "clientId": text });
     let ack = io.ask("message:send", &[message]).await?;
     ensure!(ack.first().is_some_and(|a| a["ok"] == true), "{ack:?}");
     Ok(())
 }
 
+/// Round trips of a recovery at the far node, of a client that has missed a message in its first conversation.
+async fn recovery(nodes: &Far, bob: &mut IoClient, user: &str) -> Result<f64> {
+    let room = format!("{user}-0");
+    let mut io = famly(&nodes.near, user).await?;
+    for io in [&mut io, bob] {
+        enter(io, &room).await?;
+    }
+    say(bob, &room, "first").await?;
+    let offset = io.expect("message:new").await?.args.last().cloned().context("no offset")?;
+    let again = json!({ "token": token(user)?, "pid": io.joined["pid"], "offset": offset });
+    drop(io);
+    nodes.near.until_gone(user).await?;
+    say(bob, &room, "missed").await?;
+    let url = nodes.far.url("/socket.io/");
+    let (trips, mut io) = nodes.trips(IoClient::connect(&url, &again)).await?;
+    ensure!(io.joined["pid"] == again["pid"], "recovered");
+    ensure!(io.expect("message:new").await?.args[0]["body"] == "missed");
+    Ok(trips)
+}
+
+/// The least of several: what else there is to do on the machine only ever adds time.
+fn least(all: &[f64]) -> f64 {
+    all.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
 #[tokio::test]
-async fn a_message_takes_two_round_trips_and_a_recovery_few_however_many_conversations() -> Result<()> {
+async fn a_message_takes_two_round_trips_and_a_recovery_three_however_many_conversations() -> Result<()> {
     let nodes = Far::start().await?;
-    let mut bob = famly(&nodes.far, json!({ "token": token("bob")? })).await?;
-    let mut alice = famly(&nodes.near, json!({ "token": token("alice")? })).await?;
-    say(&mut bob, "first").await?;
-    let offset = alice.expect("message:new").await?.args.last().cloned().context("no offset")?;
-    drop(bob);
-    let mut bob = famly(&nodes.near, json!({ "token": token("bob")? })).await?;
-    say(&mut bob, "missed").await?;
+    let mut bob = famly(&nodes.near, "bob").await?;
+    let mut all = Vec::new();
+    for user in users() {
+        all.push(recovery(&nodes, &mut bob, &user).await?);
+    }
+    eprintln!("recovery in {CONVERSATIONS} conversations: {all:.1?} round trips");
+    ensure!(least(&all) < 4.0, "a recovery takes {all:?} round trips");
 
-    // None of the rooms but one is open on the far node.
-    let again = json!({ "token": token("alice")?, "pid": alice.joined["pid"], "offset": offset });
-    drop(alice);
-    let (trips, mut alice) = nodes.trips(famly(&nodes.far, again.clone())).await?;
-    ensure!(alice.joined["pid"] == again["pid"], "recovered");
-    ensure!(alice.expect("message:new").await?.args[0]["body"] == "missed");
-    eprintln!("recovery in {CONVERSATIONS} conversations: {trips:.1} round trips");
-    ensure!(trips < 30.0, "a recovery takes {trips} round trips");
-
-    let (trips, ()) = nodes.trips(say(&mut alice, "second")).await?;
-    eprintln!("message: {trips:.1} round trips");
-    ensure!(trips < 3.0, "a message takes {trips} round trips");
+    let mut alice = famly(&nodes.far, "u0").await?;
+    enter(&mut alice, "u0-0").await?;
+    let mut all = Vec::new();
+    for number in 0..TIMES {
+        let text = format!("m{number}");
+        all.push(nodes.trips(say(&mut alice, "u0-0", &text)).await?.0);
+    }
+    eprintln!("message: {all:.1?} round trips");
+    ensure!(least(&all) < 3.0, "a message takes {all:?} round trips");
     Ok(())
 }

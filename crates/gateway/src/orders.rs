@@ -261,16 +261,19 @@ pub async fn check(node: &Node, identity: &Identity) -> Result<(), AuthError> {
             None => Ok(None),
         }
     };
-    let standing = tokio::try_join!(load(&user), of_token);
-    let (user, token) = standing.map_err(|fault| {
+    let of_all = async {
+        catch_up(node).await;
+        Ok(())
+    };
+    // Beside each other: the engine may be far away. Where it is not there at all, nothing is waited for any longer.
+    let standing = tokio::try_join!(load(&user), of_token, of_all);
+    let (user, token, ()) = standing.map_err(|fault| {
         tracing::warn!(%fault, "asking for revocations");
         AuthError::Unavailable
     })?;
     if [user, token].into_iter().flatten().any(|revocation| revocation.covers(identity)) {
         return Err(AuthError::Revoked);
     }
-    // Second: what this needs is there now, so that the engine is not away.
-    catch_up(node).await;
     node.orders.check_held(identity)
 }
 

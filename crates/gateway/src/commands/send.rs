@@ -129,14 +129,21 @@ impl Counted<'_> {
 }
 
 /// Makes the window say what the log says.
-async fn settle(node: &Node, link: &Link, counted: &Counted<'_>, appended: &Result<Accepted, Reject>) {
+async fn settle(
+    node: &Arc<Node>,
+    link: &Link,
+    counted: &Counted<'_>,
+    appended: &Result<Accepted, Reject>,
+) {
     let (limits, user) = (&node.backplane.limits, &link.listener.user);
     let (rule, stamp) = (counted.rule, counted.verdict.stamp);
     let settled = match appended {
-        Ok(Accepted { fresh: true, at, .. }) => match counted.late(link, *at) {
-            Some(at) => limits.happened(user, rule, stamp, at).await,
-            None => Ok(()),
-        },
+        Ok(Accepted { fresh: true, at, .. }) => {
+            if let Some(at) = counted.late(link, *at) {
+                held_longer(node, link, counted, at);
+            }
+            Ok(())
+        }
         // It may be in the log all the same; if it is, its resend costs nothing.
         Err(reject) if reject.code == RejectCode::Unavailable => Ok(()),
         Ok(_) | Err(_) => limits.give_back(user, rule, stamp).await,
@@ -144,6 +151,18 @@ async fn settle(node: &Node, link: &Link, counted: &Counted<'_>, appended: &Resu
     if let Err(fault) = settled {
         tracing::warn!(%fault, "correcting a rate entry");
     }
+}
+
+/// Has the entry leave when the message does. Nobody waits for it: that counts when the window ends.
+fn held_longer(node: &Arc<Node>, link: &Link, counted: &Counted<'_>, at: Time) {
+    let (node, user) = (node.clone(), link.listener.user.clone());
+    let (rule, stamp) = (counted.rule.clone(), counted.verdict.stamp);
+    let tracker = node.tracker.clone();
+    tracker.spawn(async move {
+        if let Err(fault) = node.backplane.limits.happened(&user, &rule, stamp, at).await {
+            tracing::warn!(%fault, "correcting a rate entry");
+        }
+    });
 }
 
 /// The message this send is a resend of, if it is in the log.
