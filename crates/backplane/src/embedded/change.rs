@@ -14,8 +14,8 @@ use redb::ReadableTable;
 use super::append::{OpenLog, append, assign_number, clear};
 use super::rooms::Evicted;
 use super::tables::{
-    LogState, Meta, after, conversation_key, corrupt, members_among, members_of, members_within, put_row, row,
-    user,
+    LogState, Meta, after, conversation_key, corrupt, members_among, members_of, members_within, put_row,
+    row, user,
 };
 use super::writer::Step;
 use crate::{Change, ChangeRefused, Changed, Fault, MANY, MemberSet};

@@ -74,8 +74,8 @@ fn enlist(step: &mut Step<'_, '_>, call: &Enlistment) -> Result<Option<Enlisted>
         return Ok(Some(Enlisted::default()));
     }
     let id = call.id.as_str();
-    let mut meta: Meta = row(&step.read().conversations, id)?
-        .ok_or_else(|| corrupt("no row of conversation", id))?;
+    let mut meta: Meta =
+        row(&step.read().conversations, id)?.ok_or_else(|| corrupt("no row of conversation", id))?;
     meta.updated_at = step.now().millis();
     let mut log = OpenLog::new(LogKey::Conversation(call.id.clone()), state);
     let tables = step.write();
