@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 
 /// Names the interpreter of the Python tests; set but empty, there is none and those tests are skipped.
 pub const PYTHON: &str = "PARLANCE_TEST_PYTHON";
+/// The same for schemathesis, which has an environment of its own.
+pub const SCHEMATHESIS: &str = "PARLANCE_TEST_SCHEMATHESIS";
 /// Starts the line on standard output that tells `cargo xtask test` of a skipped test.
 pub const SKIPPED: &str = "parlance-tests: skipped:";
 
@@ -111,11 +113,33 @@ pub fn packages() -> Result<PathBuf> {
 /// # Errors
 /// When its packages are not installed, and nobody has tried.
 pub fn python(script: &str) -> Result<Option<Command>> {
-    let interpreter = match std::env::var_os(PYTHON) {
+    let Some(interpreter) = interpreter(PYTHON, "python")? else { return Ok(None) };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    let mut command = Command::new(interpreter);
+    command.arg("-u").arg(folder.join(script)).current_dir(folder);
+    Ok(Some(command))
+}
+
+/// The command for schemathesis with a configuration of `tests/openapi`; `None` as for [`python`].
+///
+/// # Errors
+/// When it is not installed, and nobody has tried.
+pub fn schemathesis(config: &str) -> Result<Option<Command>> {
+    let Some(interpreter) = interpreter(SCHEMATHESIS, "schemathesis")? else { return Ok(None) };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi");
+    let mut command = Command::new(interpreter.with_file_name("schemathesis"));
+    command.args(["--config-file", config, "run", "--no-color"]).current_dir(folder);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(Some(command))
+}
+
+/// The interpreter of an environment that `cargo xtask test` makes; none when it found that there can be none.
+fn interpreter(variable: &str, name: &str) -> Result<Option<PathBuf>> {
+    let interpreter = match std::env::var_os(variable) {
         Some(none) if none.is_empty() => {
             // Written past the capture of the test harness, which shows nothing of a test that passes.
             let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            writeln!(std::io::stdout(), "{SKIPPED} {test}: no Python")?;
+            writeln!(std::io::stdout(), "{SKIPPED} {test}: no Python, or not its packages")?;
             return Ok(None);
         }
         Some(named) => PathBuf::from(named),
@@ -125,14 +149,13 @@ pub fn python(script: &str) -> Result<Option<Command>> {
             own.ancestors()
                 .nth(3)
                 .context("the test lies outside a target folder")?
-                .join("tools/python/bin/python")
+                .join("tools")
+                .join(name)
+                .join("bin/python")
         }
     };
     ensure!(interpreter.exists(), "Python packages are missing: run `cargo xtask test` once");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
-    let mut command = Command::new(interpreter);
-    command.arg("-u").arg(folder.join(script)).current_dir(folder);
-    Ok(Some(command))
+    Ok(Some(interpreter))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

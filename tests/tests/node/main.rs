@@ -7,6 +7,7 @@ mod hostile;
 mod import;
 mod maintenance;
 mod membership;
+mod openapi;
 mod remote;
 mod slow_socketio;
 mod snippets;

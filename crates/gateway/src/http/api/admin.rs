@@ -191,10 +191,7 @@ pub struct Maintenance {
     request_body = Maintenance,
     responses((status = 200, description = "As it stands now", body = Maintenance), Calls, OfBody),
 )]
-pub async fn maintenance(
-    State(node): State<Arc<Node>>,
-    Input(call): Input<Maintenance>,
-) -> Answer {
+pub async fn maintenance(State(node): State<Arc<Node>>, Input(call): Input<Maintenance>) -> Answer {
     let message = call.message.map(|text| input::short("message", text, LONGEST_NOTICE)).transpose()?;
     if call.retry_after.is_some_and(|seconds| seconds > LONGEST_MAINTENANCE) {
         return Err(ApiError::invalid(format!("retryAfter is more than {LONGEST_MAINTENANCE} seconds")));

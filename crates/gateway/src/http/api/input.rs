@@ -40,6 +40,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<Node>> for Input<T> {
             Err(_) => return Err(ApiError::invalid("the body broke off")),
         };
         let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+        // serde would take a list for the members in their order.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ApiError::invalid("the body is no JSON object"));
+        }
         serde_json::from_slice(text).map(Self).map_err(|error| ApiError::invalid(error.to_string()))
     }
 }
@@ -101,8 +105,13 @@ pub fn users(texts: &[String]) -> Result<Vec<UserId>, ApiError> {
 pub fn whole<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
     let Some(number) = Option::<Number>::deserialize(field)? else { return Ok(None) };
     // Above this not every whole number has a float of its own.
-    let float = || number.as_f64().filter(|f| f.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(f));
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and within these limits")]
+    let float =
+        || number.as_f64().filter(|f| f.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(f));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole, and within these limits"
+    )]
     let whole = number.as_u64().or_else(|| float().map(|f| f as u64));
     whole.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is not a whole number from 0")))
 }

@@ -16,6 +16,7 @@ use super::input::{self, Asked, Input, Named};
 use super::{Answer, answer};
 use crate::commands;
 use crate::http::history::page::{self, Refused};
+use crate::http::openapi::client::MessagePage;
 use crate::http::openapi::{Calls, Id, NotAllowed, NotThere, OfBody};
 use crate::http::reply;
 use crate::node::Node;
@@ -27,11 +28,11 @@ const LONGEST_CLIENT_ID: usize = 128;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Query {
-    /// Messages after this one (its id). At most one of `after`, `before` and `since` goes into a call.
+    /// The oldest messages after this one (its id, in any dialect's rendering). Not together with `since`.
     after: Option<String>,
-    /// The newest messages before this one (its id).
+    /// The newest messages before this one (its id); with `after` or `since`, where reading ends.
     before: Option<String>,
-    /// Messages from this time on (ISO 8601), or after this message (its id).
+    /// The oldest messages from this time on (ISO 8601), or after this message (its id).
     since: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 200, default = 50)]
@@ -85,7 +86,7 @@ pub struct Sent {
 #[utoipa::path(
     get, path = "/api/v1/conversations/{id}/messages", tag = "server", operation_id = "listMessages",
     params(("id" = Id, Path, description = "The conversation"), Query),
-    responses((status = 200, description = "A page", body = serde_json::Value), Calls, NotThere),
+    responses((status = 200, description = "A page", body = MessagePage), Calls, NotThere),
 )]
 pub async fn list(State(node): State<Arc<Node>>, name: Named, Asked(query): Asked<Query>) -> Answer {
     let conversation = existing(&node, &name).await?;

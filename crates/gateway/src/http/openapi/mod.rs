@@ -8,14 +8,15 @@
 //!
 //! 1. Give its handler `#[utoipa::path(get, path = "…", tag = "server" or "client", operation_id = "…", responses(…))]`.
 //!    The first line of its doc comment becomes the summary, the others the description. Refusals are named by the groups
-//!    below ([`Calls`] for every call with a key, [`OfBody`] when it reads a body, [`NotThere`], …; [`Asks`] for
-//!    clients' calls).
+//!    below ([`Calls`] for every call with a key, [`OfBody`] when it reads a body, [`NotThere`], …; clients'
+//!    calls have groups of their own, beside their addresses).
 //! 2. Derive `ToSchema` for its body and its answer, with the limits it enforces in `#[schema(…)]`; an id is
 //!    `#[schema(value_type = Id)]`. An answer's `Option` that is always there, `null` or not, is `required = true`.
 //! 3. Add `.routes(routes!(handler))` where its neighbours are: `api::described`, `history::described`, …
 //! 4. `cargo xtask docs` writes `docs/api.md` anew. The suite `openapi` of the node tests then tries it by itself; what
 //!    of its rules no schema can say goes into `tests/openapi/*.toml`, with the reason.
 
+pub(super) mod client;
 mod markdown;
 
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ use utoipa_axum::routes;
 
 use super::api::errors::{Refusal, RefusalDetail};
 use super::router::wrong_method;
-use super::{api, health, reply};
+use super::{api, health, history, poll, reply};
 use crate::node::Node;
 
 /// An identifier: of a user, a conversation, …
@@ -188,16 +189,32 @@ pub fn internal() -> Document {
     info(title = "Parlance client HTTP", description = "What clients ask over plain HTTP at the public listener \
         (`--listen`, as shipped `0.0.0.0:8082`), with their own token. Everything else they say over WebSocket or \
         Socket.IO."),
+    components(schemas(client::ClientRefusal, client::FamlyRefusal, Id)),
+    modifiers(&Tokens),
     tags((name = "client", description = "History and polling; with the user's token")),
     security(("userToken" = [])),
 )]
 struct Public;
+
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut Document) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+        let scheme = scheme.description(Some("The user's token; `?token=` is as good")).build();
+        let components = document.components.get_or_insert_with(Components::new);
+        components.add_security_scheme("userToken", SecurityScheme::Http(scheme));
+    }
+}
 
 /// The document of the public listener.
 #[must_use]
 pub fn public() -> Document {
     let mut document = Public::openapi();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    for part in [history::described(), poll::described()] {
+        document.merge(part.into_openapi());
+    }
     document
 }
 
@@ -209,7 +226,9 @@ pub fn markdown() -> String {
 
 /// Where the documents themselves are.
 pub(super) fn described() -> OpenApiRouter<Arc<Node>> {
-    OpenApiRouter::default().routes(routes!(of_internal).map(|route| route.fallback(wrong_method)))
+    OpenApiRouter::default()
+        .routes(routes!(of_internal).map(|route| route.fallback(wrong_method)))
+        .routes(routes!(of_public).map(|route| route.fallback(wrong_method)))
 }
 
 /// This document
@@ -219,6 +238,15 @@ pub(super) fn described() -> OpenApiRouter<Arc<Node>> {
 )]
 async fn of_internal() -> Response {
     told(&internal())
+}
+
+/// The document of what clients ask at the public listener
+#[utoipa::path(
+    get, path = "/openapi-public.json", tag = "node", operation_id = "openapiPublic", security(()),
+    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
+)]
+async fn of_public() -> Response {
+    told(&public())
 }
 
 fn told(document: &Document) -> Response {

@@ -23,7 +23,6 @@ use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::get;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parlance_backplane::{Fault, Rule, Verdict};
 use parlance_model::{Identity, Reject, RejectCode, Time};
@@ -31,10 +30,14 @@ use parlance_wire::Dialect;
 use parlance_wire::socialhub::poll as wire;
 use prometheus::IntGauge;
 use tokio::time::Instant;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
 use self::answer::{Budget, Refusal};
 use self::ear::{Ear, Wake};
 use self::reader::{Page, Reader, Size};
+use super::openapi::Id;
+use super::openapi::client::{Asks, AsksBody, MissedPage, PollCall, PollPage};
 use super::{credentials, reply};
 use crate::auth::AuthError;
 use crate::config::Mount;
@@ -54,18 +57,42 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// The routes, for the public listener.
 pub fn router<S: Clone + Send + Sync + 'static>(node: &Arc<Node>) -> Router<S> {
-    Router::new()
-        .route("/api/v1/realtime/poll", get(by_query).post(by_body).fallback(answer::wrong_method))
-        .route("/api/v1/realtime/poll/missed", get(missed).fallback(super::router::wrong_method))
-        .with_state(node.clone())
+    described().split_for_parts().0.with_state(node.clone())
 }
 
+/// The routes, and their description.
+pub(super) fn described() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::default()
+        .routes(routes!(by_query, by_body).map(|route| route.fallback(answer::wrong_method)))
+        .routes(routes!(missed).map(|route| route.fallback(answer::only_get)))
+}
+
+/// Waits for events, in SocialHub's words
+///
+/// Takes nothing away: an answer that did not arrive is given again to the same question, by whichever node is asked.
+#[utoipa::path(
+    get, path = "/api/v1/realtime/poll", tag = "client", operation_id = "poll",
+    params(
+        ("user_id" = Id, Query, description = "The user of the token", example = "alice"),
+        ("last_poll_id" = Option<u64>, Query, maximum = 9_007_199_254_740_992_u64,
+            description = "The `last_poll_id` of the answer before; 0 at first"),
+        ("timeout" = Option<f64>, Query, minimum = 0, example = 0,
+            description = "Seconds to wait for something to happen: 30 when absent, and not more than 30"),
+    ),
+    responses((status = 200, description = "What happened, or nothing", body = PollPage), Asks, AsksBody),
+)]
 async fn by_query(State(node): State<Arc<Node>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let asked = wire::of_query(parts.uri.query().unwrap_or_default()).map_err(Refusal::from);
     poll(&node, &parts, ready(asked)).await
 }
 
+/// The same, with its parameters in a body
+#[utoipa::path(
+    post, path = "/api/v1/realtime/poll", tag = "client", operation_id = "pollByBody",
+    request_body = PollCall,
+    responses((status = 200, description = "What happened, or nothing", body = PollPage), Asks, AsksBody),
+)]
 async fn by_body(State(node): State<Arc<Node>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     // Read only of somebody who may ask: what anybody sends would be kept for as long as it takes to arrive.
@@ -97,6 +124,16 @@ async fn poll(node: &Arc<Node>, parts: &Parts, asked: impl Asked) -> Response {
     answer(node, parts, asked, POLL, |page| page.render(wire::event, wire::page)).await
 }
 
+/// What was missed since an integer, in SocialHub's words
+#[utoipa::path(
+    get, path = "/api/v1/realtime/poll/missed", tag = "client", operation_id = "listMissed",
+    params(
+        ("user_id" = Id, Query, description = "The user of the token", example = "alice"),
+        ("last_sequence" = u64, Query, maximum = 9_007_199_254_740_992_u64, description = "The last integer it has",
+            example = 0),
+    ),
+    responses((status = 200, description = "What was missed", body = MissedPage), Asks),
+)]
 async fn missed(State(node): State<Arc<Node>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let asked = wire::missed_of_query(parts.uri.query().unwrap_or_default()).map_err(Refusal::from);
@@ -233,7 +270,8 @@ impl Call<'_> {
         let unavailable = |fault: Fault| self.node.unavailable(&fault);
         let ear = Ear::open(self.node, self.mount, self.identity, reader.topics());
         let ear = ear.await.map_err(unavailable)?;
-        let deadline = if ear.partial { deadline.min(Instant::now() + PARTIAL) } else { deadline };
+        let partial = ear.partial || reader.is_partial();
+        let deadline = if partial { deadline.min(Instant::now() + PARTIAL) } else { deadline };
         loop {
             // Listening first, reading second: whatever comes in between is heard.
             let page = reader.pass(&[]).await.map_err(unavailable)?;
