@@ -69,10 +69,23 @@ pub fn chaos(arguments: &[String]) -> Result<bool> {
         say("missing: redis-server");
         return Ok(false);
     }
+    play("chaos", arguments)
+}
+
+/// Builds the binary and attacks it; see `tests/src/bin/hostile.rs` for the arguments.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn hostile(arguments: &[String]) -> Result<bool> {
+    play("hostile", arguments)
+}
+
+/// Builds the binary, and runs a program of the tests against it.
+fn play(program: &str, arguments: &[String]) -> Result<bool> {
     if !run(&["build", "--package", "parlance"])? {
         return Ok(false);
     }
-    let mut all = vec!["run", "--quiet", "--package", "parlance-tests", "--bin", "chaos", "--"];
+    let mut all = vec!["run", "--quiet", "--package", "parlance-tests", "--bin", program, "--"];
     all.extend(arguments.iter().map(String::as_str));
     run(&all)
 }

@@ -57,6 +57,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Attacks a node in every way at once while two people talk, and says what they noticed.
+    Hostile {
+        /// `--seconds S` (60), `--seed N`, `--each K` (attackers of each kind).
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -67,6 +73,7 @@ fn main() -> ExitCode {
         Chore::Stats => chores::stats(),
         Chore::Simulate { seeds, from, release } => chores::simulate(seeds, from, release),
         Chore::Chaos { arguments } => chores::chaos(&arguments),
+        Chore::Hostile { arguments } => chores::hostile(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

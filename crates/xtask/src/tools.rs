@@ -59,7 +59,9 @@ impl Tools {
         }
         let schemathesis = TESTER.ensure(&tools, &mut apt)?;
         if schemathesis.is_none() {
-            say("skipped: no python3 with venv and pip, or schemathesis cannot be had; its tests will be skipped");
+            say(
+                "skipped: no python3 with venv and pip, or schemathesis cannot be had; its tests will be skipped",
+            );
         }
         let releases = ensure_releases(&root().join("crates/redis-rig/releases.txt"), &tools)?;
         if releases.is_none() {
