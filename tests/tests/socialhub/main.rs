@@ -13,6 +13,7 @@ mod poll_kills;
 mod poll_limits;
 mod poll_nodes;
 mod poll_receipts;
+mod poll_shard;
 mod poll_storms;
 mod poll_support;
 mod poll_tongues;

@@ -6,8 +6,10 @@ use crate::poll_support::{POLL, Poller, get, nodes};
 use anyhow::{Context, Result, ensure};
 use parlance_redis_rig::Server;
 use parlance_tests::Options;
-use parlance_tests::http::{Request, Response};
+use parlance_tests::http::{Request, Response, read_head};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const SHORT: &str = r#"
 [[mounts]]
@@ -70,15 +72,26 @@ async fn what_is_left_is_told_with_every_answer_of_every_node_and_waiting_as_tol
 #[tokio::test]
 async fn other_methods_are_told_which_there_are_and_pages_may_read_what_is_left() -> Result<()> {
     let redis = Server::standalone().await?;
-    let [node] =
-        nodes::<1>(&redis, &Options::default().env("PARLANCE_ORIGINS", "https://app.example")).await?;
-    let token = parlance_tests::token("alice")?;
-    for (path, method) in [(POLL.to_owned(), "DELETE"), (format!("{POLL}/missed"), "PUT")] {
+    let [node] = nodes::<1>(&redis, &Options::default()).await?;
+    let alice = Poller::new("alice")?;
+    let bearer = Some(alice.token.as_str());
+    for (path, method, allow) in
+        [(POLL.to_owned(), "DELETE", "GET, HEAD, POST"), (format!("{POLL}/missed"), "PUT", "GET, HEAD")]
+    {
         let wrong =
-            Request { address: node.address(), method, path: &path, bearer: Some(&token), body: None };
-        let wrong = wrong.send().await?;
-        ensure!(wrong.status == 405 && wrong.header("allow").is_some(), "{wrong:?}");
+            Request { address: node.address(), method, path: &path, bearer, body: None }.send().await?;
+        ensure!(wrong.status == 405 && wrong.header("allow") == Some(allow), "{wrong:?}");
         ensure!(wrong.header("cache-control") == Some("no-store"), "{wrong:?}");
+        ensure!(number(&wrong, "x-ratelimit-limit")? == 30, "{wrong:?}");
     }
+    let mut stream = TcpStream::connect(node.address()).await?;
+    let address = node.address();
+    let head = format!("GET {POLL} HTTP/1.1\r\nhost: {address}\r\norigin: http://{address}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let (answer, _) = read_head(&mut stream).await?;
+    let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
+    ensure!(exposed.contains("x-ratelimit-remaining") && exposed.contains("retry-after"), "{answer:?}");
+    let origin = format!("http://{address}");
+    ensure!(answer.header("access-control-allow-origin") == Some(origin.as_str()), "{answer:?}");
     Ok(())
 }

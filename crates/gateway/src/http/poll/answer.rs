@@ -2,6 +2,9 @@
 //!
 //! Must not know: how an answer came about.
 
+use std::sync::Arc;
+
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use parlance_backplane::Verdict;
@@ -90,9 +93,21 @@ impl Budget {
 }
 
 /// The answer to methods that do not poll.
-pub(super) async fn wrong_method() -> Response {
-    let text = "use GET or POST";
+pub(super) async fn wrong_method(State(node): State<Arc<Node>>) -> Response {
+    wrong(&node, "use GET or POST", "GET, HEAD, POST")
+}
+
+/// The same of what was missed.
+pub(super) async fn only_get(State(node): State<Arc<Node>>) -> Response {
+    wrong(&node, "use GET", "GET, HEAD")
+}
+
+fn wrong(node: &Node, text: &str, allow: &'static str) -> Response {
     let mut response = reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", text);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    if let Some(mount) = super::mount(node) {
+        Budget::full(&mount.polls, node).tell(headers);
+    }
     response
 }

@@ -51,19 +51,21 @@ impl Fetch<'_> {
         for (integer, log, seq) in pointers {
             by_log.entry(log).or_default().insert(*seq, *integer);
         }
-        let mut runs = Vec::new();
+        let (mut runs, mut lost) = (Vec::new(), Vec::new());
         for (log, wanted) in by_log {
-            // Who is no member any more hears nothing of before either.
             if let Some(source) = self.scope.source(log) {
                 runs.extend(cut(source, wanted));
+            } else if self.scope.is_away(log) {
+                lost.extend(wanted.values().min().map(|first| (*first, out_of_reach())));
             }
+            // Else: who is no member any more hears nothing of before either.
         }
         let mut reads = Vec::with_capacity(runs.len());
         for run in runs {
             let first = run.wanted.values().min().copied().unwrap_or_default();
             reads.push(self.read(run).map(move |read| read.map_err(|fault| (first, fault))));
         }
-        let (mut items, mut lost) = (Vec::new(), Vec::new());
+        let mut items = Vec::new();
         let mut reads = stream::iter(reads).buffered(AT_ONCE);
         while let Some(read) = reads.next().await {
             match read {
@@ -109,6 +111,11 @@ impl Fetch<'_> {
         let told = parlance_wire::encode(Accent::Socialhub, self.style, &event)?;
         Some(Item { integer: *integer, told: Told::Logged(told) })
     }
+}
+
+/// What cannot be told from what is not the user's to hear.
+pub(super) fn out_of_reach() -> Fault {
+    Fault::Unavailable("a conversation is out of reach".to_owned())
 }
 
 /// Cuts what is wanted of a log into stretches that are worth reading in one go.

@@ -115,6 +115,11 @@ impl<'a> Reader<'a> {
         self.scope.topics()
     }
 
+    /// Whether something of that is out of reach.
+    pub(super) fn is_partial(&self) -> bool {
+        self.scope.is_partial()
+    }
+
     /// Up to where a log was gone through.
     pub(super) fn mark(&self, log: &LogKey) -> u64 {
         self.scope.source(log).and_then(|source| source.mark).unwrap_or_default()

@@ -12,7 +12,7 @@ use parlance_model::{
 use parlance_wire::{Accent, Style};
 use rustc_hash::FxHashMap;
 
-use super::fetch::Pointer;
+use super::fetch::{self, Pointer};
 use super::reader::{Item, Told};
 use super::scope::{Scope, Source};
 use crate::events;
@@ -155,6 +155,9 @@ impl Receipts<'_> {
         at: Time,
     ) -> Result<Option<Told>, Fault> {
         let log = LogKey::Conversation(conversation.clone());
+        if self.scope.is_away(&log) {
+            return Err(fetch::out_of_reach());
+        }
         // Who is no member any more hears nothing of before either.
         let Some(source) = self.scope.source(&log) else { return Ok(None) };
         let from = to.saturating_sub(span).max(source.floor);

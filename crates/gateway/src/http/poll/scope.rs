@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parlance_backplane::Fault;
-use parlance_model::{Channel, Identity, LogKey, Time, Topic, UserId};
+use parlance_model::{Channel, ConversationId, Identity, LogKey, Time, Topic, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Mount;
@@ -47,6 +47,8 @@ pub(super) struct Scope {
     pub sources: Vec<Source>,
     /// Of what came before the first poll only the logs are told.
     pub since: Time,
+    /// Conversations out of reach, which the user may be in.
+    away: Vec<ConversationId>,
     /// Topics without a log.
     passing: Vec<Topic>,
     kept: Kept,
@@ -75,8 +77,8 @@ impl Scope {
     /// Finds out what a user hears now.
     pub(super) async fn load(node: &Node, mount: &Mount, identity: &Identity) -> Result<Self, Fault> {
         let user = identity.user.clone();
-        let (memberships, kept, subscribed) = futures_util::try_join!(
-            node.backplane.conversations.of_user(&user),
+        let (found, kept, subscribed) = futures_util::try_join!(
+            node.backplane.conversations.found_of_user(&user),
             async { node.backplane.shared.load(&key(&user)).await },
             async { Ok(subscribed(node, mount, identity).await) },
         )?;
@@ -100,7 +102,7 @@ impl Scope {
             receipts: None,
             name: "~".to_owned(),
         }];
-        for membership in memberships {
+        for membership in found.here {
             let name = format!("n{}", membership.number);
             sources.push(Source {
                 log: LogKey::Conversation(membership.conversation),
@@ -122,7 +124,7 @@ impl Scope {
             }
         }
         let since = Time::from_millis(kept.since);
-        Ok(Self { user, sources, since, passing, kept })
+        Ok(Self { user, sources, since, away: found.away, passing, kept })
     }
 
     /// Where all of it is published.
@@ -135,12 +137,28 @@ impl Scope {
         self.sources.iter().find(|source| source.log == *log)
     }
 
+    /// Whether something of what the user hears is out of reach.
+    pub(super) fn is_partial(&self) -> bool {
+        !self.away.is_empty()
+    }
+
+    /// Whether it cannot be known now what the user may hear of a log.
+    pub(super) fn is_away(&self, log: &LogKey) -> bool {
+        matches!(log, LogKey::Conversation(id) if self.away.contains(id))
+    }
+
     /// Keeps the positions, when they moved or it is time again.
     pub(super) async fn save(&mut self, node: &Node, now: Time) -> Result<(), Fault> {
-        let marks: BTreeMap<String, u64> =
-            self.sources.iter().filter_map(|s| Some((s.name.clone(), s.mark?))).collect();
-        let receipts: BTreeMap<String, u64> =
-            self.sources.iter().filter_map(|s| Some((s.name.clone(), s.receipts?))).collect();
+        let mut marks = BTreeMap::new();
+        let mut receipts = BTreeMap::new();
+        if self.is_partial() {
+            // Those out of reach stay where they are.
+            (marks, receipts) = (self.kept.marks.clone(), self.kept.receipts.clone());
+        }
+        for source in &self.sources {
+            marks.extend(source.mark.map(|mark| (source.name.clone(), mark)));
+            receipts.extend(source.receipts.map(|version| (source.name.clone(), version)));
+        }
         let old = Time::from_millis(self.kept.at) + REFRESH < now;
         if marks == self.kept.marks && receipts == self.kept.receipts && !old {
             return Ok(());
