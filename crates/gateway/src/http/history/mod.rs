@@ -15,14 +15,20 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{get, put};
 use parlance_model::{Conversation, Reject, RejectCode};
 use parlance_wire::Dialect;
 use parlance_wire::history::{self as wire, Item};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
 
 use self::call::{Call, Named, invalid, likely};
 use self::chats::Unread;
 use self::page::{Page, Refused};
+use super::openapi::Id;
+use super::openapi::client::{
+    AnyPage, Asks, AsksBody, AsksFamly, Chat, Chats, ChatsQuery, ClientRefusal, FamlyCursors, FamlyPage,
+    HistoryQuery, ReadMark,
+};
 use super::reply;
 use super::router::wrong_method;
 use crate::commands;
@@ -31,15 +37,25 @@ use crate::node::Node;
 
 /// The routes, for the public listener.
 pub fn router<S: Clone + Send + Sync + 'static>(node: &Arc<Node>) -> Router<S> {
-    Router::new()
-        .route("/v1/chats/{id}/messages", get(chat_messages).fallback(wrong_method))
-        .route("/v1/chats/{id}/cursors", get(chat_cursors).fallback(wrong_method))
-        .route("/api/v1/conversations", get(conversations).fallback(wrong_method))
-        .route("/api/v1/conversations/{id}/messages", get(messages).fallback(wrong_method))
-        .route("/api/v1/conversations/{id}/read", put(read).fallback(only_put))
-        .with_state(node.clone())
+    described().split_for_parts().0.with_state(node.clone())
 }
 
+/// The routes, and their description.
+pub(super) fn described() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::default()
+        .routes(routes!(conversations).map(|route| route.fallback(wrong_method)))
+        .routes(routes!(read).map(|route| route.fallback(only_put)))
+        .routes(routes!(messages).map(|route| route.fallback(wrong_method)))
+        .routes(routes!(chat_messages).map(|route| route.fallback(wrong_method)))
+        .routes(routes!(chat_cursors).map(|route| route.fallback(wrong_method)))
+}
+
+/// History of a chat in Famly's words, oldest first
+#[utoipa::path(
+    get, path = "/v1/chats/{id}/messages", tag = "client", operation_id = "listChatMessages",
+    params(("id" = Id, Path, description = "The chat", example = "team-7"), HistoryQuery),
+    responses((status = 200, description = "A page", body = FamlyPage), AsksFamly),
+)]
 async fn chat_messages(State(node): State<Arc<Node>>, named: Named, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let answered = async {
@@ -51,6 +67,12 @@ async fn chat_messages(State(node): State<Arc<Node>>, named: Named, request: Req
     answer_famly(&node, answered.await)
 }
 
+/// How far the members of a chat have read, in Famly's words
+#[utoipa::path(
+    get, path = "/v1/chats/{id}/cursors", tag = "client", operation_id = "listChatCursors",
+    params(("id" = Id, Path, description = "The chat", example = "team-7")),
+    responses((status = 200, description = "Of those who have read something", body = FamlyCursors), AsksFamly),
+)]
 async fn chat_cursors(State(node): State<Arc<Node>>, named: Named, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let answered = async {
@@ -62,6 +84,12 @@ async fn chat_cursors(State(node): State<Arc<Node>>, named: Named, request: Requ
     answer_famly(&node, answered.await)
 }
 
+/// History of a conversation, oldest first, for its members
+#[utoipa::path(
+    get, path = "/api/v1/conversations/{id}/messages", tag = "client", operation_id = "readMessages",
+    params(("id" = Id, Path, description = "The conversation, or its number", example = "team-7"), HistoryQuery),
+    responses((status = 200, description = "A page", body = AnyPage), Asks),
+)]
 async fn messages(State(node): State<Arc<Node>>, named: Named, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let answered = async {
@@ -76,6 +104,14 @@ async fn messages(State(node): State<Arc<Node>>, named: Named, request: Request)
     answer(&node, answered.await)
 }
 
+/// The user's conversations, with what is unread in each
+///
+/// By id, so that going through all pages meets each once while people write. Receipts of every dialect count.
+#[utoipa::path(
+    get, path = "/api/v1/conversations", tag = "client", operation_id = "listConversations",
+    params(ChatsQuery),
+    responses((status = 200, description = "A page", body = Chats), Asks),
+)]
 async fn conversations(State(node): State<Arc<Node>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let answered = async {
@@ -86,6 +122,19 @@ async fn conversations(State(node): State<Arc<Node>>, request: Request) -> Respo
     answer(&node, answered.await)
 }
 
+/// Moves the user's read cursor forward
+///
+/// Others hear of it as of any receipt. A call may be repeated, and an older message changes nothing.
+#[utoipa::path(
+    put, path = "/api/v1/conversations/{id}/read", tag = "client", operation_id = "markRead",
+    params(("id" = Id, Path, description = "The conversation, or its number", example = "team-7")),
+    request_body = ReadMark,
+    responses(
+        (status = 200, description = "The conversation as it is listed now", body = Chat),
+        (status = 404, description = "There is no such message", body = ClientRefusal),
+        Asks, AsksBody,
+    ),
+)]
 async fn read(State(node): State<Arc<Node>>, named: Named, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let mut call = Call::new(&node, &parts, &by_name(&named));
