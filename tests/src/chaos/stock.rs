@@ -71,7 +71,11 @@ impl StockActor {
         }));
         let options = ConnectOptions::new(transports).path("/socket.io/").auth(json!({ "token": token }));
         let options = options.set("reconnectionDelay", json!(300)).set("reconnectionDelayMax", json!(1500));
-        let socket = stock.connect(&given.address, options.set("timeout", json!(3000)))?;
+        // A connection for each request: another node each time, and what its XMLHttpRequest sends again after the reset
+        // of a kept connection has no end, and waits for the gateway's patience with that.
+        let alone = json!({ "polling": { "extraHeaders": { "connection": "close" } } });
+        let options = options.set("transportOptions", alone).set("timeout", json!(3000));
+        let socket = stock.connect(&given.address, options)?;
         Ok(Self {
             socket,
             token,
