@@ -28,6 +28,8 @@ const LOG: &str = "~orders";
 /// A revocation is remembered so long for connections that were being let in when it came.
 const ENTERING: Duration = Duration::from_secs(60);
 const MOST_REMEMBERED: usize = 10_000;
+/// A signal that is lost costs no more than this: what is revoked ends within a second all the same.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long what is revoked for everybody is taken for known.
 const HELD_FOR: Duration = Duration::from_millis(500);
 /// How long somebody who comes waits for what is revoked for everybody.
@@ -311,7 +313,7 @@ pub async fn begin(node: &Node) -> Result<Place, Fault> {
 
 /// Carries out orders until the node halts.
 pub async fn watch(node: Arc<Node>, mut place: Place) {
-    let mut every = tokio::time::interval(node.config.load().timings.head_check());
+    let mut every = tokio::time::interval(LOOK.min(node.config.load().timings.head_check()));
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {

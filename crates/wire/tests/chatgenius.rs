@@ -87,6 +87,8 @@ fn a_refused_connection_is_connected_told_why_and_disconnected() {
     ] {
         assert_eq!(told(fixtures::reject(code)), error(text, "auth_error"));
     }
+    let ahead = Reject::new(RejectCode::TokenExpiring, "Token expires in 60 s").field("exp");
+    assert_eq!(told(ahead), error("Token expires in 60 s", "auth_error"));
     let mismatch = Reject::new(RejectCode::Forbidden, "User ID mismatch");
     assert_eq!(told(mismatch), error("User ID mismatch", "auth_error"));
     for code in [RejectCode::Unavailable, RejectCode::Maintenance] {

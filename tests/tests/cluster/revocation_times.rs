@@ -220,3 +220,18 @@ async fn a_removed_member_hears_nothing_at_another_node_after_a_second() -> Resu
     ensure!(!hears(&mut alice, "after", Instant::now() + PROMISED).await?);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_node_that_hears_no_signals_ends_them_all_the_same() -> Result<()> {
+    let redis = Server::standalone().await?;
+    let (a, b) = (node(&redis.url()).await?, node(&redis.url()).await?);
+    let token = issued("alice", "j", 50)?;
+    let mut alice = Ws::connect(&b.url(&format!("/ws?token={token}"))).await?;
+    // Publications arrive no more, and commands do.
+    redis.command(&["ACL", "SETUSER", "default", "-ssubscribe", "-subscribe"]).await?;
+    redis.command(&["CLIENT", "KILL", "TYPE", "PUBSUB"]).await?;
+    let called = Instant::now();
+    revoke(&a, &json!({ "jti": "j" })).await?;
+    ensure!(timeout_at(called + PROMISED, alice.closed()).await.context("it lives on")?? == Some(1008));
+    is_refused(&b, "alice", &token).await
+}
