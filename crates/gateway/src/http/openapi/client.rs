@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use utoipa::openapi::schema::AnyOfBuilder;
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, Schema, response};
+use utoipa::openapi::{
+    ContentBuilder, Object, ObjectBuilder, Ref, RefOr, ResponseBuilder, Schema, Type, response,
+};
 use utoipa::{IntoParams, IntoResponses, PartialSchema, ToSchema};
 
 use super::Id;
@@ -259,7 +261,13 @@ pub enum MessageRef {
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReadSequence {
+    #[schema(schema_with = any_integer)]
     sequence: u64,
+}
+
+/// Up to 2^64; for an `u64` utoipa says `int64`.
+fn any_integer() -> Object {
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).build()
 }
 
 /// A dialect whose words an answer is in.
@@ -278,12 +286,13 @@ pub enum Tongue {
 #[into_params(parameter_in = Query)]
 pub struct ChatsQuery {
     /// Those behind this id: `next` of the page before.
-    #[param(value_type = Option<Id>)]
+    #[param(pattern = "^[A-Za-z0-9_:.@-]{0,128}$")]
     after: Option<String>,
     /// How many at most.
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<usize>,
     /// Whose message ids and whose policy; of none: opaque ids.
+    #[param(inline)]
     dialect: Option<Tongue>,
 }
 
@@ -301,6 +310,7 @@ pub struct HistoryQuery {
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<usize>,
     /// In whose words each message is; of none: in the gateway's own.
+    #[param(inline)]
     dialect: Option<Tongue>,
 }
 
@@ -345,14 +355,14 @@ pub struct MissedPage {
 #[schema(example = json!({ "user_id": "alice", "last_poll_id": 0, "timeout": 0 }))]
 pub struct PollCall {
     /// The user of the token.
-    #[schema(value_type = Id, required = false)]
+    #[schema(value_type = Id)]
     user_id: String,
     /// The `last_poll_id` of the answer before; 0 at first.
-    #[schema(maximum = 9_007_199_254_740_992_u64, required = false)]
-    last_poll_id: u64,
-    /// Seconds to wait for something to happen; not more than 30 are waited.
-    #[schema(minimum = 0, required = false, default = 30)]
-    timeout: f64,
+    #[schema(maximum = 9_007_199_254_740_992_u64)]
+    last_poll_id: Option<u64>,
+    /// Seconds to wait for something to happen; 30 when absent, and not more than 30.
+    #[schema(minimum = 0)]
+    timeout: Option<f64>,
 }
 
 /// A refusal.
@@ -385,7 +395,10 @@ pub struct FamlyRefusal {
 const REFUSED: [(&str, &str); 6] = [
     ("400", "A parameter, the body or the address is wrong"),
     ("401", "No token, or one that is wrong, expired or revoked"),
-    ("403", "Of another user, of a conversation that is not the user's, or that is not there; or a foreign origin"),
+    (
+        "403",
+        "Of another user, of a conversation that is not the user's, or that is not there; or a foreign origin",
+    ),
     ("429", "Too many of them; see Retry-After"),
     ("500", "A fault of the gateway's own"),
     ("503", "Something the gateway needs is away; the call may be repeated"),
