@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
 use parlance_redis_rig::Faults;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -14,7 +15,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::door::{Door, Line};
 use super::faults::Fault;
@@ -29,6 +30,10 @@ use crate::{SECRET, Ws};
 const TOKEN_TTL: Duration = Duration::from_secs(4);
 /// How long a node may take to end after it was asked to.
 const DRAIN: Duration = Duration::from_secs(40);
+
+/// How many sockets are dropped at once, and within what they are back.
+const CROWD: usize = 500;
+const BACK: Duration = Duration::from_secs(10);
 
 /// What faults act upon.
 pub struct Stage<'a> {
@@ -89,6 +94,7 @@ impl<'a> Stage<'a> {
             Fault::ClusterFailover | Fault::ClusterFailoverWait => self.cluster_failover().await,
             Fault::ShardDown => self.shard_down().await,
             Fault::SlotMigration => self.slot_migration().await,
+            Fault::SocketDrop => self.socket_drop().await,
             Fault::Poison => self.poison().await,
             Fault::TokenExpiry => self.token_expiry().await,
             Fault::Revoked => self.revoked().await,
@@ -407,6 +413,20 @@ impl<'a> Stage<'a> {
             self.doors[door].cut();
             self.doors[door].set(Line::Well);
         }
+        Ok(())
+    }
+
+    /// Nobody closes anything: the kernel resets what is dropped.
+    async fn socket_drop(&self) -> Result<()> {
+        let nodes: Vec<_> = self.rig.nodes.iter().flatten().collect();
+        let crowd = (0..CROWD).zip(nodes.iter().cycle());
+        let crowd: Vec<_> = crowd.map(|(n, node)| (node, format!("crowd{n}"))).collect();
+        let enter = || try_join_all(crowd.iter().map(|(node, user)| node.connect("/sechat", user)));
+        let inside = timeout(BACK, enter()).await.context("they do not get in")??;
+        self.wait(1000).await;
+        drop(inside);
+        let back = timeout(BACK, enter()).await.context("not all are back in time")??;
+        ensure!(back.len() == CROWD, "only {} are back", back.len());
         Ok(())
     }
 

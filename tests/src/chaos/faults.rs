@@ -84,6 +84,8 @@ faults! {
     Flapping = "flapping",
     /// Every client is cut at once.
     MassDisconnect = "mass-disconnect",
+    /// Five hundred sockets beside the clients are dropped at once, and all come back in the same moment.
+    SocketDrop = "socket-drop",
     /// Others publish rubbish on the channels in Redis.
     Poison = "poison",
     /// A member is removed while messages flow.
