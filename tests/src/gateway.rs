@@ -407,8 +407,9 @@ pub fn built_binary() -> Result<PathBuf> {
 
 fn find_or_build() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
-    // target/<profile>/deps/<test>
-    let profile = own.ancestors().nth(2).context("the test lies outside a target folder")?;
+    // target/<profile>/deps/<test>, or target/<profile>/<program>
+    let beside = own.parent().context("the test lies outside a target folder")?;
+    let profile = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
     let binary = profile.join(format!("parlance{}", std::env::consts::EXE_SUFFIX));
     if !binary.exists() {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
