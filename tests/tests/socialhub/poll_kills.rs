@@ -119,6 +119,7 @@ async fn nodes_killed_one_by_one_under_load_lose_and_double_nothing() -> Result<
         nodes[0].conversation(room, &["alice", "bob", "carol"]).await?;
     }
     let (said, enough) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+    let all_said = CancellationToken::new();
     let speaker = Speaker {
         nodes: nodes.iter().map(|node| node.internal_address().to_owned()).collect(),
         said: said.clone(),
@@ -128,12 +129,12 @@ async fn nodes_killed_one_by_one_under_load_lose_and_double_nothing() -> Result<
     let polling: Vec<_> = ["alice", "alice", "carol"]
         .into_iter()
         .map(|user| {
-            let (balancer, enough, said) = (balancer.clone(), enough.clone(), said.clone());
+            let (balancer, all_said, said) = (balancer.clone(), all_said.clone(), said.clone());
             tokio::spawn(async move {
                 let mut poller = Poller::new(user)?;
                 for turn in 0.. {
                     poll(&mut poller, balancer.address(), turn).await?;
-                    if enough.is_cancelled() && poller.events.len() >= said.load(Ordering::Relaxed) {
+                    if all_said.is_cancelled() && poller.events.len() >= said.load(Ordering::Relaxed) {
                         break;
                     }
                     ensure!(turn < 5_000, "{} of what was said came", poller.events.len());
@@ -145,6 +146,7 @@ async fn nodes_killed_one_by_one_under_load_lose_and_double_nothing() -> Result<
     kill_each(&mut nodes, &said).await?;
     enough.cancel();
     let said = speaking.await??;
+    all_said.cancel();
     let mut told = Vec::new();
     for polling in polling {
         let poller = polling.await??;

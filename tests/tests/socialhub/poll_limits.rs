@@ -1,12 +1,13 @@
 //! The limit of polls: what every answer says of it, and that what it says is true.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::poll_support::{POLL, Poller, get, nodes};
 use anyhow::{Context, Result, ensure};
 use parlance_redis_rig::Server;
 use parlance_tests::Options;
 use parlance_tests::http::{Request, Response, read_head};
+use parlance_tests::token::expiry;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -47,7 +48,7 @@ async fn what_is_left_is_told_with_every_answer_of_every_node_and_waiting_as_tol
         ensure!(answer.status == *status, "not {status}: {answer:?}");
         ensure!(number(answer, "x-ratelimit-limit")? == 5, "{answer:?}");
         ensure!(number(answer, "x-ratelimit-remaining")? == left, "{left} should be left: {answer:?}");
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let now = expiry(Duration::ZERO);
         ensure!((now..=now + 5).contains(&number(answer, "x-ratelimit-reset")?), "{answer:?}");
         ensure!(answer.header("cache-control") == Some("no-store"), "{answer:?}");
     }

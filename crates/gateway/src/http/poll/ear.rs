@@ -62,7 +62,7 @@ impl<'a> Ear<'a> {
         ear.partial = !failed.is_empty();
         match failed.into_iter().next() {
             // The user's own log is where invitations come, and lies beside the integers.
-            Some((topic, fault)) if matches!(topic, Topic::User(_)) => Err(fault),
+            Some((Topic::User(_), fault)) => Err(fault),
             _ => Ok(ear),
         }
     }
