@@ -176,6 +176,54 @@ async fn application_events_go_to_a_user_or_a_feed_only() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_publishes_once() {
+    let server = Server::start(|_| {}).await;
+    let publish = async |key: &str, payload: &str| {
+        let body = format!(r#"{{"channel":"feed:updates","type":"feed_update","payload":{payload}}}"#);
+        let request = format!(
+            "POST /api/v1/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nIdempotency-Key: {key}\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            support::API_KEY,
+            body.len()
+        );
+        support::exchange(server.running.internal_addr(), request.as_bytes()).await
+    };
+    let first = publish("k1", "1").await;
+    assert_eq!((first.status, &first.json()["duplicate"]), (201, &json!(false)), "{first:?}");
+    let again = publish("k1", "1").await;
+    assert_eq!((again.status, &again.json()["duplicate"]), (200, &json!(true)), "{again:?}");
+    for field in ["id", "seq", "createdAt"] {
+        assert_eq!(again.json()[field], first.json()[field], "{field}");
+    }
+    let other = publish("k1", "2").await;
+    assert_eq!((other.status, &other.json()["error"]["code"]), (409, &json!("KEY_REUSED")), "{other:?}");
+    assert_eq!(publish("not a key", "1").await.status, 400);
+    let next = publish("k2", "1").await;
+    assert_eq!((next.status, &next.json()["seq"]), (201, &json!(2)), "nothing else was published: {next:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_revocation_takes_no_null_for_everybody() {
+    let server = Server::start(|_| {}).await;
+    for (body, status) in [
+        (r#"{"user":null,"before":1}"#, 400),
+        (r#"{"user":"alice","jti":null}"#, 400),
+        ("{}", 400),
+        ("", 400),
+        (r#"{"before":"0145-12-26T20:20:57Z"}"#, 200),
+        (r#"{"user":"alice"}"#, 200),
+    ] {
+        let reply = server.api("POST", "/api/v1/tokens/revoke", body).await;
+        assert_eq!(reply.status, status, "{body}\n{reply:?}");
+    }
+    assert_eq!(server.api("POST", "/api/v1/users/alice/disconnect", "").await.status, 202);
+    let wrong = server.api("TRACE", "/api/v1/nodes", "").await;
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET,HEAD")));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn presence_of_unknown_users_is_offline() {
     let server = Server::start(|_| {}).await;
     let one = server.api("GET", "/api/v1/users/alice/presence", "").await.json();

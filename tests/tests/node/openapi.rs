@@ -23,12 +23,7 @@ async fn gateway() -> Result<Gateway> {
 }
 
 /// Runs all checks on a document; `more` are further arguments.
-async fn run(
-    gateway: &Gateway,
-    config: &str,
-    document: &str,
-    more: &[&str],
-) -> Result<Option<(bool, String)>> {
+async fn run(config: &str, document: &str, more: &[&str]) -> Result<Option<(bool, String)>> {
     let Some(command) = schemathesis(config)? else { return Ok(None) };
     let mut command = Command::from(command);
     command.arg(document).args(["--checks", "all", "--max-examples", EXAMPLES]).args(more);
@@ -43,7 +38,7 @@ async fn holds(gateway: &Gateway, config: &str, document: &str, more: &[&str]) -
     if let Some((well, said)) = run(config, &document, more).await? {
         ensure!(well, "{said}");
         // Nothing to try would be no failure either.
-        ensure!(said.contains("No issues found"), "{said}");
+        ensure!(said.contains(" generated, "), "{said}");
     }
     Ok(())
 }
