@@ -41,7 +41,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Node>> for Input<T> {
         };
         let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
         // serde would take a list for the members in their order.
-        if text.trim_ascii_start().first() != Some(&b'{') {
+        if text.trim_ascii_start().first() == Some(&b'[') {
             return Err(ApiError::invalid("the body is no JSON object"));
         }
         serde_json::from_slice(text).map(Self).map_err(|error| ApiError::invalid(error.to_string()))
