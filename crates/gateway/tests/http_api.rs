@@ -133,7 +133,7 @@ async fn wrong_calls_get_their_status_and_store_nothing() {
         ("POST", messages, &big, 413),
         ("POST", messages, &huge, 413),
         ("GET", "/api/v1/conversations/c1/messages?after=x", "", 400),
-        ("GET", "/api/v1/conversations/c1/messages?after=1&before=2", "", 400),
+        ("GET", "/api/v1/conversations/c1/messages?after=1&since=2", "", 400),
         ("GET", "/api/v1/conversations/c1/messages?colour=1", "", 400),
         ("GET", "/api/v1/conversations/c1/messages?limit=-1", "", 400),
         ("GET", "/api/v1/conversations/a%20b", "", 400),

@@ -240,7 +240,7 @@ async fn history_is_paged_by_the_ids_clients_know() -> Result<()> {
             .collect();
         assert_eq!((&bodies[..], &page["has_more"]), (expected, &json!(more)), "{query}");
     }
-    for query in ["?after=nonsense", "?limit=many", "?unknown=1", "?after=1&before=2"] {
+    for query in ["?after=nonsense", "?limit=many", "?unknown=1", "?after=1&since=2"] {
         let path = format!("/api/v1/conversations/room/messages{query}");
         assert_eq!(gateway.api("GET", &path, None).await?.0, 400, "{query}");
     }
