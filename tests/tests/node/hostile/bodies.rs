@@ -84,7 +84,7 @@ async fn what_is_no_json_or_not_that_of_the_call_is_refused() -> Result<()> {
             expect(&answer, status).with_context(name)?;
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 /// Content types are not looked at: a body is JSON or it is refused, whatever is said of it.
@@ -100,7 +100,7 @@ async fn what_a_body_is_called_does_not_matter() -> Result<()> {
             ensure!(answer.status == call.status, "{} as {kind:?}: {answer:?}", call.target);
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn what_is_too_large_is_refused_while_it_is_sent() -> Result<()> {
         let right = answer.status == call.status || answer.status == 413;
         ensure!(right, "{}: {answer:?}", name());
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn chunks_that_are_none_are_refused() -> Result<()> {
             ensure!(rest.is_empty(), "{}: {:?}", name(), String::from_utf8_lossy(&rest));
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn good_chunks_are_put_together_and_a_body_is_asked_for() -> Result<()> {
         let answer = raw.ask(good).await?;
         ensure!(answer.status == call.status, "{}: {answer:?}", call.target);
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 /// Whoever is not let in is not asked for a body, and is answered without one.
@@ -205,7 +205,7 @@ async fn strangers_are_refused_before_their_body() -> Result<()> {
         let rest = raw.ended().await?;
         ensure!(rest.starts_with(b" Unauthorized"), "{}: {:?}", call.target, String::from_utf8_lossy(&rest));
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 /// A payload of a session is refused without harm to the session, when the session is not to blame.
@@ -236,5 +236,5 @@ async fn payloads_of_a_session() -> Result<()> {
         let after = stage.ask(Side::Public, close).await?;
         ensure!((after.status == 200) == lives, "{about}{start:?}: {after:?} afterwards");
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }

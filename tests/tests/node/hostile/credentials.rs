@@ -93,7 +93,7 @@ async fn tokens_in_all_wrong_forms_are_refused_everywhere() -> Result<()> {
                 .with_context(|| format!("{name} in {target}"))?;
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn headers_that_carry_no_token_are_none() -> Result<()> {
             expect(&answer, 401).with_context(|| format!("{header:?} at {}", call.target))?;
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn the_internal_listener_lets_in_keys_and_nodes_only() -> Result<()> {
             format!("GET /api/v1/nodes?token={API_KEY}&api_key={API_KEY} HTTP/1.1\r\nHost: x\r\n\r\n");
         expect(&stage.ask(Side::Internal, asked).await?, 401)?;
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ async fn a_connection_may_end_at_every_byte() -> Result<()> {
         let first = *before.get_or_insert(now);
         ensure!(now < first + 16 * 1024 * 1024, "memory grows: {first} bytes, then {now}");
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 /// Calls that are complete, and nobody who waits for the answer.
@@ -67,7 +67,7 @@ async fn nobody_needs_to_wait_for_an_answer() -> Result<()> {
         let gone = (0..30).map(|n| cut(&stage, call, whole.as_bytes(), [End::Drop, End::Reset][n % 2]));
         futures_util::stream::iter(gone).buffer_unordered(16).try_collect::<Vec<_>>().await?;
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 /// Sockets that nothing is ever said on, many at once.
@@ -85,5 +85,5 @@ async fn silent_connections_leave_nothing_behind() -> Result<()> {
         let open = futures_util::stream::iter(opened).buffer_unordered(32).try_collect::<Vec<_>>().await?;
         drop(open);
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }

@@ -58,7 +58,7 @@ impl Pair {
     }
 
     /// Nobody is left, nothing broke, and sessions are forwarded as before.
-    async fn is_as_before(self) -> Result<()> {
+    async fn left_as_before(self) -> Result<()> {
         let target = self.session().await?;
         let said =
             self.ask(format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n6")).await?;
@@ -115,7 +115,7 @@ async fn bad_requests_by_another_node_get_the_answers_of_the_owner() -> Result<(
         ensure!(answer.status == status, "{name}: {answer:?}");
         ensure!(pair.lived(&target).await? == lives, "{name}: the session");
     }
-    pair.is_as_before().await
+    pair.left_as_before().await
 }
 
 #[tokio::test]
@@ -147,5 +147,5 @@ async fn requests_by_another_node_may_end_at_every_byte() -> Result<()> {
             if at % 2 == 0 { raw.reset()? } else { drop(raw) }
         }
     }
-    pair.is_as_before().await
+    pair.left_as_before().await
 }

@@ -138,7 +138,7 @@ async fn every_address_refuses_what_can_be_read_in_two_ways() -> Result<()> {
     let all = CALLS.iter().flat_map(|call| CLASSES.iter().map(move |class| (call, class)));
     let tried = futures_util::stream::iter(all.map(|(call, class)| one(&stage, call, class)));
     tried.buffer_unordered(16).try_collect::<Vec<_>>().await?;
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 /// Chunks go before a length (RFC 9112, 6.3), and the connection ends with the answer: what a proxy that goes by the length
@@ -159,7 +159,7 @@ async fn nothing_is_read_behind_a_body_of_two_lengths() -> Result<()> {
         let rest = raw.ended().await?;
         ensure!(rest.is_empty(), "{lengths}: {:?}", String::from_utf8_lossy(&rest));
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn requests_in_one_go_are_answered_in_order_and_garbage_ends_them() -> Res
         ensure!(all == [200, 404, 200, status], "{garbage:?}: {all:?}");
         ensure!(raw.ended().await?.is_empty(), "{garbage:?}: something behind it was answered");
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -198,5 +198,5 @@ async fn older_clients_are_served_without_a_host_and_are_let_go() -> Result<()> 
     // Lines may end with a line feed alone (RFC 9112, 2.2); nothing else does.
     expect(&stage.ask(Side::Public, "GET /livez HTTP/1.1\nHost: x\n\n").await?, 200)?;
     expect(&stage.ask(Side::Public, "GET /livez HTTP/1.1\rHost: x\r\r").await?, 400)?;
-    stage.is_as_before().await
+    stage.left_as_before().await
 }

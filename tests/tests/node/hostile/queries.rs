@@ -120,7 +120,7 @@ async fn queries_of_polls() -> Result<()> {
             .collect();
     let missed: Vec<(&str, u16)> = missed.iter().map(|(query, status)| (&**query, *status)).collect();
     tried(&stage, &["/api/v1/realtime/poll/missed"], &missed).await?;
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn queries_of_history() -> Result<()> {
         let answer = stage.ask(Side::Internal, asked).await?;
         expect(&answer, status).with_context(|| query.to_owned())?;
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]

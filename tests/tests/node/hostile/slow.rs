@@ -57,7 +57,7 @@ async fn heads_that_trickle_in_or_stop_are_answered_in_time() -> Result<()> {
     let all = CALLS.iter().flat_map(|call| (0..4).map(move |part| (call, part)));
     let tried = futures_util::stream::iter(all.map(|(call, part)| one(call, part)));
     tried.buffer_unordered(64).try_collect::<Vec<_>>().await?;
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn a_kept_connection_ends_without_a_word_and_a_begun_head_with_one() -> Re
         expect(&raw.ask("GET /liv").await?, 408)?;
         raw.ended().await?;
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn bodies_that_trickle_in_or_stop_are_answered_in_time() -> Result<()> {
     expect_status(&trickled(&mut raw, &[b'4'; 100]).await?, 408)?;
     let after = stage.ask(Side::Public, format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).await?;
     expect(&after, 400)?;
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 fn expect_status(answer: &parlance_tests::Response, status: u16) -> Result<()> {
@@ -128,7 +128,7 @@ async fn bodies_nobody_asked_for_hold_nothing_up() -> Result<()> {
         expect_status(&answer, call.status).with_context(|| call.target)?;
         raw.ended().await.with_context(|| call.target)?;
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 /// Whoever asks and asks and never takes an answer is given up.
@@ -153,5 +153,5 @@ async fn answers_nobody_takes_are_given_up() -> Result<()> {
     let page = stage.gateway.internal("GET", "/metrics", None, None).await?;
     ensure!(page.body.contains("reason=\"slow_reader\""), "{}", page.body);
     drop(held);
-    stage.is_as_before().await
+    stage.left_as_before().await
 }

@@ -125,7 +125,7 @@ impl Stage {
 
     /// Waits until nobody is connected any more, and makes sure that nothing was stored, nothing broke, and the node
     /// serves as before.
-    pub async fn is_as_before(self) -> Result<()> {
+    pub async fn left_as_before(self) -> Result<()> {
         self.is_quiet().await?;
         ensure!(self.metric("parlance_messages_accepted_total").await? == 0.0, "a message was stored");
         let (status, page) =

@@ -78,7 +78,7 @@ async fn a_path_is_what_it_says_and_nothing_else() -> Result<()> {
         let said = expect(&answer, 404).with_context(|| (*path).to_owned())?;
         ensure!(said["code"] == "NOT_FOUND", "{path}: {said}");
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn ids_that_are_none_are_refused_in_every_address() -> Result<()> {
             answer.json().with_context(|| address.clone())?;
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn methods_that_are_none_are_refused_with_those_that_are() -> Result<()> {
             ensure!(told.join(", ") == *allowed, "{}: {told:?}", name());
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ async fn what_is_no_handshake_is_refused_as_plain_http() -> Result<()> {
             }
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn offers_are_not_taken() -> Result<()> {
             }
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 /// Behind a handshake come frames; anything else ends the socket with the close code for it.
@@ -120,7 +120,7 @@ async fn what_comes_behind_a_handshake_is_taken_for_frames() -> Result<()> {
             ensure!(told, "{}: {rest:02x?}", name());
         }
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
 
 #[tokio::test]
@@ -130,5 +130,5 @@ async fn addresses_that_are_no_sockets_do_not_become_any() -> Result<()> {
         let answer = stage.ask(call.side, stage.head(call, UPGRADE)).await?;
         ensure!(answer.status == call.status, "{}: {answer:?}", call.target);
     }
-    stage.is_as_before().await
+    stage.left_as_before().await
 }
