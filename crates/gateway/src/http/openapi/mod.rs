@@ -63,7 +63,8 @@ const UNAUTHORIZED: Shared =
     shared("401", "Unauthorized", "No key or a wrong one, or the gateway has none configured");
 const FORBIDDEN: Shared = shared("403", "Forbidden", "The sender is not a member of the conversation");
 const NOT_THERE: Shared = shared("404", "NotFound", "What the address names is not there");
-const TIMEOUT: Shared = shared("408", "Timeout", "The body took longer than `limits.message_ms` (as shipped 10 s) to arrive");
+const TIMEOUT: Shared =
+    shared("408", "Timeout", "The body took longer than `limits.message_ms` (as shipped 10 s) to arrive");
 const CONFLICT: Shared =
     shared("409", "Conflict", "It does not go together with what is there; see the code");
 const TOO_LARGE: Shared = shared(
