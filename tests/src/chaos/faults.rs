@@ -154,7 +154,7 @@ impl Fault {
             | Self::OutputOverrun
             | Self::FunctionFlush
             | Self::SlotMigration => Allowance { stall_ms: 4000, ..none },
-            Self::Poison => Allowance { stall_ms: 6000, ..none },
+            Self::Poison | Self::SocketDrop => Allowance { stall_ms: 6000, ..none },
             _ => none,
         }
     }
