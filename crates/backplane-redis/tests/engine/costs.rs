@@ -50,6 +50,29 @@ fn connection() -> ConnectionId {
     ConnectionId { node: NodeId::parse("n").unwrap(), number: 1 }
 }
 
+/// What lists and places cost, however much they name.
+async fn reading_costs(meter: &Meter, id: &ConversationId) {
+    meter
+        .cost("a user's conversations", 2, async |node| {
+            drop(node.conversations.of_user(&user("a")).await.unwrap())
+        })
+        .await;
+    meter
+        .cost("a page of a user's conversations", 1, async |node| {
+            drop(node.overviews.belonging(&user("a"), None, 50).await.unwrap())
+        })
+        .await;
+    meter
+        .cost("what they show", 1, async |node| {
+            let ids = [id.clone(), id.clone()];
+            assert!(node.overviews.overviews(&user("a"), &ids).await.iter().all(Result::is_ok));
+        })
+        .await;
+    let heads = [LogKey::Conversation(id.clone()), LogKey::Conversation(id.clone())];
+    let ask = async |node: &Backplane| assert!(node.fences.heads(&heads).await.iter().all(Result::is_ok));
+    meter.cost("heads", 1, ask).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_said_costs_one_round_trip() {
     let server = crate::support::Server::start().await;
@@ -100,25 +123,7 @@ async fn what_is_said_costs_one_round_trip() {
             node.typing.set(&id, &Author::bare(user("a")), true, &[]).await.unwrap();
         })
         .await;
-    meter
-        .cost("a user's conversations", 2, async |node| {
-            drop(node.conversations.of_user(&user("a")).await.unwrap())
-        })
-        .await;
-    meter
-        .cost("a page of a user's conversations", 1, async |node| {
-            drop(node.overviews.belonging(&user("a"), None, 50).await.unwrap())
-        })
-        .await;
-    meter
-        .cost("what they show", 1, async |node| {
-            let ids = [id.clone(), id.clone()];
-            assert!(node.overviews.overviews(&user("a"), &ids).await.iter().all(Result::is_ok));
-        })
-        .await;
-    let heads = [LogKey::Conversation(id.clone()), LogKey::Conversation(id.clone())];
-    let ask = async |node: &Backplane| assert!(node.fences.heads(&heads).await.iter().all(Result::is_ok));
-    meter.cost("heads", 1, ask).await;
+    reading_costs(&meter, &id).await;
     redis.close().await;
 }
 

@@ -167,9 +167,24 @@ async fn judge(talk: &Talk, acked: &[Ack], change: &Change) -> usize {
     lost.len()
 }
 
+/// Until both replicas follow: one that is promoted before it does knows nothing of the conversation, as nobody promised.
+async fn followed(sentinels: &Sentinels) {
+    let began = Instant::now();
+    loop {
+        let primary = sentinels.primary().await.unwrap();
+        let following = sentinels.server(primary).command(&["WAIT", "2", "100"]).await;
+        if following.is_ok_and(|count| count == "2") {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "nobody follows the primary");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// One round: what is acknowledged by three nodes is in the log, as far as that is promised, and all end at the same
 /// primary.
 async fn round(sentinels: &mut Sentinels, engines: &[Redis], witness: &Witness, again: Again) {
+    followed(sentinels).await;
     println!("{again:?} at {} ms", witness.millis());
     let id = format!("{}-{}", conversation_in(0..16384), witness.millis());
     let mut talk = Talk::begin(engines, ConversationId::parse(&id).unwrap()).await;
