@@ -129,12 +129,7 @@ impl Counted<'_> {
 }
 
 /// Makes the window say what the log says.
-async fn settle(
-    node: &Arc<Node>,
-    link: &Link,
-    counted: &Counted<'_>,
-    appended: &Result<Accepted, Reject>,
-) {
+async fn settle(node: &Arc<Node>, link: &Link, counted: &Counted<'_>, appended: &Result<Accepted, Reject>) {
     let (limits, user) = (&node.backplane.limits, &link.listener.user);
     let (rule, stamp) = (counted.rule, counted.verdict.stamp);
     let settled = match appended {

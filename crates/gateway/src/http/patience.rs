@@ -161,11 +161,11 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (mut client, server) = (client.unwrap(), server.unwrap().0);
-        let stall = Duration::from_millis(200);
+        let stall = Duration::from_secs(2);
         let marks = Arc::<Marks>::default();
         let mut patient = Patient::new(Io(Arc::new(server)), stall, marks);
         let piece = vec![7; 64 * 1024];
-        let reader = tokio::spawn(async move {
+        let reader = tokio_util::task::TaskTracker::new().spawn(async move {
             // Long enough in all, but never still for long.
             let mut some = vec![0; 1024 * 1024];
             for _ in 0..12 {

@@ -304,7 +304,7 @@ mod tests {
             is_lines(&pairs.collect()).is_ok()
         };
         let lines = (header::CONTENT_TYPE, "application/x-ndjson; charset=utf-8");
-        assert!(of(&[lines.clone()]) && of(&[(header::CONTENT_TYPE, "Application/NDJSON")]));
+        assert!(of(std::slice::from_ref(&lines)) && of(&[(header::CONTENT_TYPE, "Application/NDJSON")]));
         assert!(!of(&[]) && !of(&[(header::CONTENT_TYPE, "application/json")]));
         assert!(!of(&[lines, (header::CONTENT_ENCODING, "gzip")]));
     }
