@@ -115,7 +115,8 @@ async fn hear_of_imports(node: &Node, link: &Link) -> Result<(), Fault> {
     let found = node.backplane.conversations.found_of_user(&link.listener.user).await?;
     for membership in found.here {
         let topic = Topic::Conversation(membership.conversation.clone());
-        if !node.hub.is_in(&topic, link.listener.number) {
+        // One it knows and is not in was away: it is joined from where it stands, and that is under way.
+        if !node.hub.is_in(&topic, link.listener.number) && !link.has_place_in(&membership) {
             let since = membership.joined_seq;
             link.listener.notify(Notice::Invited { conversation: membership.conversation, since });
         }

@@ -80,6 +80,11 @@ pub fn is_told_by_name(outline: &Outline, entry: &Entry) -> bool {
     !were_many || (1..=NAMED).contains(&(added.len() + removed.len()))
 }
 
+/// Whether somebody came with an entry; those who are not named are some too.
+pub fn has_newcomers(entry: &Entry) -> bool {
+    matches!(&entry.record, Record::Members { added, removed, .. } if !added.is_empty() || removed.is_empty())
+}
+
 /// How a change of members or title is told; `None`: not at all. Of a conversation that has many members not all are
 /// told of, only whom the change names.
 pub fn of_change(outline: &Outline, entry: &Entry) -> Option<Event> {

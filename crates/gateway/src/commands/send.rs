@@ -250,7 +250,14 @@ async fn create(node: &Arc<Node>, author: &Author, send: &Send) -> Result<Option
         by: Some(author.id.clone()),
     };
     match conversations::change(node, change).await {
-        Ok(Ok(changed)) => Ok(changed.conversation.member(&author.id).map(|m| m.joined_seq)),
+        Ok(Ok(changed)) => match changed.conversation.member(&author.id) {
+            Some(member) => Ok(Some(member.joined_seq)),
+            // No member, or the members are left out: they are many.
+            None => {
+                let joined = conversations::joined(node, &send.conversation, &author.id).await;
+                joined.map_err(|fault| node.unavailable(&fault))
+            }
+        },
         Ok(Err(_)) => Err(Reject::new(RejectCode::Forbidden, "this conversation id is taken")),
         Err(fault) => Err(node.unavailable(&fault)),
     }

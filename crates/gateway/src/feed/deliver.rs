@@ -185,10 +185,9 @@ impl Job {
     fn apply(&self, entry: &Entry, change: Option<&Outline>) {
         let topic = &self.topic;
         match (&entry.record, topic) {
-            (Record::Members { added, removed, .. }, Topic::Conversation(id)) => {
-                // Newcomers who are not named are some too; where there are many nobody is a contact for that.
-                let some = !added.is_empty() || removed.is_empty();
-                if some && change.is_none_or(|outline| !outline.many) {
+            (Record::Members { removed, .. }, Topic::Conversation(id)) => {
+                // Where there are many nobody is a contact for that.
+                if events::has_newcomers(entry) && change.is_none_or(|outline| !outline.many) {
                     self.tell_contacts(topic, id, entry.seq);
                 }
                 for user in removed {

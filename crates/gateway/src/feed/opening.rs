@@ -65,10 +65,10 @@ impl Feed {
             if slot.opening {
                 slot.waiting.push(id);
                 left += 1;
-            } else if slot.track.as_ref().is_some_and(|track| track.present.is_none())
+            } else if slot.track.as_ref().is_none_or(|track| track.present.is_none())
                 && room::is_told(&self.node.hub, &topic)
             {
-                // Opened when nobody there was told who is present.
+                // Opened when nobody there was told who is present; what is being done for it does not say.
                 slot.push(Todo::Rooms { sure: false });
                 told.push(topic);
             }

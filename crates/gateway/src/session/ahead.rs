@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use parlance_backplane::{Found, Page, Place};
+use parlance_backplane::{Found, Membership, Page, Place};
 use parlance_model::{ConversationId, LogKey, Topic, UserId};
 use rustc_hash::FxHashMap;
 
@@ -20,13 +20,29 @@ use crate::node::Node;
 /// Pages read ahead at most: they are held in memory until their conversations are joined.
 const PAGES: usize = 32;
 
+/// Members of conversations, each with the version of the conversation they were read in.
+pub(super) type Contacts = FxHashMap<ConversationId, (u64, Vec<UserId>)>;
+
+/// Those that are the same in what was read since.
+pub(super) fn unchanged(
+    mut contacts: Contacts,
+    memberships: &[Membership],
+) -> FxHashMap<ConversationId, Vec<UserId>> {
+    let same = |m: &Membership| {
+        let (_, members) =
+            contacts.remove(&m.conversation).filter(|(version, _)| *version == m.head.version)?;
+        Some((m.conversation.clone(), members))
+    };
+    memberships.iter().filter_map(same).collect()
+}
+
 /// What was read for a connection before it attaches.
 #[derive(Default)]
 pub(super) struct Ahead {
     /// The user's conversations: not a guess, but read a moment ago.
     pub found: Option<Found>,
-    /// Members of conversations.
-    pub contacts: FxHashMap<ConversationId, Vec<UserId>>,
+    /// Members of conversations, with the version they are of: somebody may have come since.
+    pub contacts: Contacts,
     /// What follows the place of a session in a log.
     pub pages: FxHashMap<Topic, Page>,
 }
@@ -36,7 +52,7 @@ pub(super) struct Ahead {
 pub(super) struct Glance {
     pub names: Vec<ConversationId>,
     heads: FxHashMap<ConversationId, u64>,
-    contacts: FxHashMap<ConversationId, Vec<UserId>>,
+    contacts: Contacts,
 }
 
 /// The conversations that a user who comes to this mount will probably hear.
@@ -73,18 +89,15 @@ async fn heads(node: &Node, names: &[ConversationId]) -> FxHashMap<ConversationI
     names.iter().zip(places).filter_map(head).collect()
 }
 
-async fn contacts(
-    node: &Node,
-    link: &Link,
-    names: &[ConversationId],
-) -> FxHashMap<ConversationId, Vec<UserId>> {
+async fn contacts(node: &Node, link: &Link, names: &[ConversationId]) -> Contacts {
     if !hears_contacts(link) {
-        return FxHashMap::default();
+        return Contacts::default();
     }
     let outlines = join_all(names.iter().map(|id| node.backplane.members.outline(id))).await;
     let members = |(id, outline): (&ConversationId, _)| match outline {
         Ok(Some(parlance_backplane::Outline { conversation, .. })) => {
-            Some((id.clone(), conversation.members.into_iter().map(|member| member.user).collect()))
+            let members = conversation.members.into_iter().map(|member| member.user).collect();
+            Some((id.clone(), (conversation.head.version, members)))
         }
         _ => None,
     };
@@ -100,7 +113,7 @@ impl Glance {
         places: impl IntoIterator<Item = (ConversationId, u64)>,
     ) -> Ahead {
         let Self { heads, contacts, .. } = self;
-        let mut watched: Vec<&UserId> = contacts.values().flatten().collect();
+        let mut watched: Vec<&UserId> = contacts.values().flat_map(|(_, members)| members).collect();
         watched.sort_unstable();
         watched.dedup();
         let others = watched.into_iter().filter(|user| **user != link.listener.user);
@@ -112,5 +125,30 @@ impl Glance {
         };
         let pages = join_all(places.into_iter().filter(behind).take(PAGES).map(page)).await;
         Ahead { found: None, contacts, pages: pages.into_iter().flatten().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parlance_model::Head;
+    use parlance_model::delivery::Marks;
+
+    use super::*;
+
+    #[test]
+    fn members_read_ahead_count_only_where_nobody_came_or_went_since() {
+        let id = |name: &str| ConversationId::parse(name).unwrap();
+        let membership = |name: &str, version| Membership {
+            conversation: id(name),
+            number: 1,
+            joined_seq: 0,
+            head: Head { version, ..Head::default() },
+            marks: Marks::default(),
+        };
+        let members = vec![UserId::parse("u").unwrap()];
+        let read = |name: &str, version| (id(name), (version, members.clone()));
+        let contacts = [read("same", 3), read("changed", 3), read("left", 3)].into_iter().collect();
+        let mine = [membership("changed", 4), membership("fresh", 1), membership("same", 3)];
+        assert_eq!(unchanged(contacts, &mine), FxHashMap::from_iter([(id("same"), members)]));
     }
 }

@@ -9,7 +9,7 @@ use parlance_model::{Channel, ConversationId, Event, LogKey, Role, Topic, UserId
 use parlance_wire::Dialect;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::ahead::Ahead;
+use super::ahead::{self, Ahead};
 use super::link::Link;
 use super::recovery::Recovery;
 use super::replay::{Start, is_deaf, join, join_with, leave};
@@ -37,9 +37,9 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> R
             let start = Start::After { seq: link.feed_start(), queued: false };
             let feed = Topic::User(link.listener.user.clone());
             join(node, link, vec![(feed, start, Role::Joined)]).await?;
-            leave_lost(node, link).await?;
+            let left = leave_lost(node, link).await?;
             restore::save(node, link).await?;
-            restored.unwrap_or(true)
+            restored.unwrap_or(true) && left
         }
     };
     Ok(whole)
@@ -48,9 +48,7 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> R
 /// What follows attaching, and what a client that recovers need not wait for: leaves what the user was removed from
 /// meanwhile, and is present in the rooms it is inside of. Whether that is all of it.
 pub(super) async fn settle(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, Fault> {
-    if link.dialect.implied_role().is_some() {
-        leave_lost(node, link).await?;
-    }
+    let whole = link.dialect.implied_role().is_none() || leave_lost(node, link).await?;
     let inside = rooms::inside(node, link);
     if link.dialect.implied_role() == Some(Role::Member) {
         // A recovered session's: the client entered them itself, and they count as when it did.
@@ -58,7 +56,7 @@ pub(super) async fn settle(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, F
             link.add_channel(&Channel::Conversation(id.clone()), usize::MAX);
         }
     }
-    is_there(rooms::enter(node, link, inside, false).await)
+    Ok(is_there(rooms::enter(node, link, inside, false).await)? && whole)
 }
 
 /// Whether something could be done; a part of the engine that is away is none of it.
@@ -105,6 +103,7 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> Resul
         None => node.backplane.conversations.found_of_user(&link.listener.user).await?,
     };
     let mut whole = away.is_empty();
+    let contacts = ahead::unchanged(contacts, &memberships);
     let topics = {
         let mut recovery = link.recovery();
         if let Some(recovery) = recovery.as_mut().filter(|_| away.is_empty()) {
@@ -230,6 +229,7 @@ pub(crate) async fn invited(
         told::since(node, link, &conversation, since).await?;
     }
     told::release(link, [&conversation]);
+    // Of others that are away it does not matter here.
     leave_lost(node, link).await?;
     if role != Role::Member
         && node.hub.is_in(&Topic::Conversation(conversation.clone()), link.listener.number)
@@ -250,26 +250,27 @@ pub(super) async fn removed(node: &Node, link: &Link, conversation: Conversation
 }
 
 /// Leaves conversations the user was removed from between the look at the members and the subscription: the
-/// removal was published before this connection was in the room.
-async fn leave_lost(node: &Node, link: &Link) -> Result<(), Fault> {
+/// removal was published before this connection was in the room. Whether that is known of all it is in.
+async fn leave_lost(node: &Node, link: &Link) -> Result<bool, Fault> {
     let in_rooms = |t: &Topic| matches!(t, Topic::Conversation(_));
     if !link.topics().iter().any(in_rooms) {
-        return Ok(());
+        return Ok(true);
     }
     let now = node.backplane.conversations.found_of_user(&link.listener.user).await?;
-    // Of one that is away it is not known.
+    // Of one that is away it is not known, and asked again.
+    let mut known = true;
     let mine: FxHashSet<&ConversationId> =
         now.here.iter().map(|m| &m.conversation).chain(&now.away).collect();
     for topic in link.topics() {
-        if let Topic::Conversation(id) = &topic
-            && !mine.contains(id)
-        {
+        let Topic::Conversation(id) = &topic else { continue };
+        known &= !now.away.contains(id);
+        if !mine.contains(id) {
             leave(node, link, &topic);
             link.remove_channel(&Channel::Conversation(id.clone()));
             rooms::gone(node, link, id).await?;
         }
     }
-    Ok(())
+    Ok(known)
 }
 
 /// Joins the presence of everybody the user shares these conversations with: all are asked for at once, so that how many there

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use parlance_backplane::{Rule, Touch};
+use parlance_backplane::{Membership, Rule, Touch};
 use parlance_hub::Listener;
 use parlance_model::{Author, Channel, ConnectionId, ConversationId, Event, Identity, Status, Time, Topic};
 use parlance_wire::Dialect;
@@ -131,6 +131,12 @@ impl Link {
     /// What a Socket.IO client can recover from.
     pub(super) fn recovery(&self) -> MutexGuard<'_, Option<Box<Recovery>>> {
         self.recovery.lock()
+    }
+
+    /// Whether its session has a place in a conversation from since its user came there.
+    pub fn has_place_in(&self, membership: &Membership) -> bool {
+        let place = self.recovery.lock().as_ref().and_then(|session| session.place(membership.number));
+        place.is_some_and(|(_, seq)| seq >= membership.joined_seq)
     }
 
     /// Its user as others are shown them.

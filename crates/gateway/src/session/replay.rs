@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 use parlance_backplane::{Fault, Outline, Page, Place, Range, Seen};
+use parlance_hub::Notice;
 use parlance_model::{ConversationId, Entry, Event, LogKey, MessageRef, Record, Resync, Role, Topic};
 
 use parlance_wire::{Dialect, Encoded};
 use rustc_hash::FxHashMap;
 
+use super::attach::hears_contacts;
 use super::link::Link;
 use crate::node::Node;
 use crate::{commands, events};
@@ -179,7 +181,7 @@ impl Replay<'_> {
         // Only what was there then is certain: that it was nothing says nothing.
         let follows = |page: &Page| page.entries.first().is_some_and(|entry| entry.seq == from + 1);
         let mut ahead = ahead.filter(follows);
-        let mut change = None;
+        let (mut change, mut contacts) = (None, false);
         if from > self.node.hub.last(self.topic) {
             self.compare(from).await?;
         }
@@ -204,8 +206,10 @@ impl Replay<'_> {
                 position = position.max(room);
                 continue;
             }
-            if change.is_none() && page.entries.iter().any(is_change) {
+            if page.entries.iter().any(is_change) {
+                // For each page: it may have changed again since the one before.
                 change = self.change().await?;
+                contacts = contacts || self.look_for_contacts(&page.entries, change.as_ref());
             }
             // The user may have been removed while the page was read.
             if !self.node.hub.is_in(self.topic, self.link.listener.number) {
@@ -243,6 +247,20 @@ impl Replay<'_> {
         let Some(outline) = self.node.backplane.members.outline(id).await? else { return Ok(None) };
         let joined = commands::conversations::joined(self.node, id, &self.link.listener.user).await?;
         Ok(Some(Change { outline, arrival: joined.map(|head| head + 1) }))
+    }
+
+    /// Who came between the look at the contacts and the room is a contact too: only those who were in the room were
+    /// told. `true`: they are looked at again, after this.
+    fn look_for_contacts(&self, entries: &[Entry], change: Option<&Change>) -> bool {
+        let (LogKey::Conversation(id), Some(change)) = (self.key, change) else { return false };
+        // The user's own arrival is why it is here.
+        let comes = |entry: &&Entry| events::has_newcomers(entry) && change.arrival != Some(entry.seq);
+        let Some(came) = entries.iter().find(comes) else { return false };
+        let again = !change.outline.many && hears_contacts(self.link);
+        if again {
+            self.link.listener.notify(Notice::Invited { conversation: id.clone(), since: came.seq });
+        }
+        again
     }
 
     async fn send(&self, entries: &[Entry], change: Option<&Change>) -> Result<(), Fault> {
