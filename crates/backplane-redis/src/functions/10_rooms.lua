@@ -14,7 +14,11 @@ end
 -- Takes users (everybody without a list) out: they are no members any more.
 local function evict(keys, users, now)
   local wanted, authors = {}, {}
-  for _, user in ipairs(users or {}) do wanted[user] = true end
+  for _, user in ipairs(users or {}) do
+    if redis.call('HEXISTS', keys[ROOM], user) == 1 then wanted[user] = true end
+  end
+  -- Who goes is mostly not there, and a room may be large.
+  if users and not next(wanted) then return end
   local all = redis.call('HGETALL', keys[ROOM])
   for index = 1, #all, 2 do
     local user, connection = string.match(all[index], '^(%Z+)%z(.*)$')

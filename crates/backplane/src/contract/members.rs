@@ -31,6 +31,7 @@ pub async fn enlisting_is_idempotent_and_logged(rig: &dyn Rig) {
     let nodes = rig.nodes(2).await;
     let node = &nodes[0];
     assert_eq!(enlist(node, some(0, 3), vec![]).await, None, "nothing is created");
+    assert_eq!(enlist(node, vec![], vec![]).await, None, "also when nobody is named");
     assert_eq!(node.conversations.of_user(&user("u00000")).await.unwrap(), []);
     let made = create(node, "c", &["a", "u00001"]).await;
     let mut inbox = nodes[1].bus.inbox().unwrap();
@@ -53,6 +54,7 @@ pub async fn enlisting_is_idempotent_and_logged(rig: &dyn Rig) {
     let before = head(node, "c").await;
     let again = enlist(node, some(0, 3), vec![user("a")]).await.unwrap();
     assert_eq!(again, Enlisted::default());
+    assert_eq!(enlist(node, vec![], vec![]).await, Some(Enlisted::default()));
     assert_eq!(head(node, "c").await, before);
     silent(&nodes[1], &mut inbox).await;
 }

@@ -156,12 +156,12 @@ impl Leases {
         (ended, touched.into_iter().filter_map(settle).collect())
     }
 
-    /// `Err`: ask the durable file.
     /// Those of these users who have a lease.
     pub fn leased(&self, users: Vec<UserId>) -> Vec<UserId> {
         users.into_iter().filter(|user| self.users.contains_key(user)).collect()
     }
 
+    /// `Err`: ask the durable file.
     fn status(&self, id: &UserId, now: Time) -> Result<UserPresence, ()> {
         if let Some(user) = self.users.get(id) {
             let devices = user.leases.values().filter(|lease| lease.deadline > now).count();
