@@ -150,13 +150,15 @@ impl Log for Node {
         })
     }
 
-    async fn post(&self, key: &LogKey, record: Record) -> Result<Posted, Fault> {
+    async fn post(&self, key: &LogKey, record: Record, once: Option<&str>) -> Result<Posted, Fault> {
         if matches!(key, LogKey::Conversation(_)) {
             return Err(Fault::Unavailable("post does not write to conversations".to_owned()));
         }
         let bytes = record::encode_record(&record);
-        let answer = self.append_to("gw1_post", key, Vec::new(), |args| args.bytes(bytes.clone())).await?;
-        stored(&answer)
+        let (once, window) = (once.unwrap_or_default(), millis(self.options.dedupe_window));
+        let rest = |args: Args| args.and(once).and(window).bytes(bytes.clone());
+        let answer = self.append_to("gw1_post", key, Vec::new(), rest).await?;
+        Ok(Posted { stored: stored(&answer)?, fresh: at(&answer, 0).text()? == "new" })
     }
 
     async fn range(&self, key: &LogKey, range: Range) -> Result<Page, Fault> {

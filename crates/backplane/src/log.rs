@@ -61,7 +61,13 @@ pub struct Standing {
 }
 
 /// What came of a post.
-pub type Posted = Stored;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posted {
+    /// Where it is.
+    pub stored: Stored,
+    /// It was put there now; else it was there before, and nothing was published.
+    pub fresh: bool,
+}
 
 /// Which part of a log to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +137,9 @@ pub trait Log: Send + Sync {
     ) -> Result<Reacted, Fault>;
 
     /// Appends to a user's feed or an application channel. Creates the log when it is not there.
-    /// `key` must not be a conversation.
-    async fn post(&self, key: &LogKey, record: Record) -> Result<Posted, Fault>;
+    /// `key` must not be a conversation. What comes with a name of its own is stored once per (log, name) within the
+    /// dedupe window, for concurrent repetitions too.
+    async fn post(&self, key: &LogKey, record: Record, once: Option<&str>) -> Result<Posted, Fault>;
 
     /// Reads a part of a log; an unknown log is an empty page.
     async fn range(&self, key: &LogKey, range: Range) -> Result<Page, Fault>;

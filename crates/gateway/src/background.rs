@@ -1,5 +1,6 @@
 //! What a node does beside its sessions: refreshing leases and sweeping what ran out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use futures_util::future::join_all;
 use parlance_backplane::{Fault, Touch};
 use parlance_hub::Notice;
 use parlance_model::Topic;
-use tokio::time::MissedTickBehavior;
+use rustc_hash::FxHashSet;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::commands::rooms;
 use crate::node::Node;
@@ -44,6 +46,7 @@ pub async fn refresh(node: Arc<Node>) {
     let every = node.config.load().timings.presence_refresh();
     let mut looks = ticker(every.min(LOOK));
     let mut whole = node.clock.now();
+    let mut passed_by = VecDeque::new();
     loop {
         let outage = tokio::select! {
             biased;
@@ -60,12 +63,21 @@ pub async fn refresh(node: Arc<Node>) {
         let due = |link: &Link| all || link.last_heard().since(link.carried()) >= every;
         let links: Vec<Arc<Link>> = node.links.iter().filter(|l| due(l)).map(|l| l.value().clone()).collect();
         for batch in links.chunks(BATCH) {
-            refresh_batch(&node, batch, ttl).await;
+            let taken = refresh_batch(&node, batch, ttl).await;
+            let known: FxHashSet<u64> = passed_by.iter().map(number).collect();
+            passed_by.extend(taken.into_iter().filter(|link| !known.contains(&number(link))));
         }
+        // After the leases, which are urgent.
+        hear_of_imports(&node, &mut passed_by).await;
     }
 }
 
-async fn refresh_batch(node: &Arc<Node>, links: &[Arc<Link>], ttl: Duration) {
+fn number(link: &Arc<Link>) -> u64 {
+    link.connection.number
+}
+
+/// Returns the connections whose leases had ended and are taken again.
+async fn refresh_batch(node: &Arc<Node>, links: &[Arc<Link>], ttl: Duration) -> Vec<Arc<Link>> {
     let leases: Vec<_> = links
         .iter()
         // The status said last may be on its way: a refresh leaves it as it is.
@@ -75,7 +87,7 @@ async fn refresh_batch(node: &Arc<Node>, links: &[Arc<Link>], ttl: Duration) {
         Ok(missing) => missing,
         Err(fault) => {
             tracing::warn!(%fault, "refreshing leases");
-            return;
+            return Vec::new();
         }
     };
     for (link, lease) in links.iter().zip(&leases) {
@@ -88,6 +100,7 @@ async fn refresh_batch(node: &Arc<Node>, links: &[Arc<Link>], ttl: Duration) {
             tracing::warn!(%fault, "taking a lease again");
         }
     }
+    missing
 }
 
 /// A lease that had ended although its connection lives.
@@ -103,14 +116,36 @@ async fn take_again(node: &Arc<Node>, link: &Arc<Link>, ttl: Duration) -> Result
         return node.backplane.presence.close(&link.listener.user, &link.connection).await;
     }
     // What it was inside of ended with the lease.
-    rooms::enter(node, link, rooms::inside(node, link), false).await?;
-    hear_of_imports(node, link).await
+    rooms::enter(node, link, rooms::inside(node, link), false).await
 }
 
-/// Whoever has no lease is not told that an import made it a member: it would find out when it connects.
-async fn hear_of_imports(node: &Node, link: &Link) -> Result<(), Fault> {
+/// Whoever has no lease is not told that an import made it a member: it would find out when it connects. What is not
+/// done in a while, or cannot be, waits for the next look.
+async fn hear_of_imports(node: &Node, passed_by: &mut VecDeque<Arc<Link>>) {
+    let until = Instant::now() + LOOK / 2;
+    passed_by.retain(|link| node.links.contains_key(&number(link)));
+    let mut again = Vec::new();
+    while !passed_by.is_empty() && Instant::now() < until {
+        let some: Vec<Arc<Link>> = passed_by.drain(..passed_by.len().min(AT_ONCE)).collect();
+        let heard = join_all(some.iter().map(|link| hear_of_import(node, link))).await;
+        for (link, heard) in some.into_iter().zip(heard) {
+            match heard {
+                Ok(true) => {}
+                Ok(false) => again.push(link),
+                Err(fault) => {
+                    tracing::debug!(%fault, "looking for imports is tried again");
+                    again.push(link);
+                }
+            }
+        }
+    }
+    passed_by.extend(again);
+}
+
+/// Whether it is known of all of its user's conversations.
+async fn hear_of_import(node: &Node, link: &Link) -> Result<bool, Fault> {
     if link.dialect.implied_role().is_none() {
-        return Ok(());
+        return Ok(true);
     }
     let found = node.backplane.conversations.found_of_user(&link.listener.user).await?;
     for membership in found.here {
@@ -121,7 +156,7 @@ async fn hear_of_imports(node: &Node, link: &Link) -> Result<(), Fault> {
             link.listener.notify(Notice::Invited { conversation: membership.conversation, since });
         }
     }
-    Ok(())
+    Ok(found.away.is_empty())
 }
 
 fn ticker(every: Duration) -> tokio::time::Interval {

@@ -200,6 +200,13 @@ async fn an_idempotency_key_publishes_once() {
     assert_eq!(publish("not a key", "1").await.status, 400);
     let next = publish("k2", "1").await;
     assert_eq!((next.status, &next.json()["seq"]), (201, &json!(2)), "nothing else was published: {next:?}");
+    // Repetitions do not wait for the first call, which may be lost: whoever comes gets its answer.
+    let at_once = futures_util::future::join_all((0..8).map(|_| publish("k3", "3"))).await;
+    let mut statuses: Vec<u16> = at_once.iter().map(|reply| reply.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 201], "{at_once:?}");
+    assert!(at_once.iter().all(|reply| reply.json()["seq"] == 3), "{at_once:?}");
+    assert_eq!(publish("k4\r\nIdempotency-Key: k5", "1").await.status, 400);
     server.stop().await;
 }
 

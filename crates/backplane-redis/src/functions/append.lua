@@ -17,13 +17,20 @@ redis.register_function('gw1_append', function(keys, args)
   return stored
 end)
 
--- A feed's or channel's entry; the log is made when it is not there.
--- Arguments: time, entries kept, age kept, numbers, record.
+-- A feed's or channel's entry, once where it has a name; the log is made when it is not there.
+-- Arguments: time, entries kept, age kept, numbers, name or '', dedupe window, record.
 redis.register_function('gw1_post', function(keys, args)
   local rules = rules_of(args)
   local log = live_log(keys[STATE]) or fresh_log(epoch_of(keys[EPOCH], rules.now))
+  local window = tonumber(args[6])
+  if args[5] ~= '' then
+    local seq, at = known_client(keys[CLIENTS], args[5], log, rules.now, window)
+    if seq then return { 'known', place_of(log, seq, at) } end
+  end
   if not numbered(log, 1, rules.numbers) then return { 'number', int(#log.numbers) } end
-  return add_entry(keys, log, rules, 'o', args[5])
+  local stored = add_entry(keys, log, rules, 'o', args[7])
+  if args[5] ~= '' then remember_client(keys[CLIENTS], args[5], log, rules.now, window) end
+  return stored
 end)
 
 -- What a client id stands for. Arguments: time, sender, client id, dedupe window.

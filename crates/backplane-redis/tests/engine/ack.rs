@@ -81,7 +81,7 @@ async fn a_paused_replica_holds_acknowledgements_back_and_a_resend_is_acknowledg
     }
     let react = node.log.react(&conv(), Author::bare(user("a")), 2, "+".into(), true).await;
     let news = LogKey::App("news".into());
-    let post = node.log.post(&news, Record::NotificationRead { id: None });
+    let post = node.log.post(&news, Record::NotificationRead { id: None }, None);
     let mut members = change();
     members.members = MemberSet::Delta { add: vec![user("b")], remove: vec![] };
     assert!(react.is_err() && post.await.is_err() && node.conversations.change(members).await.is_err());
@@ -201,7 +201,7 @@ async fn every_primary_of_a_cluster_waits_for_its_own_replica() {
     let before = waits(&cluster).await;
     let logs: Vec<LogKey> = (0..60).map(|n| LogKey::App(format!("news-{n}").into())).collect();
     for log in &logs {
-        node.log.post(log, Record::NotificationRead { id: None }).await.unwrap();
+        node.log.post(log, Record::NotificationRead { id: None }, None).await.unwrap();
     }
     let after = waits(&cluster).await;
     assert_eq!(before.len(), 3);

@@ -168,8 +168,8 @@ pub async fn numbers_find_their_conversation(rig: &dyn Rig) {
     }
     // A feed has a number too, and is no conversation.
     let record = Record::NotificationRead { id: None };
-    let posted = node.log.post(&LogKey::User(user("a")), record).await.unwrap();
-    for number in [posted.id.number(), 43, u32::MAX] {
+    let posted = node.log.post(&LogKey::User(user("a")), record, None).await.unwrap();
+    for number in [posted.stored.id.number(), 43, u32::MAX] {
         assert_eq!(find(number).await, None, "{number}");
     }
     for id in ["c", "42"] {

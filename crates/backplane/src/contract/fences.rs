@@ -47,7 +47,7 @@ pub async fn heads_tell_logs_apart(rig: &dyn Rig) {
     create(node, "gone", &["a"]).await;
     assert!(node.conversations.delete(&conv("gone")).await.unwrap());
     let feed = LogKey::User(user("a"));
-    node.log.post(&feed, Record::NotificationRead { id: None }).await.unwrap();
+    node.log.post(&feed, Record::NotificationRead { id: None }, None).await.unwrap();
     let logs = [key(), feed, LogKey::Conversation(conv("gone")), LogKey::App("none".into())];
     let places: Vec<Place> = node.fences.heads(&logs).await.into_iter().collect::<Result<_, _>>().unwrap();
     assert!(matches!(places[0], Place::Log(head) if head.seq == 1 && head.since == 1), "{places:?}");
@@ -240,8 +240,8 @@ pub async fn feeds_and_their_integers_go_on_above_all_earlier_ones(rig: &dyn Rig
     assert_eq!(node.sequences.assign(&pointer(1)).await.unwrap(), [before]);
     let own = node.sequences.assign(&[(a.clone(), feed.clone(), fence.seq)]).await.unwrap()[0];
     assert!(before < own && own < after);
-    let posted = node.log.post(&feed, Record::NotificationRead { id: None }).await.unwrap();
-    assert_eq!(posted.seq, fence.seq + 1);
+    let posted = node.log.post(&feed, Record::NotificationRead { id: None }, None).await.unwrap();
+    assert_eq!(posted.stored.seq, fence.seq + 1);
     // Nothing was ever given to this one, as far as is known here.
     let b = LogKey::User(user("b"));
     begun(node, &b, seen).await;

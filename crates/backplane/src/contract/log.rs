@@ -7,7 +7,7 @@ use parlance_model::{Author, LogKey, MessageId, RawJson, Record, SELF_NUMBER_LIM
 use tokio::task::JoinSet;
 
 use super::{Rig, conv, create, head, heard, message, say, silent, topic, user};
-use crate::{Appended, Publication, Range, Reacted, Standing, Stored};
+use crate::{Appended, Find, Publication, Range, Reacted, Standing, Stored};
 
 const ALL: Range = Range::After { seq: 0, limit: 1000 };
 
@@ -225,7 +225,7 @@ pub async fn feeds_and_channels_are_logs(rig: &dyn Rig) {
     let mut ids: Vec<MessageId> = Vec::new();
     for key in [&feed, &channel] {
         for seq in 1..=3 {
-            let posted = nodes[0].log.post(key, record.clone()).await.unwrap();
+            let posted = nodes[0].log.post(key, record.clone(), None).await.unwrap().stored;
             assert_eq!(posted.seq, seq);
             assert!(posted.id.number() >= SELF_NUMBER_LIMIT);
             let Publication::Entry(entry) = heard(&mut inbox).await else { panic!("an entry") };
@@ -239,5 +239,38 @@ pub async fn feeds_and_channels_are_logs(rig: &dyn Rig) {
     ids.dedup();
     assert_eq!(ids.len(), 6);
     rig.advance(Duration::from_millis(1)).await;
-    assert!(nodes[0].log.post(&LogKey::Conversation(conv("c")), record).await.is_err());
+    assert!(nodes[0].log.post(&LogKey::Conversation(conv("c")), record, None).await.is_err());
+}
+
+pub async fn posts_with_a_name_are_stored_once(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let mut inbox = nodes[1].bus.inbox().unwrap();
+    let (feed, channel) = (LogKey::User(user("u")), LogKey::App("feed:x".into()));
+    nodes[1].bus.subscribe(&[Topic::User(user("u"))]).await.unwrap();
+    let record = |n: u32| {
+        let payload = RawJson::trusted(n.to_string());
+        Record::App { kind: "notification".into(), payload }
+    };
+    let post = async |node: usize, key: &LogKey, n: u32, once: &str| {
+        nodes[node].log.post(key, record(n), Some(once)).await.unwrap()
+    };
+    // At once, at two nodes: one of them stores it.
+    let (one, other) = tokio::join!(post(0, &feed, 1, "k"), post(1, &feed, 1, "k"));
+    assert_eq!(one.stored, other.stored);
+    assert!(one.fresh != other.fresh, "{one:?} {other:?}");
+    rig.advance(Duration::from_millis(5)).await;
+    let again = post(0, &feed, 1, "k").await;
+    assert_eq!((again.stored, again.fresh), (one.stored, false));
+    // Another name, no name, another log.
+    assert!(post(1, &feed, 2, "l").await.fresh);
+    assert!(nodes[0].log.post(&feed, record(3), None).await.unwrap().fresh);
+    assert!(post(0, &channel, 4, "k").await.fresh);
+    for n in 1..=3 {
+        let Publication::Entry(entry) = heard(&mut inbox).await else { panic!("an entry") };
+        assert_eq!(entry.record, record(n));
+    }
+    assert_eq!(nodes[1].log.range(&feed, ALL).await.unwrap().entries.len(), 3);
+    // It is no user's client id.
+    let id = Find::ClientId { author: user("u"), id: "k".into(), conversation: None };
+    assert_eq!(nodes[0].log.find(id).await.unwrap(), None);
 }

@@ -91,6 +91,7 @@ macro_rules! contract_tests {
             log::reactions_are_idempotent,
             log::standing_reactions_are_read,
             log::feeds_and_channels_are_logs,
+            log::posts_with_a_name_are_stored_once,
             members::enlisting_is_idempotent_and_logged,
             members::very_many_come_without_their_names_and_each_is_in,
             members::what_very_many_read_is_told_and_they_can_be_deleted,

@@ -39,20 +39,12 @@ impl Log for Node {
         self.engine.writer.run(move |step| react(step, &reaction)).await
     }
 
-    async fn post(&self, key: &LogKey, record: Record) -> Result<Posted, Fault> {
+    async fn post(&self, key: &LogKey, record: Record, once: Option<&str>) -> Result<Posted, Fault> {
         if matches!(key, LogKey::Conversation(_)) {
             return Err(Fault::Unavailable("post does not write to conversations".to_owned()));
         }
-        let key = key.clone();
-        self.engine
-            .writer
-            .run(move |step| {
-                let fresh = LogState::fresh(step.rules.epoch);
-                let state = live_state(&step.read().logs, &log_key(&key))?.unwrap_or(fresh);
-                let mut log = OpenLog::new(key.clone(), state);
-                Ok(stored(&append(step, &mut log, record.clone())?))
-            })
-            .await
+        let (key, once) = (key.clone(), once.map(str::to_owned));
+        self.engine.writer.run(move |step| post(step, &key, &record, once.as_deref())).await
     }
 
     async fn range(&self, key: &LogKey, range: Range) -> Result<Page, Fault> {
@@ -99,6 +91,25 @@ fn append_message(
         remember(step, client, &entry)?;
     }
     Ok(Appended::New(stored(&entry)))
+}
+
+fn post(step: &mut Step<'_, '_>, key: &LogKey, record: &Record, once: Option<&str>) -> Result<Posted, Fault> {
+    let text = log_key(key);
+    let fresh = LogState::fresh(step.rules.epoch);
+    let state = live_state(&step.read().logs, &text)?.unwrap_or(fresh);
+    // No user has this name: nobody's client ids are among these.
+    let name = once.map(|id| ClientKey { sender: "", id, conversation: &text });
+    if let Some(name) = name
+        && let Some(known) = known(step, name, &state)?
+    {
+        let stored = Stored { seq: known.seq, id: state.id(known.seq)?, at: known.at };
+        return Ok(Posted { stored, fresh: false });
+    }
+    let entry = append(step, &mut OpenLog::new(key.clone(), state), record.clone())?;
+    if let Some(name) = name {
+        remember(step, name, &entry)?;
+    }
+    Ok(Posted { stored: stored(&entry), fresh: true })
 }
 
 type Entries = ReadOnlyTable<(&'static str, u64), (u64, &'static [u8])>;

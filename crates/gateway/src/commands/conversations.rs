@@ -57,7 +57,7 @@ async fn invite(node: &Node, id: &ConversationId, users: Vec<UserId>) -> Result<
         // At once: they share the engine's commits.
         let posts = some.iter().map(async |(user, since)| {
             let record = Record::Invited { conversation: id.clone(), since: *since };
-            node.backplane.log.post(&LogKey::User(user.clone()), record).await
+            node.backplane.log.post(&LogKey::User(user.clone()), record, None).await
         });
         for posted in join_all(posts).await {
             posted?;

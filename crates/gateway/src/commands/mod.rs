@@ -64,7 +64,7 @@ async fn notification_read(node: &Node, link: &Link, id: Option<Arc<str>>) -> Re
     let key = LogKey::User(link.listener.user.clone());
     // First: the feed may come round before the post returns.
     link.will(Own::Read(id.clone()));
-    match node.backplane.log.post(&key, Record::NotificationRead { id: id.clone() }).await {
+    match node.backplane.log.post(&key, Record::NotificationRead { id: id.clone() }, None).await {
         Ok(_) => Ok(Answer::Done),
         Err(fault) => {
             link.takes(&Own::Read(id));

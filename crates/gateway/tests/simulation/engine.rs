@@ -89,8 +89,8 @@ impl Log for Far {
         through!(self, self.inner.log.react(conversation, author, target, kind, added))
     }
 
-    async fn post(&self, key: &LogKey, record: Record) -> Result<Posted, Fault> {
-        through!(self, self.inner.log.post(key, record))
+    async fn post(&self, key: &LogKey, record: Record, once: Option<&str>) -> Result<Posted, Fault> {
+        through!(self, self.inner.log.post(key, record, once))
     }
 
     async fn range(&self, key: &LogKey, range: Range) -> Result<Page, Fault> {

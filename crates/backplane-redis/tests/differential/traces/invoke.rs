@@ -121,7 +121,9 @@ impl Side {
                     other => other,
                 })
             }
-            Command::Post(log, record) => told(normal.stored(on.log.post(log, record.clone()).await?)),
+            Command::Post(log, record) => {
+                told(normal.stored(on.log.post(log, record.clone(), None).await?.stored))
+            }
             other => unreachable!("{other:?}"),
         })
     }

@@ -34,8 +34,6 @@ pub enum Code {
     NumberTaken,
     /// The idempotency key came with another call (409).
     KeyReused,
-    /// The call with this idempotency key is being carried out (409).
-    InProgress,
     /// The body, or a part of it, is beyond its limit (413).
     PayloadTooLarge,
     /// The body is of another kind than the call takes (415).

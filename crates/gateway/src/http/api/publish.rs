@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use parlance_backplane::Posted;
 use parlance_model::{Channel, LogKey, Record, is_house_id};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::errors::ApiError;
 use super::input::{self, Input};
-use super::once::{self, Key};
+use super::once::Key;
 use super::{Answer, answer};
 use crate::http::openapi::{Calls, Conflicts, Id, OfBody};
 use crate::node::Node;
@@ -93,7 +94,7 @@ fn nothing() -> Object {
 pub struct EventType(#[allow(dead_code, reason = "the schema is all there is to it")] String);
 
 /// Where an event came to stand.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Published {
     #[schema(format = "uuid")]
@@ -103,7 +104,6 @@ pub struct Published {
     #[schema(format = "date-time")]
     created_at: String,
     /// The call with this idempotency key had been carried out before; nothing was published now.
-    #[serde(default)]
     duplicate: bool,
 }
 
@@ -126,7 +126,9 @@ const OWN_TYPES: [&str; 12] = [
 /// Publishes an event of the application
 ///
 /// It is in the log when this answers. Without the header `Idempotency-Key` a repeated call publishes again. With it, the
-/// first answer is given again for 24 hours, by every node, with status 200 and `duplicate`; clients see one event.
+/// first answer is given again for at least 24 hours, by every node, with status 200 and `duplicate`; clients see one event,
+/// also when the first call was answered 503 or not at all. The same key with another call is refused (409): what is compared
+/// is channel, type, user and the payload as it was written.
 #[utoipa::path(
     post, path = "/api/v1/publish", tag = "server", operation_id = "publish",
     params(("Idempotency-Key" = Option<Id>, Header, description = "One for every event that is not a repetition")),
@@ -161,27 +163,14 @@ pub async fn publish(State(node): State<Arc<Node>>, once: Key, Input(call): Inpu
     let which = serde_json::to_string(&told).map_err(|error| ApiError::internal(&error))?;
     let which = format!("{:032x}", xxh3_128(which.as_bytes()));
     let record = Record::App { kind: call.kind.into(), payload };
-    // Also when the caller goes away in the middle: its repetition is to find the answer.
-    let task = node.tracker.spawn(carry_out(node.clone(), once, which, (key, record)));
-    let (published, fresh) = task.await.map_err(|error| ApiError::internal(&error))??;
+    let once = once.name(&node, &which).await?;
+    let Posted { stored, fresh } = node.backplane.log.post(&key, record, once.as_deref()).await?;
     let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
-    answer(status, &Published { duplicate: !fresh, ..published })
-}
-
-async fn carry_out(
-    node: Arc<Node>,
-    key: Key,
-    which: String,
-    (log, record): (LogKey, Record),
-) -> Result<(Published, bool), ApiError> {
-    let post = async {
-        let posted = node.backplane.log.post(&log, record).await?;
-        Ok(Published {
-            id: posted.id.to_uuid(posted.at.seconds32()),
-            seq: posted.seq,
-            created_at: posted.at.to_iso(),
-            duplicate: false,
-        })
+    let published = Published {
+        id: stored.id.to_uuid(stored.at.seconds32()),
+        seq: stored.seq,
+        created_at: stored.at.to_iso(),
+        duplicate: !fresh,
     };
-    once::once(&node, key, which, post).await
+    answer(status, &published)
 }
