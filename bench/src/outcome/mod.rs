@@ -9,9 +9,20 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod compare;
+mod file;
+mod join;
+mod threshold;
 mod times;
 
+pub use compare::{Comparison, compare};
+pub use file::{read, write};
+pub use join::join;
+pub use threshold::{Threshold, Unknown};
 pub use times::Times;
+
+#[cfg(test)]
+mod sample;
 
 /// The version of the JSON; a reader refuses any other.
 pub const VERSION: u32 = 1;
@@ -91,7 +102,7 @@ pub struct Figure {
     pub better: Better,
     /// How the figures of several load processes become one.
     pub join: Join,
-    /// With [`Join::Cost`]: the figure that counts the operations.
+    /// With [`Join::Cost`] and [`Join::Memory`]: the figure that counts what is divided by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per: Option<String>,
 }
@@ -121,6 +132,8 @@ pub enum Join {
     /// The watched processes' CPU time over operations: computed again from the joined operations, because every part
     /// sees only its own operations and the servers' CPU time for all of them.
     Cost,
+    /// The watched processes' growth in memory over what it was for, computed again from the joined count likewise.
+    Memory,
 }
 
 /// What was sampled over time.
@@ -208,34 +221,53 @@ impl Outcome {
         self
     }
 
-    /// A number the run was made for.
+    /// A number the run was made for. One that is none (nothing was done, so nothing can be divided by it) is left out,
+    /// and said to be: JSON has no word for it.
     pub fn figure(&mut self, name: &str, value: f64, unit: &str, better: Better, join: Join) -> &mut Self {
+        if !value.is_finite() {
+            return self.warn(format!("There is no figure {name}: it could not be computed."));
+        }
         let figure = Figure { value, unit: unit.to_owned(), better, join, per: None };
         self.figures.insert(name.to_owned(), figure);
         self
     }
 
-    /// CPU time of all watched processes for one of the operations that figure `operations` counts (figure and
+    /// CPU time of all watched processes for one of the operations that figure `operations` counts (that figure and
     /// [`Outcome::servers`] must be filled already). No figure comes of it when nothing was watched or done.
     pub fn cost(&mut self, name: &str, operations: &str) -> &mut Self {
-        if let Some(value) = self.cost_of(operations) {
-            let figure = Figure {
-                value,
-                unit: "µs".to_owned(),
-                better: Better::Lower,
-                join: Join::Cost,
-                per: Some(operations.to_owned()),
-            };
-            self.figures.insert(name.to_owned(), figure);
+        self.share(name, Join::Cost, operations)
+    }
+
+    /// How much the watched processes grew in memory for one of what figure `count` counts, as [`Outcome::cost`].
+    pub fn memory(&mut self, name: &str, count: &str) -> &mut Self {
+        self.share(name, Join::Memory, count)
+    }
+
+    fn share(&mut self, name: &str, join: Join, per: &str) -> &mut Self {
+        let unit = if join == Join::Cost { "µs" } else { "KiB" };
+        if let Some(value) = self.share_of(join, per) {
+            self.figure(name, value, unit, Better::Lower, join);
+            if let Some(figure) = self.figures.get_mut(name) {
+                figure.per = Some(per.to_owned());
+            }
         }
         self
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "CPU time of a run fits well into 52 bits")]
-    fn cost_of(&self, operations: &str) -> Option<f64> {
-        let count = self.figures.get(operations)?.value;
-        let cpu_us: u64 = self.servers.iter().map(|server| server.cpu_us).sum();
-        (!self.servers.is_empty() && count > 0.0).then(|| cpu_us as f64 / count)
+    /// What [`Join::Cost`] and [`Join::Memory`] come to; nothing for the others.
+    #[expect(clippy::cast_precision_loss, reason = "CPU time and memory of a run fit well into 52 bits")]
+    fn share_of(&self, join: Join, per: &str) -> Option<f64> {
+        let count = self.figures.get(per)?.value;
+        let total: f64 = match join {
+            Join::Cost => self.servers.iter().map(|server| server.cpu_us as f64).sum(),
+            Join::Memory => self
+                .servers
+                .iter()
+                .map(|server| server.rss_kib_after as f64 - server.rss_kib_before as f64)
+                .sum(),
+            Join::Sum | Join::Max | Join::Mean => return None,
+        };
+        (!self.servers.is_empty() && count > 0.0).then(|| total / count)
     }
 
     /// A distribution of latency, recorded in microseconds.

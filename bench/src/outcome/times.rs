@@ -52,7 +52,8 @@ impl Times {
             count: histogram.len(),
             min: if histogram.is_empty() { 0 } else { histogram.min() },
             max: histogram.max(),
-            mean: histogram.mean(),
+            // Nanoseconds are enough, and a short number is read back as it was written.
+            mean: (histogram.mean() * 1000.0).round() / 1000.0,
             p50: histogram.value_at_quantile(0.5),
             p90: histogram.value_at_quantile(0.9),
             p99: histogram.value_at_quantile(0.99),
@@ -78,5 +79,48 @@ impl Times {
             self.count
         );
         Ok(histogram)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hdrhistogram::Histogram;
+
+    use super::Times;
+
+    #[test]
+    fn the_histogram_comes_back_whole() {
+        let mut histogram = Histogram::<u64>::new_with_bounds(1, 600_000_000, 3).unwrap();
+        for value in [1, 50, 50, 700, 1_000_000, 599_999_999] {
+            histogram.record(value).unwrap();
+        }
+        let times = Times::of(&histogram).unwrap();
+        assert_eq!(times.histogram().unwrap(), histogram);
+        assert_eq!((times.count, times.min, times.p50), (6, 1, 50));
+    }
+
+    #[test]
+    fn nothing_timed_is_zeros() {
+        let times = Times::of(&Histogram::<u64>::new(3).unwrap()).unwrap();
+        assert_eq!((times.count, times.min, times.max, times.p99), (0, 0, 0, 0));
+        assert!(times.histogram().unwrap().is_empty());
+    }
+
+    #[test]
+    fn other_tools_know_it_by_its_cookie() {
+        let mut histogram = Histogram::<u64>::new(2).unwrap();
+        histogram.record(42).unwrap();
+        let encoded = Times::of(&histogram).unwrap().encoded;
+        assert!(encoded.starts_with("HISTF"), "{encoded}");
+    }
+
+    #[test]
+    fn a_wrong_count_or_text_is_refused() {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        histogram.record(7).unwrap();
+        let times = Times::of(&histogram).unwrap();
+        assert!(Times { count: 2, ..times.clone() }.histogram().is_err());
+        assert!(Times { encoded: "not base64!".to_owned(), ..times.clone() }.histogram().is_err());
+        assert!(Times { encoded: "AAAA".to_owned(), ..times }.histogram().is_err());
     }
 }
