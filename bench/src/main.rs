@@ -1,46 +1,77 @@
 //! `parlance-bench`: the load generator's command line.
 //!
-//! Owns: arguments and the printing of results. Must not know: how a load is made.
+//! Owns: subcommands and exit codes. Must not know: how a load is made.
 
-use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
-mod engine;
-mod idle;
-#[allow(dead_code, unused_imports, reason = "scenarios do not fill outcomes yet")]
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+mod finale;
+mod floor;
+mod load;
+mod net;
+#[allow(dead_code, unused_imports, reason = "not everything of an outcome is read here yet")]
 mod outcome;
-mod send;
-mod socket;
+mod scenario;
+mod speech;
 mod target;
 
-/// Puts load on a running gateway and says what came of it: one line of JSON, then one for people.
+use outcome::Outcome;
+use scenario::common::Common;
+use scenario::fanout;
+
+/// Puts load on running servers, checks that everything arrives once and in order, and says what it cost.
 #[derive(Parser)]
 #[command(name = "parlance-bench", version)]
 struct Arguments {
     #[command(subcommand)]
-    load: Load,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Load {
-    /// Opens many connections that do nothing, and measures the gateway's memory for each.
-    Idle(idle::Arguments),
-    /// Sends between pairs of users as fast as acknowledgements come, and checks every delivery.
-    Send(send::Arguments),
+enum Command {
+    /// One room: a few send, all hear.
+    Fanout(With<fanout::Args>),
+    /// A WebSocket server that does the least there is: what one client sends, all others get.
+    Floor(floor::Args),
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    target::raise_descriptor_limit();
-    match Arguments::parse().load {
-        Load::Idle(arguments) => {
-            let report = idle::run(&arguments).await?;
-            println!("{}\n{report}", serde_json::to_string(&report)?);
-        }
-        Load::Send(arguments) => {
-            let report = send::run(&arguments).await?;
-            println!("{}\n{report}", serde_json::to_string(&report)?);
-            anyhow::ensure!(report.is_clean(), "lost, doubled or reordered messages");
-        }
-    }
-    Ok(())
+/// A scenario's own flags and those of every scenario.
+#[derive(Args)]
+struct With<A: Args> {
+    #[command(flatten)]
+    own: A,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn main() -> ExitCode {
+    raise_descriptor_limit();
+    let done = match Arguments::parse().command {
+        Command::Floor(args) => floor::run(&args).map(|()| ExitCode::SUCCESS),
+        command => tokio::runtime::Runtime::new()
+            .map_err(anyhow::Error::from)
+            .and_then(|runtime| runtime.block_on(run(command))),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("parlance-bench: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    let (outcome, common): (Outcome, Common) = match command {
+        Command::Fanout(With { own, common }) => (fanout::run(&own, &common).await?, common),
+        Command::Floor(_) => return Ok(ExitCode::SUCCESS),
+    };
+    finale::end(&outcome, &common)
+}
+
+/// Lets this process open as many connections as the system allows it.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, the load stops at the old limit with an error that says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
