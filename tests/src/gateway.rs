@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -295,7 +296,8 @@ impl Gateway {
         let stderr = child.stderr.take().context("no standard error")?;
         let log = Arc::clone(&self.log);
         let reader = std::thread::spawn(move || read_log(stderr, &log));
-        std::thread::spawn(move || read_stage(stdout, &told));
+        std::thread::spawn(move || read_stage(stdout, reader, &told));
+        let mut end = stage.clone();
         let process = self.process.insert(Process { child, stage });
         let ready = timeout(START, process.stage.wait_for(|stage| *stage != Stage::Starting)).await;
         let stage = ready.ok().and_then(Result::ok).map(|stage| stage.clone());
@@ -306,8 +308,8 @@ impl Gateway {
             }
             stage => {
                 self.kill9()?;
-                // What it said last may still be on its way.
-                let _ = reader.join();
+                // What it said last may still be on its way; late, it is missing in the error.
+                let _ = timeout(START, end.wait_for(|stage| *stage == Stage::Gone)).await;
                 bail!("the node is not ready ({stage:?}); its log:\n{}", self.log())
             }
         }
@@ -377,13 +379,15 @@ fn read_log(stderr: impl Read, log: &Mutex<String>) {
     }
 }
 
-fn read_stage(stdout: impl Read, stage: &watch::Sender<Stage>) {
+/// Gone is a process whose last words, on both outputs, were read.
+fn read_stage(stdout: impl Read, log: JoinHandle<()>, stage: &watch::Sender<Stage>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         if let Some(addresses) = ready_line(&line) {
             stage.send_replace(Stage::Ready(addresses));
         }
     }
-    // Standard output ends with the process.
+    // Both end with the process; a reader that panicked has read what it could.
+    let _ = log.join();
     stage.send_replace(Stage::Gone);
 }
 
