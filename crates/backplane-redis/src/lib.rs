@@ -35,3 +35,9 @@ mod typing;
 
 pub use durable::Replicas;
 pub use engine::{Options, Redis};
+
+/// For the benchmarks only: parts that are measured by themselves.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::envelope::publication;
+}

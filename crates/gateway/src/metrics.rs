@@ -80,6 +80,8 @@ pub struct Metrics {
     pub slow_consumers: IntCounter,
     /// Typing and presence events dropped at full outboxes.
     pub dropped_passing: IntCounter,
+    /// What was heard over the bus.
+    pub publications: IntCounter,
     /// Gaps noticed between a publication and the position of its log.
     pub feed_gaps: IntCounter,
     /// Gaps filled from the log.
@@ -175,6 +177,7 @@ impl Metrics {
                 .counter("slow_consumers_total", "Connections closed for taking output too slowly"),
             dropped_passing: r
                 .counter("dropped_passing_total", "Typing and presence events dropped at full outboxes"),
+            publications: r.counter("publications_total", "Publications heard over the bus"),
             feed_gaps: r.counter("feed_gaps_total", "Gaps noticed between publications and the log"),
             feed_repairs: r.counter("feed_repairs_total", "Gaps filled from the log"),
             feed_losses: r

@@ -22,3 +22,4 @@ mod revocation_times;
 mod shard_down;
 mod shared_state_orders;
 mod two_nodes;
+mod uninterested;
