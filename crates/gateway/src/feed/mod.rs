@@ -229,6 +229,7 @@ impl Feed {
 
     fn take(&mut self, batch: &mut Vec<Delivery>) {
         let mut touched = Vec::new();
+        self.node.metrics.publications.inc_by(batch.len() as u64);
         for delivery in batch.drain(..) {
             match delivery {
                 Delivery::Published(topic, publication) => self.sort_in(topic, publication, &mut touched),
