@@ -73,7 +73,7 @@ impl Verdict {
 #[must_use]
 pub fn compare(old: &Outcome, new: &Outcome, noise: f64) -> Comparison {
     let (before, after) = (numbers(old), numbers(new));
-    let names: BTreeSet<(&usize, &String)> =
+    let names: BTreeSet<(&Place, &String)> =
         before.iter().chain(&after).map(|number| (&number.place, &number.name)).collect();
     let find = |numbers: &[Number], name: &str| numbers.iter().find(|number| number.name == name).cloned();
     let rows = names
@@ -83,10 +83,18 @@ pub fn compare(old: &Outcome, new: &Outcome, noise: f64) -> Comparison {
     Comparison { old: old.name(), new: new.name(), noise, rows, notes: notes(old, new, noise) }
 }
 
+/// In which order numbers stand.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Figure,
+    /// By their distribution, and there in this order.
+    Times(String, usize),
+    Check,
+}
+
 #[derive(Clone)]
 struct Number {
-    /// Figures first, then distributions, then checks.
-    place: usize,
+    place: Place,
     name: String,
     unit: String,
     value: f64,
@@ -98,7 +106,7 @@ fn numbers(outcome: &Outcome) -> Vec<Number> {
     let mut numbers = Vec::new();
     for (name, figure) in &outcome.figures {
         let (name, unit) = (name.clone(), figure.unit.clone());
-        numbers.push(Number { place: 0, name, unit, value: figure.value, better: figure.better });
+        numbers.push(Number { place: Place::Figure, name, unit, value: figure.value, better: figure.better });
     }
     for (name, times) in &outcome.times {
         let statistics = [
@@ -108,7 +116,8 @@ fn numbers(outcome: &Outcome) -> Vec<Number> {
             ("p999", times.p999),
             ("max", times.max),
         ];
-        for (place, (statistic, micros)) in (1..).zip(statistics) {
+        for (rank, (statistic, micros)) in statistics.into_iter().enumerate() {
+            let place = Place::Times(name.clone(), rank);
             let (name, unit) = (format!("{name}.{statistic}_ms"), "ms".to_owned());
             let better = Better::Lower;
             numbers.push(Number { place, name, unit, value: micros as f64 / 1000.0, better });
@@ -123,22 +132,14 @@ fn numbers(outcome: &Outcome) -> Vec<Number> {
         ("errors", errors),
     ] {
         let (name, unit) = (name.to_owned(), String::new());
-        numbers.push(Number {
-            place: PLACE_OF_CHECKS,
-            name,
-            unit,
-            value: count as f64,
-            better: Better::Lower,
-        });
+        numbers.push(Number { place: Place::Check, name, unit, value: count as f64, better: Better::Lower });
     }
     numbers
 }
 
-const PLACE_OF_CHECKS: usize = usize::MAX;
-
 fn row(old: Option<Number>, new: Option<Number>, noise: f64) -> Option<Row> {
     let either = new.as_ref().or(old.as_ref())?;
-    let noise = if either.place == PLACE_OF_CHECKS { 0.0 } else { noise };
+    let noise = if either.place == Place::Check { 0.0 } else { noise };
     let (name, unit, better) = (either.name.clone(), either.unit.clone(), either.better);
     let (old, new) = (old.map(|number| number.value), new.map(|number| number.value));
     let (ratio, verdict) = match (old, new) {

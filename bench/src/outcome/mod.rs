@@ -12,12 +12,14 @@ use serde_json::Value;
 mod compare;
 mod file;
 mod join;
+mod page;
 mod threshold;
 mod times;
 
 pub use compare::{Comparison, compare};
 pub use file::{read, write};
 pub use join::join;
+pub use page::page;
 pub use threshold::{Threshold, Unknown};
 pub use times::Times;
 

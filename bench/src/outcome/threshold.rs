@@ -145,13 +145,13 @@ impl super::Checks {
 }
 
 impl Times {
-    /// `p99_ms`, `max_us`, `count`, ….
+    /// `p99_ms`, `max_us`, `count`, …; without a unit in microseconds, as in the JSON.
     #[expect(clippy::cast_precision_loss, reason = "latencies of a run fit well into 52 bits")]
     fn number(&self, name: &str) -> Option<f64> {
         if name == "count" {
             return Some(self.count as f64);
         }
-        let (statistic, unit) = name.rsplit_once('_')?;
+        let (statistic, unit) = name.rsplit_once('_').unwrap_or((name, "us"));
         let micros = match statistic {
             "min" => self.min as f64,
             "max" => self.max as f64,
@@ -229,6 +229,7 @@ mod tests {
         let p99 = outcome.times["delivery"].p99;
         assert_eq!(outcome.number("delivery.p99_us").unwrap() as u64, p99);
         assert_eq!(outcome.number("p99_us").unwrap() as u64, p99, "there is only one distribution");
+        assert_eq!(outcome.number("delivery.p99").unwrap() as u64, p99);
         assert!((outcome.number("p99_ms").unwrap() * 1000.0 - p99 as f64).abs() < 1.0);
         assert_eq!(outcome.number("lost").unwrap() as u64, 0);
         outcome.checks.error("timeout");
