@@ -2,6 +2,7 @@
 //!
 //! Owns: running cargo, installing what the tests need, counting lines and test results. Must not know: anything of the gateway's code.
 
+pub mod bench;
 pub mod cargo;
 pub mod chores;
 pub mod engine;

@@ -5,8 +5,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use parlance_xtask::chores;
 use parlance_xtask::engine::Engine;
+use parlance_xtask::{bench, chores};
 
 /// The project's own chores.
 #[derive(Parser)]
@@ -63,6 +63,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Puts the same load on Parlance and on its peers.
+    Bench {
+        /// What to do.
+        #[command(subcommand)]
+        command: bench::Command,
+    },
 }
 
 fn main() -> ExitCode {
@@ -74,6 +80,7 @@ fn main() -> ExitCode {
         Chore::Simulate { seeds, from, release } => chores::simulate(seeds, from, release),
         Chore::Chaos { arguments } => chores::chaos(&arguments),
         Chore::Hostile { arguments } => chores::hostile(&arguments),
+        Chore::Bench { command } => bench::bench(&command),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

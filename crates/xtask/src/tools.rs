@@ -14,6 +14,9 @@ use crate::cargo::{quiet, root, say};
 
 /// The oldest Node that the stock clients run on.
 const OLDEST_NODE: u32 = 18;
+/// The server that the load generator compares with, and the oldest Node that its Redis client runs on.
+const PEER: &str = "bench/peers/node";
+const OLDEST_NODE_OF_PEER: u32 = 20;
 /// The variable in which the tests look for the Python interpreter; empty, their Python part is skipped.
 const PYTHON: &str = "PARLANCE_TEST_PYTHON";
 /// The variable in which they look for the interpreter that has schemathesis, which tries the documented HTTP calls; empty
@@ -44,7 +47,8 @@ impl Tools {
         fs::create_dir_all(&tools).with_context(|| format!("cannot create {}", tools.display()))?;
         let mut apt = Apt::default();
         if ensure_node(&mut apt) {
-            ensure_node_packages(&root().join("tests/node"), &tools)?;
+            ensure_node_packages(&root().join("tests/node"), tools.join("node.stamp"))?;
+            ensure_peer_packages(&root().join(PEER), &tools)?;
         } else {
             say(&format!("missing: node {OLDEST_NODE} or later, with npm; the tests that run it will fail"));
         }
@@ -77,6 +81,16 @@ impl Tools {
         ensure_redis(&mut Apt::default())
     }
 
+    /// Installs what the Socket.IO server needs that the load generator compares with; whether it can run.
+    ///
+    /// # Errors
+    /// When the target folder cannot be written.
+    pub fn ensure_peer(target: &Path) -> Result<bool> {
+        let tools = target.join("tools");
+        fs::create_dir_all(&tools).with_context(|| format!("cannot create {}", tools.display()))?;
+        Ok(ensure_node(&mut Apt::default()) && ensure_peer_packages(&root().join(PEER), &tools)?)
+    }
+
     /// What the tests are told of it.
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default().into_os_string();
@@ -107,8 +121,12 @@ fn ensure_node(apt: &mut Apt) -> bool {
 }
 
 fn has_node() -> bool {
-    let major = output(Command::new("node").arg("--version")).and_then(|version| major_of(&version));
-    major.is_some_and(|major| major >= OLDEST_NODE) && output(Command::new("npm").arg("--version")).is_some()
+    node_major().is_some_and(|major| major >= OLDEST_NODE)
+        && output(Command::new("npm").arg("--version")).is_some()
+}
+
+fn node_major() -> Option<u32> {
+    output(Command::new("node").arg("--version")).and_then(|version| major_of(&version))
 }
 
 /// Reads `v20.11.1`.
@@ -116,20 +134,30 @@ fn major_of(version: &str) -> Option<u32> {
     version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-fn ensure_node_packages(folder: &Path, tools: &Path) -> Result<()> {
-    let stamp = Stamp::of(&folder.join("package-lock.json"), tools.join("node.stamp"))?;
+/// Whether the packages are there.
+fn ensure_node_packages(folder: &Path, stamp: PathBuf) -> Result<bool> {
+    let stamp = Stamp::of(&folder.join("package-lock.json"), stamp)?;
     if folder.join("node_modules").exists() && stamp.is_fresh() {
-        return Ok(());
+        return Ok(true);
     }
-    say("node packages are missing or out of date: npm ci");
+    say(&format!("packages of {} are missing or out of date: npm ci", folder.display()));
     let mut npm = Command::new("npm");
     npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(folder);
     if npm.status().is_ok_and(|status| status.success()) {
         stamp.set()?;
-    } else {
-        say("npm ci failed; the tests that run node will fail");
+        return Ok(true);
     }
-    Ok(())
+    say("npm ci failed; the tests that run node will fail");
+    Ok(false)
+}
+
+/// Whether the Socket.IO server that the load generator compares with can run.
+fn ensure_peer_packages(folder: &Path, tools: &Path) -> Result<bool> {
+    if node_major().is_none_or(|major| major < OLDEST_NODE_OF_PEER) {
+        say(&format!("skipped: {PEER} needs node {OLDEST_NODE_OF_PEER} or later"));
+        return Ok(false);
+    }
+    ensure_node_packages(folder, tools.join("peer.stamp"))
 }
 
 /// A virtual environment of Python.
