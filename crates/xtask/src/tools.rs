@@ -55,6 +55,9 @@ impl Tools {
         if !ensure_redis(&mut apt) {
             say("missing: redis-server; the tests of the Redis engine will fail");
         }
+        if !ensure_browser(&mut apt) {
+            say("skipped: there is no Chromium; the tests of the load generator's page will be skipped");
+        }
         let python = CLIENTS.ensure(&tools, &mut apt)?;
         if python.is_none() {
             say(
@@ -110,6 +113,17 @@ fn ensure_redis(apt: &mut Apt) -> bool {
     }
     say("redis-server is missing");
     apt.install(&["redis-server"]) && has_redis()
+}
+
+/// Any of the names that the tests look for.
+fn ensure_browser(apt: &mut Apt) -> bool {
+    let names = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
+    let has_browser = || names.iter().any(|name| output(Command::new(name).arg("--version")).is_some());
+    if has_browser() {
+        return true;
+    }
+    say("Chromium is missing");
+    apt.install(&["chromium-headless-shell"]) && has_browser()
 }
 
 fn ensure_node(apt: &mut Apt) -> bool {
