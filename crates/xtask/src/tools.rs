@@ -1,5 +1,5 @@
 //! Installs what the cross-process tests run beside the gateway: redis-server and further releases of it, packages of
-//! Node and of Python.
+//! Node and of Python, and a browser.
 //!
 //! Owns: where they lie, and when they are installed anew. Must not know: what is tested with them.
 

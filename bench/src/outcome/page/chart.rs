@@ -168,7 +168,7 @@ impl Chart {
             ));
         }
         let labelled = self.x.ticks.iter().filter(|(_, text)| !text.is_empty()).count();
-        let every = if labelled > 6 { canvas.every } else { 1 };
+        let every = if labelled > 5 { canvas.every } else { 1 };
         let mut number = 0;
         for (at, text) in &self.x.ticks {
             let (x, _) = self.place(canvas, (*at, self.y.range.0));
