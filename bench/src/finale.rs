@@ -4,16 +4,19 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::outcome::Outcome;
+use crate::outcome::{self, Outcome};
+use crate::results;
 use crate::scenario::common::Common;
 
 /// Writes the outcome down and says whether it is good.
 pub fn end(outcome: &Outcome, common: &Common) -> Result<ExitCode> {
     if let Some(path) = &common.json {
-        let text = serde_json::to_string_pretty(outcome)?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        outcome::write(outcome, path)?;
+    }
+    if let Some(path) = &common.html {
+        results::write_page(std::slice::from_ref(outcome), path)?;
     }
     if common.part.of > 1 {
         println!("{}", serde_json::to_string(outcome)?);
@@ -22,7 +25,14 @@ pub fn end(outcome: &Outcome, common: &Common) -> Result<ExitCode> {
     if !common.quiet {
         print(outcome);
     }
-    Ok(if outcome.checks.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let mut good = outcome.checks.is_clean();
+    for threshold in &common.threshold {
+        if let Some(broken) = threshold.broken(outcome)? {
+            eprintln!("parlance-bench: {broken}");
+            good = false;
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 fn print(outcome: &Outcome) {

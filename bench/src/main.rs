@@ -14,13 +14,15 @@ mod load;
 mod net;
 #[allow(dead_code, unused_imports, reason = "not everything of an outcome is read here yet")]
 mod outcome;
+mod parts;
+mod results;
 mod scenario;
 mod speech;
 mod target;
 
 use outcome::Outcome;
 use scenario::common::Common;
-use scenario::fanout;
+use scenario::{acks, direct, fanout, rooms};
 
 /// Puts load on running servers, checks that everything arrives once and in order, and says what it cost.
 #[derive(Parser)]
@@ -34,8 +36,17 @@ struct Arguments {
 enum Command {
     /// One room: a few send, all hear.
     Fanout(With<fanout::Args>),
+    /// Many small rooms, with talk in all of them.
+    Rooms(With<rooms::Args>),
+    /// Pairs: one writes, the other answers with receipts.
+    Direct(With<direct::Args>),
+    /// Acknowledgements: senders as fast as they may.
+    Acks(With<acks::Args>),
     /// A WebSocket server that does the least there is: what one client sends, all others get.
     Floor(floor::Args),
+    Report(results::Report),
+    Compare(results::Compare),
+    Join(results::Join),
 }
 
 /// A scenario's own flags and those of every scenario.
@@ -51,6 +62,9 @@ fn main() -> ExitCode {
     raise_descriptor_limit();
     let done = match Arguments::parse().command {
         Command::Floor(args) => floor::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Report(args) => results::report(&args).map(|()| ExitCode::SUCCESS),
+        Command::Compare(args) => results::compare(&args).map(|()| ExitCode::SUCCESS),
+        Command::Join(args) => results::join(&args).map(|()| ExitCode::SUCCESS),
         command => tokio::runtime::Runtime::new()
             .map_err(anyhow::Error::from)
             .and_then(|runtime| runtime.block_on(run(command))),
@@ -61,10 +75,22 @@ fn main() -> ExitCode {
     })
 }
 
+/// Runs a scenario, in as many processes as are asked for.
+macro_rules! play {
+    ($scenario:ident, $with:expr) => {{
+        let With { own, common } = $with;
+        (parts::run(&common, $scenario::run(&own, &common)).await?, common)
+    }};
+}
+
 async fn run(command: Command) -> Result<ExitCode> {
     let (outcome, common): (Outcome, Common) = match command {
-        Command::Fanout(With { own, common }) => (fanout::run(&own, &common).await?, common),
-        Command::Floor(_) => return Ok(ExitCode::SUCCESS),
+        Command::Fanout(with) => play!(fanout, with),
+        Command::Rooms(with) => play!(rooms, with),
+        Command::Direct(with) => play!(direct, with),
+        Command::Acks(with) => play!(acks, with),
+        // What needs no runtime was done before.
+        Command::Floor(_) | Command::Report(_) | Command::Compare(_) | Command::Join(_) => return Ok(ExitCode::SUCCESS),
     };
     finale::end(&outcome, &common)
 }

@@ -65,6 +65,10 @@ pub struct Counts {
     pub delivered: AtomicU64,
     /// Other events that arrived (typing, presence, receipts).
     pub events: AtomicU64,
+    /// Deliveries that came again after a cut.
+    pub repeated: AtomicU64,
+    /// Connections that came back after a cut.
+    pub returned: AtomicU64,
     /// Errors.
     pub errors: AtomicU64,
 }

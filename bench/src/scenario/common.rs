@@ -14,6 +14,7 @@ use crate::load::procfs::{Watch, Watcher};
 use crate::load::progress::Progress;
 use crate::load::run::{Run, epoch_us, new_id};
 use crate::load::schedule::Plan;
+use crate::outcome::Threshold;
 use crate::target::{Place, Target};
 
 /// The flags of every scenario.
@@ -60,9 +61,9 @@ pub struct Common {
     /// Load processes; they start at once, and their outcomes are joined.
     #[arg(long, default_value_t = 1)]
     pub processes: usize,
-    /// A figure that must hold, like delivery.p99<=20000 or delivered>=1000; repeatable.
+    /// A number that must hold, like delivery.p99_ms<=20 or deliveries_per_second>=1000; repeatable.
     #[arg(long)]
-    pub threshold: Vec<String>,
+    pub threshold: Vec<Threshold>,
     /// No progress bar, no summary.
     #[arg(long)]
     pub quiet: bool,

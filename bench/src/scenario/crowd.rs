@@ -1,171 +1,23 @@
-//! Connections that send and hear: one task each, in as little memory as possible.
+//! Connections that hear and send: one task each, in as little memory as possible.
 //!
 //! Must not know: which scenario they are in.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
-use super::gather::{Gate, Seat};
-use crate::load::checker::{Seen, Verdict};
-use crate::load::marker::Mark;
-use crate::load::run::{Run, Timing};
+use super::ear::Ear;
+use super::gather::{Gate, Seat, Way};
+use super::mouth::{Mouth, Spoken, Voice};
+use crate::load::checker::Seen;
+use crate::load::run::Timing;
 use crate::load::schedule::{Due, QUEUE};
 use crate::net::Line;
-use crate::speech::{Heard, Say, Speech};
-
-/// How many messages of a sender a closed loop tells apart; many more than may be on the way.
-const RING: usize = 4096;
-
-/// What a connection hears with.
-pub struct Ear {
-    run: Arc<Run>,
-    speech: &'static dyn Speech,
-    flow: Option<Arc<Flow>>,
-    shard: usize,
-    /// What it had of each sender.
-    pub seen: Seen,
-}
-
-impl Ear {
-    /// `shard` spreads what is timed over several histograms.
-    pub fn new(run: &Arc<Run>, speech: &'static dyn Speech, flow: Option<&Arc<Flow>>, shard: usize) -> Self {
-        Self { run: run.clone(), speech, flow: flow.cloned(), shard, seen: Seen::default() }
-    }
-
-    /// Takes what arrived, and says what it was.
-    pub fn hear(&mut self, payload: &[u8]) -> Heard {
-        let heard = self.speech.hear(payload);
-        match heard {
-            Heard::Message => {
-                if let Some(mark) = self.run.marker.find(payload) {
-                    self.message(mark);
-                }
-            }
-            Heard::Refused => {
-                self.run.error(&format!("refused: {}", crate::speech::excerpt(payload)));
-            }
-            Heard::Ack { .. } | Heard::Other => {}
-        }
-        heard
-    }
-
-    fn message(&mut self, mark: Mark) {
-        if self.seen.note(mark.sender, mark.number) == Verdict::Doubled {
-            return;
-        }
-        self.run.counts.delivered.fetch_add(1, Ordering::Relaxed);
-        self.run.time(self.shard, Timing::Delivery, mark.intended);
-        if let Some(flow) = &self.flow {
-            flow.delivered(&self.run, mark);
-        }
-    }
-}
-
-/// What keeps a closed loop going.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Closing {
-    /// A message is over when everybody has it.
-    Delivered {
-        /// How many that are.
-        audience: u32,
-    },
-    /// A message is over when it is acknowledged.
-    Acked,
-}
-
-/// The queues of the senders, and what is on the way in a closed loop.
-pub struct Flow {
-    closing: Closing,
-    queues: Vec<Option<mpsc::Sender<Due>>>,
-    open: Vec<Vec<AtomicU32>>,
-}
-
-impl Flow {
-    /// A closed loop over these queues, by sender.
-    pub fn new(closing: Closing, queues: Vec<Option<mpsc::Sender<Due>>>) -> Arc<Self> {
-        let ring = || (0..RING).map(|_| AtomicU32::new(0)).collect();
-        let open = match closing {
-            Closing::Delivered { .. } => queues.iter().map(|_| ring()).collect(),
-            Closing::Acked => Vec::new(),
-        };
-        Arc::new(Self { closing, queues, open })
-    }
-
-    /// Lets every sender have `window` messages on the way.
-    pub fn start(&self, run: &Run, window: usize) {
-        for sender in 0..self.queues.len() {
-            for _ in 0..window {
-                self.next(run, sender as u32);
-            }
-        }
-    }
-
-    fn sent(&self, sender: u32, number: u64) {
-        if let Closing::Delivered { audience } = self.closing {
-            self.open[sender as usize][number as usize % RING].store(audience, Ordering::Release);
-        }
-    }
-
-    fn delivered(&self, run: &Run, mark: Mark) {
-        if !matches!(self.closing, Closing::Delivered { .. }) {
-            return;
-        }
-        let Some(ring) = self.open.get(mark.sender as usize) else { return };
-        if ring[mark.number as usize % RING].fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.next(run, mark.sender);
-        }
-    }
-
-    fn acked(&self, run: &Run, sender: u32) {
-        if self.closing == Closing::Acked {
-            self.next(run, sender);
-        }
-    }
-
-    fn next(&self, run: &Run, sender: u32) {
-        let now = run.now();
-        if now < run.end
-            && let Some(Some(queue)) = self.queues.get(sender as usize)
-        {
-            // As many as the window wait at most, and the queue holds more; a sender that is gone has said why.
-            let _ = queue.try_send(Due { intended: now });
-        }
-    }
-}
+use crate::speech::Heard;
 
 /// A queue for one sender.
 pub fn queue() -> (mpsc::Sender<Due>, mpsc::Receiver<Due>) {
     mpsc::channel(QUEUE)
-}
-
-/// Who sends, where to, and what.
-pub struct Voice {
-    /// The sender's number in the run.
-    pub sender: u32,
-    /// The user; that of the seat it is given.
-    pub user: String,
-    /// The room.
-    pub room: String,
-    /// Who hears it, where a protocol names recipients.
-    pub to: Vec<String>,
-    /// Bytes of a text.
-    pub bytes: usize,
-    /// Whether a message's time counts from when it is sent: in a closed loop there is no schedule.
-    pub closed: bool,
-}
-
-/// What a sender did.
-#[derive(Debug, Default)]
-pub struct Spoken {
-    /// How many it sent.
-    pub sent: u64,
-    /// Which of them were refused.
-    pub refused: BTreeSet<u64>,
-    /// How many were never acknowledged.
-    pub unacked: u64,
 }
 
 /// What a task had at its end.
@@ -187,113 +39,134 @@ pub enum Who {
     Sender(u32),
 }
 
+/// Why a connection is over.
+enum Over {
+    /// The run is.
+    Stopped,
+    /// It was cut, or ended by itself.
+    Cut,
+}
+
 /// Comes in, and hears until the run stops.
 pub async fn receive(gate: Gate, seat: Seat, mut ear: Ear) -> Ended {
     let who = Who::Receiver(seat.index);
-    let entered = Box::pin(gate.enter(seat)).await;
-    let Some(mut line) = entered else {
-        return Ended { who, seen: ear.seen, spoken: Spoken::default() };
-    };
-    let run = ear.run.clone();
-    {
-        let stopped = run.stop.cancelled();
-        tokio::pin!(stopped);
-        let mut each = |payload: &[u8]| {
-            ear.hear(payload);
-        };
-        loop {
-            let turned = tokio::select! {
-                biased;
-                turned = line.turn(&mut each) => turned,
-                () = &mut stopped => break,
-            };
-            if let Err(error) = turned {
-                run.failed("receiver", &error);
-                break;
+    let entered = Box::pin(gate.enter(&seat)).await;
+    if let Some((mut line, mut way)) = entered {
+        while let Over::Cut = hear(&gate, &mut line, &mut ear).await {
+            match Box::pin(return_(&gate, &seat, &mut way, &mut ear)).await {
+                Some(again) => line = again,
+                None => break,
             }
         }
     }
     Ended { who, seen: ear.seen, spoken: Spoken::default() }
 }
 
-/// Comes in, sends what is due, and hears until the run stops.
-pub async fn speak(gate: Gate, seat: Seat, mut ear: Ear, mut voice: Voice, mut dues: mpsc::Receiver<Due>) -> Ended {
+async fn hear(gate: &Gate, line: &mut Line, ear: &mut Ear) -> Over {
     let run = ear.run.clone();
-    let mut mouth = Mouth { spoken: Spoken::default(), waiting: HashMap::new(), id: String::new() };
-    voice.user.clone_from(&seat.user);
-    let entered = Box::pin(gate.enter(seat)).await;
-    let Some(mut line) = entered else {
-        return Ended { who: Who::Sender(voice.sender), seen: ear.seen, spoken: mouth.spoken };
-    };
-    let stopped = run.stop.cancelled();
-    tokio::pin!(stopped);
-    let mut open = true;
+    let (stopped, cut) = (run.stop.cancelled(), gate.cut());
+    tokio::pin!(stopped, cut);
     loop {
         let mut each = |payload: &[u8]| {
-            if let Heard::Ack { number, good } = ear.hear(payload) {
-                mouth.acked(&ear, voice.sender, number, good);
+            ear.hear(payload);
+        };
+        let turned = tokio::select! {
+            biased;
+            turned = line.turn(&mut each) => turned,
+            () = &mut stopped => return Over::Stopped,
+            () = &mut cut => return Over::Cut,
+        };
+        let answered = turned.and_then(|()| reply(line, ear));
+        if let Err(error) = answered {
+            return over(gate, ear, "receiver", &error);
+        }
+    }
+}
+
+fn reply(line: &mut Line, ear: &mut Ear) -> anyhow::Result<()> {
+    for reply in ear.replies.drain(..) {
+        line.send(&reply)?;
+    }
+    Ok(())
+}
+
+fn over(gate: &Gate, ear: &Ear, who: &str, error: &anyhow::Error) -> Over {
+    if gate.comes_back() {
+        return Over::Cut;
+    }
+    ear.run.failed(who, error);
+    Over::Stopped
+}
+
+/// Comes back after a cut, as long as it takes.
+async fn return_(gate: &Gate, seat: &Seat, way: &mut Way, ear: &mut Ear) -> Option<Line> {
+    let cut = ear.run.now();
+    way.offset = ear.offset.take();
+    // What was not confirmed may come again.
+    ear.may_repeat = true;
+    let line = gate.come_back(seat, way, ear).await?;
+    ear.run.counts.returned.fetch_add(1, Ordering::Relaxed);
+    ear.run.record(ear.shard, Timing::Recovered, ear.run.now() - cut);
+    Some(line)
+}
+
+/// Comes in, sends what is due, and hears until the run stops.
+pub async fn speak(
+    gate: Gate,
+    seat: Seat,
+    mut ear: Ear,
+    voice: Voice,
+    mut dues: mpsc::Receiver<Due>,
+) -> Ended {
+    let who = Who::Sender(voice.sender);
+    let mut mouth = Mouth::new(voice, &seat.user);
+    let entered = Box::pin(gate.enter(&seat)).await;
+    if let Some((mut line, mut way)) = entered {
+        while let Over::Cut = talk(&gate, &mut line, &mut ear, &mut mouth, &mut dues).await {
+            match Box::pin(return_(&gate, &seat, &mut way, &mut ear)).await {
+                Some(again) => line = again,
+                None => break,
             }
+            if mouth.again(&mut line, &ear).is_err() {
+                continue;
+            }
+        }
+    }
+    Ended { who, seen: ear.seen, spoken: mouth.end() }
+}
+
+async fn talk(
+    gate: &Gate,
+    line: &mut Line,
+    ear: &mut Ear,
+    mouth: &mut Mouth,
+    dues: &mut mpsc::Receiver<Due>,
+) -> Over {
+    let run = ear.run.clone();
+    let (stopped, cut) = (run.stop.cancelled(), gate.cut());
+    tokio::pin!(stopped, cut);
+    let mut open = true;
+    loop {
+        let mut each = |payload: &[u8]| match ear.hear(payload) {
+            Heard::Ack { number, good } => mouth.acked(ear, number, good, payload),
+            Heard::Other => mouth.told(ear, payload),
+            _ => {}
         };
         let turned = tokio::select! {
             turned = line.turn(&mut each) => turned,
             due = dues.recv(), if open => match due {
-                Some(due) => mouth.say(&mut line, &ear, &mut voice, due),
+                Some(due) => mouth.say(line, ear, due),
                 None => {
                     open = false;
                     Ok(())
                 }
             },
-            () = &mut stopped => break,
+            () = &mut stopped => return Over::Stopped,
+            () = &mut cut => return Over::Cut,
         };
-        if let Err(error) = turned {
-            run.failed("sender", &error);
-            break;
-        }
-    }
-    mouth.spoken.unacked = mouth.waiting.len() as u64;
-    Ended { who: Who::Sender(voice.sender), seen: ear.seen, spoken: mouth.spoken }
-}
-
-struct Mouth {
-    spoken: Spoken,
-    /// When each message without an answer was meant to be sent.
-    waiting: HashMap<u64, u64>,
-    id: String,
-}
-
-impl Mouth {
-    fn say(&mut self, line: &mut Line, ear: &Ear, voice: &mut Voice, due: Due) -> anyhow::Result<()> {
-        use std::fmt::Write as _;
-        let number = self.spoken.sent;
-        let intended = if voice.closed { ear.run.now() } else { due.intended };
-        let text = ear.run.marker.text(Mark { sender: voice.sender, number, intended }, voice.bytes);
-        self.id.clear();
-        write!(self.id, "{}-{}-{number}", ear.run.id, voice.sender)?;
-        let Voice { user, room, to, .. } = voice;
-        let say = Say { user, room, to, id: &self.id, number, text: &text };
-        let message = ear.speech.message(&say);
-        if let Some(flow) = &ear.flow {
-            flow.sent(voice.sender, number);
-        }
-        if ear.speech.acks() {
-            self.waiting.insert(number, intended);
-        }
-        self.spoken.sent += 1;
-        ear.run.counts.sent.fetch_add(1, Ordering::Relaxed);
-        line.send(&message)
-    }
-
-    fn acked(&mut self, ear: &Ear, sender: u32, number: u64, good: bool) {
-        let Some(intended) = self.waiting.remove(&number) else { return };
-        if good {
-            ear.run.counts.acked.fetch_add(1, Ordering::Relaxed);
-            ear.run.time(ear.shard, Timing::Ack, intended);
-        } else {
-            ear.run.error("message refused");
-            self.spoken.refused.insert(number);
-        }
-        if let Some(flow) = &ear.flow {
-            flow.acked(&ear.run, sender);
+        let answered = turned.and_then(|()| reply(line, ear));
+        if let Err(error) = answered {
+            return over(gate, ear, "sender", &error);
         }
     }
 }

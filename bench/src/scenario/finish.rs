@@ -10,7 +10,8 @@ use anyhow::Result;
 use tokio::task::JoinSet;
 
 use super::common::Stage;
-use super::crowd::{Ended, Spoken, Who};
+use super::crowd::{Ended, Who};
+use super::mouth::Spoken;
 use crate::load::procfs::{Snapshot, machine};
 use crate::outcome::{Better, Checks, Join, Outcome};
 

@@ -1,16 +1,25 @@
-//! Bringing many connections in: so many handshakes at once, and everybody is in before the load begins.
+//! Bringing many connections in: so many handshakes at once, and everybody is in before the load begins. And bringing
+//! back those that were cut.
 //!
 //! Must not know: what they do then.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::sleep;
 
 use super::common::Stage;
+use super::ear::Ear;
 use crate::load::progress::Progress;
 use crate::net::Line;
-use crate::target::{Place, Plug, Side};
+use crate::speech::Recovery;
+use crate::target::{Entry, Place, Plug, Side};
+
+/// How long somebody who was refused waits before the next attempt: as stock clients, but without their growing
+/// patience, because a run is short.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// A place at the target.
 #[derive(Debug, Clone)]
@@ -25,36 +34,70 @@ pub struct Seat {
     pub rooms: Vec<String>,
 }
 
+impl Seat {
+    fn plug(&self) -> Plug<'_> {
+        Plug { user: &self.user, index: self.index, side: self.side }
+    }
+}
+
+/// What one needs to come back.
+#[derive(Debug, Default)]
+pub struct Way {
+    pid: Option<String>,
+    /// The last event one had.
+    pub offset: Option<String>,
+    attempts: usize,
+}
+
 /// Where connections wait for their turn to come in, and say that they are.
 #[derive(Clone)]
 pub struct Gate {
     place: Arc<Place>,
     turns: Arc<Semaphore>,
     results: mpsc::Sender<Result<()>>,
+    cuts: watch::Receiver<u64>,
+    comes_back: bool,
 }
 
 /// The other end of a gate.
 pub struct Arrivals {
     results: mpsc::Receiver<Result<()>>,
     progress: Progress,
+    /// Cuts every connection when it changes.
+    pub cuts: watch::Sender<u64>,
 }
 
 impl Gate {
-    /// A gate of this stage.
-    pub fn new(stage: &Stage) -> (Self, Arrivals) {
+    /// A gate of this stage; whoever is cut comes back when `comes_back`.
+    pub fn new(stage: &Stage, comes_back: bool) -> (Self, Arrivals) {
         let (sender, results) = mpsc::channel(1024);
+        let (cuts, heard) = watch::channel(0);
         let turns = Arc::new(Semaphore::new(stage.common.target.concurrency.max(1)));
-        let gate = Self { place: stage.place.clone(), turns, results: sender };
-        (gate, Arrivals { results, progress: stage.progress.clone() })
+        let gate = Self { place: stage.place.clone(), turns, results: sender, cuts: heard, comes_back };
+        (gate, Arrivals { results, progress: stage.progress.clone(), cuts })
+    }
+
+    /// Whether those who are cut come back.
+    pub const fn comes_back(&self) -> bool {
+        self.comes_back
+    }
+
+    /// Ends when connections are cut; never without anybody who might.
+    pub async fn cut(&self) {
+        if self.comes_back && self.cuts.clone().changed().await.is_ok() {
+            return;
+        }
+        std::future::pending().await
     }
 
     /// Connects and joins when it is one's turn; `None` when that failed.
-    pub async fn enter(self, seat: Seat) -> Option<Line> {
+    pub async fn enter(&self, seat: &Seat) -> Option<(Line, Way)> {
         let turn = self.turns.acquire().await;
-        let entered = self.connect(&seat).await.with_context(|| format!("{} cannot come in", seat.user));
+        let mut way = Way::default();
+        let entered = self.connect(seat, &mut way, &mut |_| {}).await;
         drop(turn);
-        let (line, result) = match entered {
-            Ok(line) => (Some(line), Ok(())),
+        let (line, result) = match entered.with_context(|| format!("{} cannot come in", seat.user)) {
+            Ok(line) => (Some((line, way)), Ok(())),
             Err(error) => (None, Err(error)),
         };
         // Nobody waits any more after the first failure.
@@ -62,11 +105,45 @@ impl Gate {
         line
     }
 
-    async fn connect(&self, seat: &Seat) -> Result<Line> {
-        let plug = Plug { user: &seat.user, index: seat.index, side: seat.side };
-        let mut line = self.place.connect(plug).await?;
-        for (number, room) in seat.rooms.iter().enumerate() {
-            self.place.join(&mut line, room, number as u64).await?;
+    /// Comes back, as long as it takes; `None` when the run is over before.
+    pub async fn come_back(&self, seat: &Seat, way: &mut Way, ear: &mut Ear) -> Option<Line> {
+        let run = ear.run.clone();
+        let attempts = async {
+            loop {
+                way.attempts += 1;
+                let turn = self.turns.acquire().await;
+                let line = self.connect(seat, way, &mut |packet: &[u8]| {
+                        ear.hear(packet);
+                    }).await;
+                drop(turn);
+                match line {
+                    Ok(line) => return line,
+                    Err(_) => sleep(AGAIN).await,
+                }
+            }
+        };
+        tokio::select! {
+            line = attempts => Some(line),
+            () = run.stop.cancelled() => None,
+        }
+    }
+
+    async fn connect(
+        &self,
+        seat: &Seat,
+        way: &mut Way,
+        missed: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<Line> {
+        let recovery = Recovery { pid: way.pid.clone(), offset: way.offset.clone(), recovered: false };
+        let dial = self.place.dial(seat.plug(), way.attempts);
+        let mut entry = Entry { speaker: self.place.speaker(&seat.user)?, dial, recovery };
+        let mut line = self.place.enter(&mut entry, missed).await?;
+        way.pid = entry.recovery.pid;
+        let restored = entry.recovery.recovered || (way.attempts > 0 && self.place.speech().restores());
+        if !restored {
+            for (number, room) in seat.rooms.iter().enumerate() {
+                self.place.join(&mut line, room, number as u64, missed).await?;
+            }
         }
         Ok(line)
     }

@@ -2,8 +2,15 @@
 //!
 //! Must not know: protocols.
 
+pub mod acks;
 pub mod common;
-pub mod crowd;
+mod crowd;
+pub mod direct;
+mod ear;
 pub mod fanout;
-pub mod gather;
-pub mod finish;
+mod finish;
+mod flow;
+mod gather;
+mod groups;
+mod mouth;
+pub mod rooms;

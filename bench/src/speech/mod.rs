@@ -32,6 +32,30 @@ pub struct Speaker {
     pub token: String,
 }
 
+/// Socket.IO's recovery after a cut.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// The secret that the session is found by.
+    pub pid: Option<String>,
+    /// The last event one had.
+    pub offset: Option<String>,
+    /// Whether the session was found.
+    pub recovered: bool,
+}
+
+impl Recovery {
+    /// As it stands in CONNECT, with a comma behind.
+    pub fn fields(&self) -> String {
+        let mut fields = String::new();
+        for (name, value) in [("pid", &self.pid), ("offset", &self.offset)] {
+            if let (Some(value), true) = (value, self.pid.is_some()) {
+                fields.push_str(&format!("\"{name}\":\"{value}\","));
+            }
+        }
+        fields
+    }
+}
+
 /// A message to be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Say<'a> {
@@ -61,10 +85,21 @@ pub enum Heard {
         /// Whether it was accepted.
         good: bool,
     },
+    /// Somebody types.
+    Signal,
     /// An error that belongs to nothing.
     Refused,
     /// Anything else.
     Other,
+}
+
+/// What an author is told of its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It was delivered.
+    Delivered,
+    /// It was read.
+    Read,
 }
 
 /// One protocol.
@@ -78,8 +113,9 @@ pub trait Speech: Send + Sync {
         self.framing() == Framing::Raw
     }
     /// What to say first; nothing when the connection itself is enough.
-    fn hello(&self, speaker: &Speaker) -> Option<String> {
-        (self.framing() == Framing::SocketIo).then(|| format!("0{{\"token\":\"{}\"}}", speaker.token))
+    fn hello(&self, speaker: &Speaker, recovery: &Recovery) -> Option<String> {
+        let token = &speaker.token;
+        (self.framing() == Framing::SocketIo).then(|| format!("0{{{}\"token\":\"{token}\"}}", recovery.fields()))
     }
     /// Whether this packet says that one is in; an error when it says that one is not.
     fn admitted(&self, packet: &[u8]) -> Result<bool> {
@@ -114,9 +150,33 @@ pub trait Speech: Send + Sync {
     fn acks(&self) -> bool {
         true
     }
-    /// Whether a sender joins the room.
-    fn sender_joins(&self) -> bool {
-        true
+    /// What `user` answers a message with: that it was delivered, and that it was read.
+    fn receipts(&self, _payload: &[u8], _user: &str) -> [Option<String>; 2] {
+        [None, None]
+    }
+    /// What an author is told of a message, and under which id.
+    fn told<'a>(&self, _payload: &'a [u8]) -> Option<(Told, &'a str)> {
+        None
+    }
+    /// The id under which an author is told of a message: in its acknowledgement, or its own.
+    fn receipt_id<'a>(&self, _ack: &'a [u8]) -> Option<&'a str> {
+        None
+    }
+    /// That one types in a room, or stops.
+    fn typing(&self, _room: &str, _user: &str, _to: &[String], _on: bool) -> Option<String> {
+        None
+    }
+    /// The user whose coming online this says.
+    fn came<'a>(&self, _payload: &'a [u8]) -> Option<&'a str> {
+        None
+    }
+    /// What to ask for to hear of this user's coming.
+    fn watch(&self, _user: &str, _number: u64) -> Option<String> {
+        None
+    }
+    /// Whether the server restores what one had joined before a cut.
+    fn restores(&self) -> bool {
+        false
     }
     /// Whether rooms are called by numbers.
     fn numbered(&self) -> bool {
@@ -196,6 +256,25 @@ pub fn string_behind<'a>(payload: &'a [u8], key: &[u8]) -> Option<&'a str> {
     let start = memmem::find(payload, key)? + key.len();
     let end = memchr::memchr(b'"', &payload[start..])?;
     std::str::from_utf8(&payload[start..start + end]).ok()
+}
+
+/// Whether `what` is in it.
+pub fn contains(payload: &[u8], what: &[u8]) -> bool {
+    memmem::find(payload, what).is_some()
+}
+
+/// The number behind `key`, as digits.
+pub fn digits_behind<'a>(payload: &'a [u8], key: &[u8]) -> Option<&'a str> {
+    let start = memmem::find(payload, key)? + key.len();
+    let digits = payload[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&payload[start..start + digits]).ok().filter(|digits| !digits.is_empty())
+}
+
+/// The offset at the end of a Socket.IO event, from which the server replays.
+pub fn offset(packet: &[u8]) -> Option<&str> {
+    let rest = packet.strip_prefix(b"2[")?.strip_suffix(b"\"]")?;
+    let start = memchr::memrchr(b'"', rest)?;
+    rest[..start].ends_with(b",").then(|| std::str::from_utf8(&rest[start + 1..]).ok())?
 }
 
 /// The beginning of a packet, for errors.

@@ -32,6 +32,13 @@ impl Speech for Peer {
         if payload.starts_with(b"2[\"msg\"") {
             return Heard::Message;
         }
+        if payload.starts_with(b"2[\"typing\"") {
+            return Heard::Signal;
+        }
         message_ack(payload).unwrap_or(Heard::Other)
+    }
+
+    fn typing(&self, room: &str, _user: &str, _to: &[String], _on: bool) -> Option<String> {
+        Some(format!("2[\"typing\",{{\"room\":\"{room}\"}}]"))
     }
 }

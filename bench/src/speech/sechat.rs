@@ -2,9 +2,8 @@
 //! own messages.
 
 use anyhow::Result;
-use memchr::memmem;
 
-use super::{Framing, Heard, Say, Speech, message_ack, number_behind};
+use super::{Framing, Heard, Say, Speech, Told, contains, message_ack, number_behind, string_behind};
 
 /// JSON on a raw WebSocket.
 pub struct Raw;
@@ -21,6 +20,36 @@ fn object(say: &Say<'_>) -> String {
         to.join(","),
         say.text
     )
+}
+
+fn receipt(payload: &[u8], user: &str, what: &str) -> Option<String> {
+    let (id, author) =
+        (string_behind(payload, b"\"messageId\":\"")?, string_behind(payload, b"\"fromUserId\":\"")?);
+    Some(format!(r#"{{"type":"receipt:{what}","messageId":"{id}","fromUserId":"{user}","toUserId":"{author}"}}"#))
+}
+
+fn told(payload: &[u8]) -> Option<(Told, &str)> {
+    let told = if contains(payload, b"\"type\":\"message:delivered\"") {
+        Told::Delivered
+    } else if contains(payload, b"\"type\":\"message:read\"") {
+        Told::Read
+    } else {
+        return None;
+    };
+    string_behind(payload, b"\"messageId\":\"").map(|id| (told, id))
+}
+
+fn typing(room: &str, user: &str, to: &[String], on: bool) -> String {
+    let to: Vec<String> = to.iter().map(|user| format!("\"{user}\"")).collect();
+    format!(
+        r#"{{"type":"typing","conversationId":"{room}","fromUserId":"{user}","toUserIds":[{}],"isTyping":{on}}}"#,
+        to.join(",")
+    )
+}
+
+fn came(payload: &[u8]) -> Option<&str> {
+    let online = contains(payload, b"\"presence:update\"") && contains(payload, b"\"isOnline\":true");
+    online.then(|| string_behind(payload, b"\"sessionId\":\"")).flatten()
 }
 
 impl Speech for Raw {
@@ -45,22 +74,45 @@ impl Speech for Raw {
     }
 
     fn hear(&self, payload: &[u8]) -> Heard {
-        if memmem::find(payload, b"\"type\":\"message:received\"").is_some() {
+        if contains(payload, b"\"type\":\"message:received\"") {
             return Heard::Message;
         }
-        if memmem::find(payload, b"\"type\":\"message:acked\"").is_some() {
+        if contains(payload, b"\"type\":\"message:acked\"") {
             return number_behind(payload, b"\"messageId\":\"")
                 .map_or(Heard::Other, |number| Heard::Ack { number, good: true });
         }
-        if memmem::find(payload, b"\"type\":\"error\"").is_some() {
+        if contains(payload, b"\"type\":\"error\"") {
             return number_behind(payload, b"\"messageId\":\"")
                 .map_or(Heard::Refused, |number| Heard::Ack { number, good: false });
+        }
+        if contains(payload, b"\"type\":\"typing:update\"") {
+            return Heard::Signal;
         }
         Heard::Other
     }
 
     fn echoes(&self) -> bool {
         false
+    }
+
+    fn receipts(&self, payload: &[u8], user: &str) -> [Option<String>; 2] {
+        ["delivered", "read"].map(|what| receipt(payload, user, what))
+    }
+
+    fn told<'a>(&self, payload: &'a [u8]) -> Option<(Told, &'a str)> {
+        told(payload)
+    }
+
+    fn receipt_id<'a>(&self, ack: &'a [u8]) -> Option<&'a str> {
+        string_behind(ack, b"\"messageId\":\"")
+    }
+
+    fn typing(&self, room: &str, user: &str, to: &[String], on: bool) -> Option<String> {
+        Some(typing(room, user, to, on))
+    }
+
+    fn came<'a>(&self, payload: &'a [u8]) -> Option<&'a str> {
+        came(payload)
     }
 }
 
@@ -85,9 +137,12 @@ impl Speech for Io {
         if payload.starts_with(b"2[\"message:received\"") {
             return Heard::Message;
         }
+        if payload.starts_with(b"2[\"typing:update\"") {
+            return Heard::Signal;
+        }
         match message_ack(payload) {
             Some(Heard::Ack { number, good }) => {
-                Heard::Ack { number, good: good && memmem::find(payload, b"\"type\":\"error\"").is_none() }
+                Heard::Ack { number, good: good && !contains(payload, b"\"type\":\"error\"") }
             }
             _ if payload.starts_with(b"2[\"error\"") => Heard::Refused,
             _ => Heard::Other,
@@ -96,5 +151,27 @@ impl Speech for Io {
 
     fn echoes(&self) -> bool {
         false
+    }
+
+    fn receipts(&self, payload: &[u8], user: &str) -> [Option<String>; 2] {
+        ["delivered", "read"].map(|what| {
+            Some(format!("2[\"receipt:{what}\",{}]", receipt(payload, user, what)?))
+        })
+    }
+
+    fn told<'a>(&self, payload: &'a [u8]) -> Option<(Told, &'a str)> {
+        told(payload)
+    }
+
+    fn receipt_id<'a>(&self, ack: &'a [u8]) -> Option<&'a str> {
+        string_behind(ack, b"\"messageId\":\"")
+    }
+
+    fn typing(&self, room: &str, user: &str, to: &[String], on: bool) -> Option<String> {
+        Some(format!("2[\"typing\",{}]", typing(room, user, to, on)))
+    }
+
+    fn came<'a>(&self, payload: &'a [u8]) -> Option<&'a str> {
+        came(payload)
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use memchr::memmem;
 
-use super::{Framing, Heard, Say, Speech, excerpt, number_behind, says_no, string_behind};
+use super::{Framing, Heard, Say, Speech, Told, contains, excerpt, number_behind, says_no, string_behind};
 
 /// Raw.
 pub struct Socialhub;
@@ -46,16 +46,55 @@ impl Speech for Socialhub {
     }
 
     fn hear(&self, payload: &[u8]) -> Heard {
-        if memmem::find(payload, b"\"type\":\"message\"").is_some() {
+        if contains(payload, b"\"type\":\"message\"") {
             return Heard::Message;
         }
-        if memmem::find(payload, b"\"type\":\"ack\"").is_some() {
+        if contains(payload, b"\"type\":\"ack\"") {
             return number_behind(payload, b"\"ack_id\":\"")
                 .map_or(Heard::Other, |number| Heard::Ack { number, good: !says_no(payload) });
         }
-        if memmem::find(payload, b"\"type\":\"error\"").is_some() {
+        if contains(payload, b"\"type\":\"typing_") {
+            return Heard::Signal;
+        }
+        if contains(payload, b"\"type\":\"error\"") {
             return Heard::Refused;
         }
         Heard::Other
+    }
+
+    fn receipts(&self, payload: &[u8], _user: &str) -> [Option<String>; 2] {
+        let id = memmem::find(payload, b"\"payload\":{").and_then(|at| string_behind(&payload[at..], b"\"id\":\""));
+        let room = string_behind(payload, b"\"conversation_id\":\"");
+        let read = id.zip(room).map(|(id, room)| {
+            format!(r#"{{"type":"read_receipt","payload":{{"conversation_id":"{room}","message_ids":["{id}"]}}}}"#)
+        });
+        [None, read]
+    }
+
+    fn told<'a>(&self, payload: &'a [u8]) -> Option<(Told, &'a str)> {
+        let told = contains(payload, b"\"type\":\"read_receipt\"");
+        told.then(|| string_behind(payload, b"\"message_ids\":[\"")).flatten().map(|id| (Told::Read, id))
+    }
+
+    fn receipt_id<'a>(&self, ack: &'a [u8]) -> Option<&'a str> {
+        string_behind(ack, b"\"message_id\":\"")
+    }
+
+    fn typing(&self, room: &str, _user: &str, _to: &[String], on: bool) -> Option<String> {
+        let word = if on { "start" } else { "stop" };
+        Some(format!(r#"{{"type":"typing_{word}","payload":{{"conversation_id":"{room}"}}}}"#))
+    }
+
+    fn came<'a>(&self, payload: &'a [u8]) -> Option<&'a str> {
+        let online = contains(payload, b"\"type\":\"presence\"") && contains(payload, b"\"online\"");
+        online.then(|| string_behind(payload, b"\"user_id\":\"")).flatten()
+    }
+
+    fn watch(&self, user: &str, number: u64) -> Option<String> {
+        Some(format!(r#"{{"type":"subscribe","payload":{{"channel":"presence:{user}"}},"ack_id":"join-{number}"}}"#))
+    }
+
+    fn restores(&self) -> bool {
+        true
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::net::{Dial, Line, WebSocket};
 use crate::outcome;
-use crate::speech::{self, Dialect, Framing, Speaker, Speech};
+use crate::speech::{self, Dialect, Framing, Recovery, Speaker, Speech, string_behind};
 
 /// Signs the tokens of `parlance dev`.
 const DEV_SECRET: &str = "parlance-development-secret-do-not-use-in-production";
@@ -112,6 +112,16 @@ pub struct Plug<'a> {
     pub side: Side,
 }
 
+/// How a connection comes in, and comes back.
+pub struct Entry {
+    /// Who.
+    pub speaker: Speaker,
+    /// Where to.
+    pub dial: Dial,
+    /// Where Socket.IO's recovery goes on.
+    pub recovery: Recovery,
+}
+
 /// A target whose addresses are known.
 pub struct Place {
     /// As on the command line.
@@ -183,12 +193,44 @@ impl Place {
     /// Connects a user, who is in when this returns.
     pub async fn connect(&self, plug: Plug<'_>) -> Result<Line> {
         let speaker = self.speaker(plug.user)?;
-        let dial = Dial::numbered(self.address(plug.side, plug.index), plug.index);
-        timeout(PATIENCE, self.enter(dial, &speaker)).await.context("not in within a minute")?
+        let mut entry = Entry { speaker, dial: self.dial(plug, 0), recovery: Recovery::default() };
+        self.enter(&mut entry, &mut |_| {}).await
     }
 
-    /// As [`Self::connect`], with a token at hand.
-    pub async fn enter(&self, dial: Dial, speaker: &Speaker) -> Result<Line> {
+    /// Where the connection with this plug goes; another node with every attempt.
+    pub fn dial(&self, plug: Plug<'_>, attempt: usize) -> Dial {
+        Dial::numbered(self.address(plug.side, plug.index + attempt), plug.index)
+    }
+
+    /// Connects. What arrives before one is in (a recovery's missed events) is handed over.
+    pub async fn enter(&self, entry: &mut Entry, missed: &mut (dyn FnMut(&[u8]) + Send)) -> Result<Line> {
+        timeout(PATIENCE, self.try_enter(entry, missed)).await.context("not in within a minute")?
+    }
+
+    async fn try_enter(&self, entry: &mut Entry, missed: &mut (dyn FnMut(&[u8]) + Send)) -> Result<Line> {
+        let speech = self.speech();
+        let Entry { speaker, dial, recovery } = entry;
+        let mut line = self.open(*dial, speaker).await?;
+        recovery.recovered = false;
+        if let Some(hello) = speech.hello(speaker, recovery) {
+            line.send(&hello)?;
+            let mut admitted = |packet: &[u8]| {
+                if let Some(pid) = string_behind(packet, b"\"pid\":\"").filter(|_| packet.starts_with(b"0{")) {
+                    recovery.recovered = recovery.pid.as_deref() == Some(pid);
+                    recovery.pid = Some(pid.to_owned());
+                }
+                let admitted = speech.admitted(packet).map(|is_in| is_in.then_some(())).transpose();
+                if admitted.is_none() {
+                    missed(packet);
+                }
+                admitted
+            };
+            line.until(&mut admitted).await??;
+        }
+        Ok(line)
+    }
+
+    async fn open(&self, dial: Dial, speaker: &Speaker) -> Result<Line> {
         let speech = self.speech();
         let mut path = self.target.path.clone().unwrap_or_else(|| speech.path().to_owned());
         let mut more = |query: String| {
@@ -206,19 +248,38 @@ impl Place {
         if engine {
             line.until(|packet| packet.starts_with(b"0{\"sid\"").then_some(())).await?;
         }
-        if let Some(hello) = speech.hello(speaker) {
-            line.send(&hello)?;
-            line.until(|packet| speech.admitted(packet).map(|is_in| is_in.then_some(())).transpose()).await??;
-        }
         Ok(line)
     }
 
-    /// Joins a room; `number` tells the answers of one connection apart.
-    pub async fn join(&self, line: &mut Line, room: &str, number: u64) -> Result<()> {
+    /// Joins a room; `number` tells the answers of one connection apart. What else arrives is handed over.
+    pub async fn join(
+        &self,
+        line: &mut Line,
+        room: &str,
+        number: u64,
+        other: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<()> {
+        let Some(request) = self.speech().join(room, number) else { return Ok(()) };
+        self.ask(line, &request, number, other).await
+    }
+
+    /// Asks for something that is answered as a join is.
+    pub async fn ask(
+        &self,
+        line: &mut Line,
+        request: &str,
+        number: u64,
+        other: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<()> {
         let speech = self.speech();
-        let Some(request) = speech.join(room, number) else { return Ok(()) };
-        line.send(&request)?;
-        let answered = line.until(|packet| speech.joined(packet, number).map(|is_in| is_in.then_some(())).transpose());
+        line.send(request)?;
+        let answered = line.until(|packet| {
+            let joined = speech.joined(packet, number).map(|is_in| is_in.then_some(())).transpose();
+            if joined.is_none() {
+                other(packet);
+            }
+            joined
+        });
         timeout(PATIENCE, answered).await.context("not in the room within a minute")??
     }
 }
