@@ -10,6 +10,9 @@ use crate::envelope;
 use crate::keys::partition;
 use crate::link::{Reply, at};
 
+/// How many of a log's keys who moves a cursor hands over.
+const MOVES: usize = 6;
+
 #[async_trait]
 impl Cursors for Node {
     async fn advance(
@@ -21,7 +24,8 @@ impl Cursors for Node {
     ) -> Result<Option<CursorChanged>, Fault> {
         let kind = if kind == ReceiptKind::Read { "r" } else { "d" };
         let args = self.timed().and(user).and(kind).and(seq.min(1 << 52));
-        let answer = self.on_log("gw1_cursor", &LogKey::Conversation(conversation.clone()), args).await?;
+        let keys = self.keys.log_for(&LogKey::Conversation(conversation.clone()), MOVES);
+        let answer = self.list("gw1_cursor", &keys, args).await?;
         match answer.first() {
             Some(told) => envelope::cursor(told.text()?.as_bytes(), conversation).map(Some),
             None => Ok(None),

@@ -79,13 +79,20 @@ impl Keys {
 
     /// The keys of a log, in the order every function on logs takes them.
     pub fn log(&self, log: &LogKey) -> Vec<String> {
+        self.log_for(log, usize::MAX)
+    }
+
+    /// The first so many of them: five for who appends a message, six for who moves a cursor. What is not handed over
+    /// need not be spelled, sent and read.
+    pub fn log_for(&self, log: &LogKey, count: usize) -> Vec<String> {
         let text = log_text(log);
         let at = partition(&text);
-        let of = |kind| self.key(at, kind, &text);
-        let client_ids = format!("{}/", of("d"));
-        let mut keys: Vec<String> = ["l", "s", "m", "r", "x", "y"].into_iter().map(of).collect();
-        keys.extend([client_ids, of("o"), of("ch"), self.key(at, "e", "")]);
-        keys
+        let spell = |kind: &str| match kind {
+            "d" => format!("{}/", self.key(at, "d", &text)),
+            "e" => self.key(at, "e", ""),
+            kind => self.key(at, kind, &text),
+        };
+        ["l", "s", "m", "d", "ch", "r", "x", "y", "o", "e"].into_iter().take(count).map(spell).collect()
     }
 
     /// The state of a log.

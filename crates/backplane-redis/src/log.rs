@@ -11,7 +11,11 @@ use futures_util::future::try_join_all;
 use parlance_backplane::{
     Appended, Fault, Find, Log, Page, Posted, Range, Reacted, Reactions, Standing, Stored, record,
 };
-use parlance_model::{Author, BLOCK_BITS, ConversationId, LogKey, Message, MessageId, Record, Time, UserId};
+use parlance_model::{
+    Author, BLOCK_BITS, ConversationId, Entry, LogKey, Message, MessageId, Record, Time, UserId,
+};
+use sha1::{Digest, Sha1};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::engine::{Args, Node, millis};
 use crate::keys::Keys;
@@ -19,6 +23,46 @@ use crate::link::{Reply, at};
 
 /// Lua counts in doubles: beyond, sequences are all the same to it.
 const FAR: u64 = 1 << 52;
+/// How many of a log's keys who appends a message hands over.
+const APPENDS: usize = 5;
+/// Bytes of a name.
+const NAME: usize = 12;
+
+/// What stands for a name within its log: short, and nobody finds another one for which the same stands.
+fn name(author: &str, id: &str) -> Vec<u8> {
+    let digest = Sha1::new().chain_update(author).chain_update([0]).chain_update(id).finalize();
+    digest.iter().copied().take(NAME).collect()
+}
+
+/// What stands for a client id where it is only looked up in which conversations it was used: several may be meant.
+fn short(id: &str) -> Vec<u8> {
+    xxh3_64(id.as_bytes()).to_le_bytes().to_vec()
+}
+
+/// A log's numbers, as Redis lists them.
+pub fn numbers(told: &[Reply]) -> Result<Vec<u32>, Fault> {
+    told.iter().map(|number| Ok(u32::try_from(number.number()?).unwrap_or(u32::MAX))).collect()
+}
+
+/// An entry, from its id and what is kept under it: epoch, time since the entry before, record.
+pub fn entry(pair: &[Reply], numbers: &[u32]) -> Result<Entry, Fault> {
+    let (place, Reply::Bytes(kept)) = (at(pair, 0).text()?, at(pair, 1)) else {
+        return Err(Fault::Corrupt("an entry that is no text".to_owned()));
+    };
+    let corrupt = || Fault::Corrupt(format!("entry {place}"));
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse::<u64>().ok();
+    let mut parts = kept.splitn(3, |byte| *byte == b' ');
+    let mut next = || parts.next().ok_or_else(corrupt);
+    let epoch = number(next()?).and_then(|epoch| u32::try_from(epoch).ok()).ok_or_else(corrupt)?;
+    let since = number(next()?).ok_or_else(corrupt)?;
+    let record = record::decode_record(next()?)?;
+    let (seq, time) = place.split_once('-').ok_or_else(corrupt)?;
+    let (seq, time): (u64, u64) = (seq.parse().map_err(|_| corrupt())?, time.parse().map_err(|_| corrupt())?);
+    let block = usize::try_from(seq >> BLOCK_BITS).unwrap_or(usize::MAX);
+    let offset = u32::try_from(seq & ((1 << BLOCK_BITS) - 1)).unwrap_or(u32::MAX);
+    let id = numbers.get(block).and_then(|number| MessageId::new(*number, offset)).ok_or_else(corrupt)?;
+    Ok(Entry { seq, epoch, at: Time(time), prev_at: Time(time.saturating_sub(since)), id, record })
+}
 
 /// Where an entry was put, from `word, seq, at, number`.
 pub fn stored(answer: &[Reply]) -> Result<Stored, Fault> {
@@ -38,8 +82,9 @@ impl Node {
         mut numbers: Vec<u32>,
         rest: impl Fn(Args) -> Args + Send + Sync,
     ) -> Result<Vec<Reply>, Fault> {
+        let keys = self.keys.log_for(log, if function == "gw1_append" { APPENDS } else { usize::MAX });
         loop {
-            let answer = self.on_log(function, log, rest(self.appending(&numbers))).await?;
+            let answer = self.list(function, &keys, rest(self.appending(&numbers))).await?;
             if at(&answer, 0).text()? != "number" {
                 return Ok(answer);
             }
@@ -50,7 +95,7 @@ impl Node {
     async fn note_use(&self, message: &Message, conversation: &ConversationId) -> Result<(), Fault> {
         let Some(id) = &message.client_id else { return Ok(()) };
         let keys = self.keys.uses(&message.author.id);
-        let args = self.timed().and(id).and(millis(self.options.dedupe_window)).and(conversation);
+        let args = self.timed().bytes(short(id)).and(millis(self.options.dedupe_window)).and(conversation);
         self.call("gw1_used", &keys, args).await.map(drop)
     }
 
@@ -62,8 +107,8 @@ impl Node {
         id: &str,
     ) -> Result<Option<(u64, u64)>, Fault> {
         let log = LogKey::Conversation(conversation.clone());
-        let args = self.timed().and(author).and(id).and(millis(self.options.dedupe_window));
-        let answer = self.on_log("gw1_known", &log, args).await?;
+        let args = self.timed().bytes(name(author.as_str(), id)).and(millis(self.options.dedupe_window));
+        let answer = self.list("gw1_known", &self.keys.log_for(&log, APPENDS), args).await?;
         if answer.is_empty() {
             return Ok(None);
         }
@@ -71,7 +116,7 @@ impl Node {
     }
 
     async fn find_client_id(&self, author: &UserId, id: &str) -> Result<Option<(LogKey, u64)>, Fault> {
-        let args = self.timed().and(id).and(millis(self.options.dedupe_window));
+        let args = self.timed().bytes(short(id)).and(millis(self.options.dedupe_window));
         let answer = self.call("gw1_uses", &self.keys.uses(author), args).await?;
         let places: Vec<ConversationId> =
             answer.text()?.split(' ').filter_map(|place| ConversationId::parse(place).ok()).collect();
@@ -108,9 +153,10 @@ impl Log for Node {
         let log = LogKey::Conversation(conversation.clone());
         let window = millis(self.options.dedupe_window);
         let bytes = record::encode_record(&Record::Message(message.clone()));
-        let client = message.client_id.as_deref().unwrap_or_default();
+        let author = message.author.id.as_str();
+        let named = message.client_id.as_deref().map_or_else(Vec::new, |id| name(author, id));
         let append = self.append_to("gw1_append", &log, Vec::new(), |args| {
-            args.and(&message.author.id).and(client).and(window).bytes(bytes.clone())
+            args.and(author).bytes(named.clone()).and(window).bytes(bytes.clone())
         });
         let (noted, answer) = tokio::join!(self.note_use(&message, conversation), append);
         let answer = answer?;
@@ -155,8 +201,9 @@ impl Log for Node {
             return Err(Fault::Unavailable("post does not write to conversations".to_owned()));
         }
         let bytes = record::encode_record(&record);
-        let (once, window) = (once.unwrap_or_default(), millis(self.options.dedupe_window));
-        let rest = |args: Args| args.and(once).and(window).bytes(bytes.clone());
+        let (named, window) =
+            (once.map_or_else(Vec::new, |once| name("", once)), millis(self.options.dedupe_window));
+        let rest = |args: Args| args.bytes(named.clone()).and(window).bytes(bytes.clone());
         let answer = self.append_to("gw1_post", key, Vec::new(), rest).await?;
         Ok(Posted { stored: stored(&answer)?, fresh: at(&answer, 0).text()? == "new" })
     }
@@ -171,20 +218,17 @@ impl Log for Node {
         let args = self.timed().and(mode).and(bound.min(FAR)).and(limit);
         let mut answer = self.on_log("gw1_range", key, args).await?;
         let epoch = |of: &Reply| of.number().map(|epoch| u32::try_from(epoch).unwrap_or(u32::MAX));
-        if answer.len() < 5 {
+        if answer.len() < 6 {
             let epoch = match epoch(at(&answer, 0))? {
                 0 => self.epoch(&self.keys, key).await?,
                 known => known,
             };
             return Ok(Page { first: 1, epoch, ..Page::default() });
         }
+        let numbers = numbers(&answer.pop().unwrap_or(Reply::Nil).list()?)?;
         let entries = answer.pop().unwrap_or(Reply::Nil).list()?;
-        let decode = |entry: Reply| match entry {
-            Reply::Bytes(bytes) => record::decode(&bytes),
-            _ => Err(Fault::Corrupt("an entry that is no text".to_owned())),
-        };
         Ok(Page {
-            entries: entries.into_iter().map(decode).collect::<Result<_, _>>()?,
+            entries: entries.chunks_exact(2).map(|pair| entry(pair, &numbers)).collect::<Result<_, _>>()?,
             more: at(&answer, 3).number()? == 1,
             first: at(&answer, 1).number()?,
             head: at(&answer, 0).number()?,

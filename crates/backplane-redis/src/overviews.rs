@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parlance_backplane::{
-    BEHIND, Belonging, COUNTED, FEW, Fault, Overview, Overviews, Reading, SCANNED, SCANNED_BYTES, record,
+    BEHIND, Belonging, COUNTED, FEW, Fault, Overview, Overviews, Reading, SCANNED, SCANNED_BYTES,
 };
 use parlance_model::{ConversationId, ConversationKind, Time, UserId};
 
@@ -16,6 +16,7 @@ use crate::engine::{Args, Node};
 use crate::fences::head;
 use crate::keys::partition;
 use crate::link::{Reply, at};
+use crate::log::entry;
 
 fn corrupt(what: &str, text: &str) -> Fault {
     Fault::Corrupt(format!("{what} {text:?}"))
@@ -66,15 +67,17 @@ fn overview(id: &ConversationId, told: Vec<Reply>) -> Result<Option<Overview>, F
         return Ok(None);
     }
     let kind = at(&told, 2).text()?;
+    let numbers: Vec<u32> =
+        at(&told, 1).text()?.split(',').filter_map(|number| number.parse().ok()).collect();
     let last = match at(&told, 10) {
-        Reply::Bytes(entry) => Some(record::decode(entry)?),
+        Reply::List(pair) => Some(entry(pair, &numbers)?),
         _ => None,
     };
     Ok(Some(Overview {
         conversation: id.clone(),
         kind: ConversationKind::parse(kind).ok_or_else(|| corrupt("conversation kind", kind))?,
         title: at(&told, 3).text().ok().map(Arc::from),
-        numbers: at(&told, 1).text()?.split(',').filter_map(|number| number.parse().ok()).collect(),
+        numbers,
         head: head(&at(&told, 0).clone().list()?)?,
         members: members(at(&told, 4))?,
         read: Reading {

@@ -48,6 +48,15 @@ pub fn decode(bytes: &[u8]) -> Result<Entry, Fault> {
     })
 }
 
+/// Reads [`encode_record`], of this release or an older one.
+///
+/// # Errors
+/// [`Fault::Corrupt`] when the bytes are no record.
+pub fn decode_record(bytes: &[u8]) -> Result<Record, Fault> {
+    let twin: RecordTwin<'_> = serde_json::from_slice(bytes).map_err(|error| corrupt(&error.to_string()))?;
+    twin.into_record()
+}
+
 fn corrupt(why: &str) -> Fault {
     Fault::Corrupt(format!("log entry: {why}"))
 }

@@ -20,25 +20,44 @@ local function put_lease(keys, user, connection, lease)
   redis.call('ZADD', keys[DEADLINES], int(lease.deadline), user .. '\0' .. connection)
 end
 
--- Publishes the user's status when it changed.
-local function settle(keys, user, cause, now)
+-- The strongest of the statuses of leases.
+local function strongest(leases)
   local status = '0'
-  for _, value in ipairs(redis.call('HVALS', keys[LEASES])) do
+  for _, value in ipairs(leases) do
     local one = string.sub(value, 1, 1)
     if one > status then status = one end
   end
+  return status
+end
+
+-- Publishes the user's status when it changed. Seen: what is to be remembered as the time the user was seen, or nil.
+local function announce(keys, user, status, told, now, seen)
   local before = redis.call('HMGET', keys[ANNOUNCED], 's', 'seen')
-  if (before[1] or '0') == status then return end
-  redis.call('HSET', keys[ANNOUNCED], 's', status)
+  local old = before[1] or '0'
+  if old == status then
+    if seen then redis.call('HSET', keys[ANNOUNCED], 'seen', seen) end
+    return
+  end
+  if seen then
+    redis.call('HSET', keys[ANNOUNCED], 'seen', seen, 's', status)
+  else
+    redis.call('HSET', keys[ANNOUNCED], 's', status)
+  end
   if status == '0' then
     redis.call('PEXPIRE', keys[ANNOUNCED], REMEMBERED)
-  else
+  elseif before[1] then
+    -- Only what was announced as offline expires.
     redis.call('PERSIST', keys[ANNOUNCED])
   end
-  local told = 'p{"u":"' .. user .. '","s":' .. status .. ',"b":' .. (before[1] or '0') .. ',"l":' .. (before[2] or '0')
-    .. ',"t":' .. int(now) .. ',"c":"' .. cause .. '"}'
-  redis.call('SPUBLISH', keys[OWN], told)
-  redis.call('SPUBLISH', keys[ALL], told)
+  local word = 'p{"u":"' .. user .. '","s":' .. status .. ',"b":' .. old .. ',"l":' .. (seen or before[2] or '0')
+    .. ',"t":' .. int(now) .. ',"c":"' .. told .. '"}'
+  redis.call('SPUBLISH', keys[OWN], word)
+  redis.call('SPUBLISH', keys[ALL], word)
+end
+
+-- The same, by the leases there are.
+local function settle(keys, user, cause, now, seen)
+  announce(keys, user, strongest(redis.call('HVALS', keys[LEASES])), cause, now, seen)
 end
 
 -- Ends a lease: what it was in is put among the endings, for whoever reads them to leave. An ending says until when
@@ -67,24 +86,27 @@ end
 redis.register_function('gw1_touch', function(keys, args)
   local now, user, connection, status = clock(args[1]), args[2], args[3], args[5]
   local deadline, most = now + tonumber(args[6]), tonumber(args[7])
-  local value = redis.call('HGET', keys[LEASES], connection)
-  local lease
-  if value then
-    lease = lease_of(value)
+  local all, others, live, lease = redis.call('HGETALL', keys[LEASES]), {}, 0, nil
+  for index = 1, #all, 2 do
+    local value = all[index + 1]
+    if all[index] == connection then
+      lease = lease_of(value)
+    else
+      others[#others + 1] = value
+      local other = most > 0 and lease_of(value)
+      if other and other.mount == args[4] and other.deadline > now then live = live + 1 end
+    end
+  end
+  if lease then
     lease.deadline = math.max(lease.deadline, deadline)
     if status ~= '' then lease.status = status end
   else
-    local live = 0
-    for _, other in ipairs(redis.call('HVALS', keys[LEASES])) do
-      other = lease_of(other)
-      if other.mount == args[4] and other.deadline > now then live = live + 1 end
-    end
     if most > 0 and live >= most then return 'many' end
     lease = { status = status ~= '' and status or '2', deadline = deadline, lease = int(stamp()), mount = args[4] }
   end
   put_lease(keys, user, connection, lease)
-  redis.call('HSET', keys[ANNOUNCED], 'seen', int(now))
-  settle(keys, user, 'said', now)
+  others[#others + 1] = lease.status
+  announce(keys, user, strongest(others), 'said', now, int(now))
   return 'ok'
 end)
 
@@ -93,8 +115,7 @@ redis.register_function('gw1_close', function(keys, args)
   local now = clock(args[1])
   local rooms = end_lease(keys, args[2], args[3], now)
   if not rooms then return {} end
-  redis.call('HSET', keys[ANNOUNCED], 'seen', int(now))
-  settle(keys, args[2], 'closed', now)
+  settle(keys, args[2], 'closed', now, int(now))
   return rooms
 end)
 
@@ -140,16 +161,19 @@ redis.register_function('gw1_touch_many', function(keys, args)
   local now, worth, missing = clock(args[1]), tonumber(args[2]), {}
   for index = 3, #args, 4 do
     local user, connection, status = args[index], args[index + 1], args[index + 2]
-    local own = keys_of(keys, user)
-    local value = redis.call('HGET', own[LEASES], connection)
+    local value = redis.call('HGET', keys[7] .. user, connection)
     if value then
       local lease, deadline = lease_of(value), now + tonumber(args[index + 3])
       if status ~= '' or deadline >= lease.deadline + worth then
+        local own = keys_of(keys, user)
         lease.deadline = math.max(lease.deadline, deadline)
         if status ~= '' then lease.status = status end
         put_lease(own, user, connection, lease)
-        redis.call('HSET', own[ANNOUNCED], 'seen', int(now))
-        if status ~= '' then settle(own, user, 'said', now) end
+        if status ~= '' then
+          settle(own, user, 'said', now, int(now))
+        else
+          redis.call('HSET', own[ANNOUNCED], 'seen', int(now))
+        end
       end
     else
       missing[#missing + 1] = (index - 3) / 4

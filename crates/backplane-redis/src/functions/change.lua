@@ -53,6 +53,7 @@ local function reborn(keys, log, now, asked)
   if not log then return fresh end
   fresh.seq, fresh.at, fresh.version, fresh.cursors = log.seq, log.at, log.version, log.cursors
   fresh.epoch, fresh.since, fresh.born = log.epoch + 1, log.seq + 1, log.seq + 1
+  fresh.bucket, fresh.older = log.bucket, log.older
   if log.lost then
     fresh.first = log.first
     if asked == '' or asked == log.numbers[1] then fresh.numbers = log.numbers end
@@ -97,7 +98,7 @@ redis.register_function('gw1_change', function(keys, args)
   if not created and (change.only_create or not (renamed or #added > 0 or #removed > 0)) then
     return { 'done', 0, {}, {}, described(keys, log, change.most) }
   end
-  if not numbered(log, 2, rules.numbers) then return { 'number', int(#log.numbers), int(lost and 0 or log.version) } end
+  if not numbered(log, 2, rules.numbers) then return { 'number', #log.numbers, int(lost and 0 or log.version) } end
   -- The members of one that was lost are told by the record of that.
   local joined = int(lost and log.seq - 1 or log.seq)
   for _, user in ipairs(added) do redis.call('HSET', keys[MEMBERS], user, joined) end
@@ -134,7 +135,7 @@ end }
 redis.register_function('gw1_delete', function(keys, args)
   local rules, log = rules_of(args), open_log(keys[STATE])
   if not log or (log.deleted and not log.lost) then return { 'missing' } end
-  if not numbered(log, 1, rules.numbers) then return { 'number', int(#log.numbers) } end
+  if not numbered(log, 1, rules.numbers) then return { 'number', #log.numbers } end
   local most = tonumber(args[5])
   if most and redis.call('HLEN', keys[MEMBERS]) > most then return { 'many' } end
   local members = args[5] == '' and {} or redis.call('HKEYS', keys[MEMBERS])

@@ -1,4 +1,6 @@
 -- Moves a member's cursor: forward only, read implies delivered. Arguments: time, user, d|r, sequence.
+local BEGUN, MOVED, MARKS = '{"u":"%s","t":%d,"v":%d', ',"%s":[%d,%d]', '%d %d %d'
+
 redis.register_function('gw1_cursor', function(keys, args)
   local now, log = clock(args[1]), live_log(keys[STATE])
   local joined = log and redis.call('HGET', keys[MEMBERS], args[2])
@@ -7,21 +9,20 @@ redis.register_function('gw1_cursor', function(keys, args)
   local kept = redis.call('HGET', keys[CURSORS], args[2]) or (joined .. ' ' .. joined .. ' 0')
   local delivered, read, read_at = string.match(kept, '^(%d+) (%d+) (%d+)$')
   delivered, read = tonumber(delivered), tonumber(read)
-  local seq, moved = math.min(tonumber(args[4]), log.seq), {}
+  local seq, moved = math.min(tonumber(args[4]), log.seq), ''
   if seq > delivered then
-    moved[#moved + 1] = '"d":[' .. int(delivered) .. ',' .. int(seq) .. ']'
+    moved = string.format(MOVED, 'd', delivered, seq)
     delivered = seq
   end
   if args[3] == 'r' and seq > read then
-    moved[#moved + 1] = '"r":[' .. int(read) .. ',' .. int(seq) .. ']'
-    read, read_at = seq, int(now)
+    moved = moved .. string.format(MOVED, 'r', read, seq)
+    read, read_at = seq, now
   end
-  local tail = '"u":"' .. args[2] .. '","t":' .. int(now)
-  if #moved == 0 then return { '{' .. tail .. ',"v":' .. int(log.cursors) .. '}' } end
+  if moved == '' then return { string.format(BEGUN, args[2], now, log.cursors) .. '}' } end
+  redis.call('HSET', keys[CURSORS], args[2], string.format(MARKS, delivered, read, read_at))
   log.cursors = log.cursors + 1
-  redis.call('HSET', keys[CURSORS], args[2], int(delivered) .. ' ' .. int(read) .. ' ' .. read_at)
-  redis.call('HSET', keys[STATE], 'c', int(log.cursors))
-  local told = '{' .. tail .. ',"v":' .. int(log.cursors) .. ',' .. table.concat(moved, ',') .. '}'
+  save_log(keys[STATE], log)
+  local told = string.format(BEGUN, args[2], now, log.cursors) .. moved .. '}'
   redis.call('SPUBLISH', keys[CHANNEL], 'c' .. told)
   return { told }
 end)
@@ -33,7 +34,7 @@ redis.register_function { function_name = 'gw1_cursor_sets', flags = { 'no-write
   for index = 1, #keys, 3 do
     local log = live_log(keys[index])
     local many = log and redis.call('HLEN', keys[index + 2]) > most
-    all[#all + 1] = log and { int(log.cursors), log.numbers[1], many and {} or redis.call('HGETALL', keys[index + 2]),
+    all[#all + 1] = log and { log.cursors, log.numbers[1], many and {} or redis.call('HGETALL', keys[index + 2]),
       many and 1 or 0 } or {}
   end
   return all
@@ -43,7 +44,7 @@ end }
 redis.register_function { function_name = 'gw1_cursors', flags = { 'no-writes' }, callback = function(keys)
   local log = live_log(keys[STATE])
   if not log then return {} end
-  return { int(log.cursors), redis.call('HGETALL', keys[CURSORS]) }
+  return { log.cursors, redis.call('HGETALL', keys[CURSORS]) }
 end }
 
 -- A user's place in conversations of one partition: state, members and cursors of each. Argument: user.

@@ -4,7 +4,7 @@
 redis.register_function('gw1_enlist', function(keys, args)
   local rules, log = rules_of(args), live_log(keys[STATE])
   if not log then return { 'missing' } end
-  if not numbered(log, 1, rules.numbers) then return { 'number', int(#log.numbers) } end
+  if not numbered(log, 1, rules.numbers) then return { 'number', #log.numbers } end
   local joined, last, added, removed = int(log.seq), 6 + tonumber(args[6]), {}, {}
   for index = 7, last do
     if redis.call('HSETNX', keys[MEMBERS], args[index], joined) == 1 then added[#added + 1] = args[index] end

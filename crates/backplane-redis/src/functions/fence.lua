@@ -47,10 +47,12 @@ redis.register_function('gw1_fence', function(keys, args)
   if told then return { told } end
   if not log then
     log = fresh_log(epoch_of(keys[EPOCH], rules.now))
+    -- Names may be there still.
+    log.bucket = MOST
     log.deleted, log.lost = args[11] == '1', args[11] == '1'
   end
   local target = math.max(log.seq, seen.seq) + margin
-  if not numbered(log, target - log.seq, rules.numbers) then return { 'number', int(#log.numbers) } end
+  if not numbered(log, target - log.seq, rules.numbers) then return { 'number', #log.numbers } end
   log.epoch, log.at = math.max(log.epoch, seen.epoch) + 1, math.max(log.at, seen.at)
   log.version, log.cursors = log.version + margin, log.cursors + margin
   log.seq, log.since = target - 1, target

@@ -22,15 +22,17 @@ redis.register_function { function_name = 'gw1_belongs', flags = { 'no-writes' }
   return redis.call('HKEYS', keys[1])
 end }
 
--- Where an author used a client id. Arguments: time, client id, dedupe window, conversation.
+-- Where an author used a client id, or one that is shortened to the same. Arguments: time, client id, dedupe window,
+-- conversation.
 redis.register_function('gw1_used', function(keys, args)
   local window = tonumber(args[3])
   local key = keys[1] .. int(math.floor(clock(args[1]) / window))
-  local places = redis.call('HGET', key, args[2])
-  if not places then
-    redis.call('HSET', key, args[2], args[4])
+  if redis.call('HSETNX', key, args[2], args[4]) == 1 then
     redis.call('PEXPIRE', key, 2 * window, 'NX')
-  elseif not string.find(' ' .. places .. ' ', ' ' .. args[4] .. ' ', 1, true) and #places < 4096 then
+    return 1
+  end
+  local places = redis.call('HGET', key, args[2])
+  if not string.find(' ' .. places .. ' ', ' ' .. args[4] .. ' ', 1, true) and #places < 4096 then
     redis.call('HSET', key, args[2], places .. ' ' .. args[4])
   end
   return 1

@@ -2,7 +2,7 @@
 
 -- The author of a message, in the entry's head: in text that a client wrote every quote is escaped.
 local function is_of(entry, user)
-  return string.find(string.sub(entry, 1, 512), '"r":{"m":{"a":{"i":"' .. user .. '"', 1, true) ~= nil
+  return string.find(string.sub(entry, 1, 512), '{"m":{"a":{"i":"' .. user .. '"', 1, true) ~= nil
 end
 
 -- Calls `look` with the entries up to `seq`, newest first, until it says that it has seen enough.
@@ -13,7 +13,7 @@ local function backwards(stream, seq, look)
     for _, entry in ipairs(found) do
       local at
       seq, at = place_in(entry)
-      if look(seq, at, entry[2][1] == 'm', entry[2][2]) then return end
+      if look(seq, at, entry[2][1] == 'm', entry[2][2], entry[1]) then return end
     end
     if #found < step then return end
     seq, step = seq - 1, step == 1 and 16 or 64
@@ -36,7 +36,7 @@ end
 local function end_of(stream, head, user, floor, most)
   local told = { unread = 0, more = 0, last = false }
   local scanned, bytes = 0, 0
-  backwards(stream, head, function(seq, _, is_message, entry)
+  backwards(stream, head, function(seq, _, is_message, entry, id)
     if seq <= floor and told.last then return true end
     if scanned == most.entries or bytes >= most.bytes then
       if seq > floor then told.more = 1 end
@@ -51,7 +51,7 @@ local function end_of(stream, head, user, floor, most)
       end
       told.unread = told.unread + 1
     end
-    told.last = told.last or entry
+    told.last = told.last or { id, entry }
     return false
   end)
   return told

@@ -1,5 +1,5 @@
 -- Reading a log. Arguments: time, after|before|since, bound, limit.
--- Returns head, first, epoch, more, entries; nothing of a log that is not there.
+-- Returns head, first, epoch, more, ids and entries, numbers; nothing of a log that is not there.
 local function first_since(keys, low, high, at)
   while low < high do
     local middle = low + math.floor((high - low) / 2)
@@ -32,9 +32,10 @@ redis.register_function { function_name = 'gw1_range', flags = { 'no-writes' }, 
   end
   local entries, count = {}, math.min(#found, limit)
   for index = 1, count do
-    entries[index] = found[mode == 'before' and count + 1 - index or index][2][2]
+    local entry = found[mode == 'before' and count + 1 - index or index]
+    entries[2 * index - 1], entries[2 * index] = entry[1], entry[2][2]
   end
-  return { int(log.seq), int(first), int(log.epoch), #found > limit and 1 or 0, entries }
+  return { log.seq, first, log.epoch, #found > limit and 1 or 0, entries, log.numbers }
 end }
 
 -- The epoch of a partition nobody wrote to yet.

@@ -13,12 +13,13 @@ redis.register_function('gw1_react', function(keys, args)
     return { 'known', place_of(log, tonumber(seq), tonumber(at)) }
   end
   if not stands and not added then return { 'same' } end
-  if not numbered(log, 1, rules.numbers) then return { 'number', int(#log.numbers) } end
+  if not numbered(log, 1, rules.numbers) then return { 'number', #log.numbers } end
   -- Before the append, which trims: the message it is for may be what goes.
   if added then
     local at = math.max(rules.now, log.at)
     redis.call('HSET', keys[REACTED], field, int(log.seq + 1) .. ' ' .. int(at))
     redis.call('ZADD', keys[REACTIONS], args[6], field)
+    log.marked, log.lives = true, 0
   else
     redis.call('HDEL', keys[REACTED], field)
     redis.call('ZREM', keys[REACTIONS], field)

@@ -32,6 +32,14 @@ redis.register_function { function_name = 'gw1_load', flags = { 'no-writes' }, c
   return standing(keys[1], clock(args[1]))
 end }
 
+-- Arguments: time, lifetime or 0 for ever, value.
+redis.register_function('gw1_load_or_save', function(keys, args)
+  local now = clock(args[1])
+  local kept = standing(keys[1], now)
+  if not kept then put(keys[1], now, tonumber(args[2]), args[3]) end
+  return kept
+end)
+
 redis.register_function('gw1_remove', function(keys)
   return redis.call('DEL', keys[1])
 end)
