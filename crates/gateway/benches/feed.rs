@@ -89,7 +89,8 @@ impl Scene {
         let node = parlance_gateway::begin(config, held, name, Clock::from_fn(now)).await.expect("a node");
         create(&engine, 0).await;
         let outbox = Arc::new(Outbox::new(Limits { bytes: 1 << 24, pieces: 1 << 16 }));
-        let voice = Voice { accent: Accent::SechatV2, style: Style::default(), announce: Announce::default() };
+        let voice =
+            Voice { accent: Accent::SechatV2, style: Style::default(), announce: Announce::default() };
         let listener = Arc::new(Listener::new(1 << 40, user("bob"), voice, outbox));
         let topic = Topic::Conversation(conversation(0));
         node.hub.enter(&topic, &listener, Role::Joined);
@@ -138,7 +139,8 @@ impl Scene {
 
 fn feed(criterion: &mut Criterion) {
     // One thread: what is measured is work, and not who wakes whom.
-    let runtime: Runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime: Runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut scene = runtime.block_on(Scene::set());
     let mut group = criterion.benchmark_group("feed/messages-100");
     group.sample_size(20).throughput(Throughput::Elements(ROUND as u64));

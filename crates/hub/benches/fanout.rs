@@ -19,13 +19,8 @@ use rustc_hash::FxHashMap;
 const NOW: Time = Time(1_755_633_600_000);
 const LISTENERS: u64 = 1000;
 /// One of each dialect.
-const FIVE: [Accent; 5] = [
-    Accent::SechatV2,
-    Accent::LingochatPositional,
-    Accent::Famly,
-    Accent::Chatgenius,
-    Accent::SechatIoV2,
-];
+const FIVE: [Accent; 5] =
+    [Accent::SechatV2, Accent::LingochatPositional, Accent::Famly, Accent::Chatgenius, Accent::SechatIoV2];
 
 fn conversation() -> ConversationId {
     ConversationId::parse("c1").expect("an id")
@@ -71,8 +66,10 @@ impl Full {
     /// So many listeners who speak these accents in turn.
     fn of(listeners: u64, accents: &[Accent]) -> Self {
         let (hub, topic) = (Hub::new(), Topic::Conversation(conversation()));
-        let listeners: Vec<_> =
-            (0..listeners).zip(accents.iter().cycle()).map(|(number, accent)| listener(number, *accent)).collect();
+        let listeners: Vec<_> = (0..listeners)
+            .zip(accents.iter().cycle())
+            .map(|(number, accent)| listener(number, *accent))
+            .collect();
         for listener in &listeners {
             hub.enter(&topic, listener, Role::Joined);
             hub.go_live_now(&topic, listener.number);

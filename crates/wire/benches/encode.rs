@@ -1,6 +1,11 @@
 //! What one event costs to encode, once for everybody who hears it in the same accent, framed for the WebSocket: a message
 //! and a receipt and typing in every accent that has a word for it, a message of two lengths, and each recipient's own end.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run says so")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a benchmark that cannot run says so"
+)]
 
 use std::hint::black_box;
 

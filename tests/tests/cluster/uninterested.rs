@@ -33,9 +33,16 @@ async fn all_heard(nodes: &[Gateway]) -> Result<Vec<u64>> {
 }
 
 /// One says something, the other hears it and says so, which the first one hears.
-async fn exchange(conversation: &str, number: usize, from: &mut Ws, to: &mut Ws, names: (&str, &str)) -> Result<()> {
+async fn exchange(
+    conversation: &str,
+    number: usize,
+    from: &mut Ws,
+    to: &mut Ws,
+    names: (&str, &str),
+) -> Result<()> {
     let id = format!("{conversation}-{number}");
-    let typing = json!({ "type": "typing", "conversationId": conversation, "toUserIds": [names.1], "isTyping": true });
+    let typing =
+        json!({ "type": "typing", "conversationId": conversation, "toUserIds": [names.1], "isTyping": true });
     from.send(&typing).await?;
     to.expect("typing").await?;
     let message = json!({

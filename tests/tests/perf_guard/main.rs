@@ -12,9 +12,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use crowd::{Crowd, pair};
 use parlance_tests::{Gateway, Options};
+use tokio::sync::Mutex;
 
 /// What is compared is measured in turns, so often; the median counts.
 const ROUNDS: usize = 5;
+/// Whoever measures holds it.
+static ALONE: Mutex<()> = Mutex::const_new(());
 /// SeChat, told to connections of other conversations only what concerns them.
 const CONFIG: &str = r#"
 [[mounts]]
@@ -49,6 +52,7 @@ fn exponent(ratio: f64, times: f64) -> f64 {
 /// Room of 100 and of 400 on one node; a short and a long text to the same 100.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_costs_in_proportion_to_its_members_and_a_text_is_encoded_once() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let node = node().await?;
     let mut few = Crowd::gather(&node, "few", 100).await?;
     let mut many = Crowd::gather(&node, "many", 400).await?;
@@ -74,6 +78,7 @@ async fn a_room_costs_in_proportion_to_its_members_and_a_text_is_encoded_once() 
 /// A message of two people, on a node where ten and one where a thousand conversations are open.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_costs_the_same_however_many_conversations_there_are() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let (small, large) = (node().await?, node().await?);
     let mut of_few = pair(&small, 10).await?;
     let mut of_many = pair(&large, 1000).await?;
@@ -84,7 +89,10 @@ async fn a_message_costs_the_same_however_many_conversations_there_are() -> Resu
         growths.push(exponent(ratio(among_many, among_few), 100.0));
     }
     let growth = median("growth with conversations (exponent)", growths);
-    ensure!(growth <= 0.15, "a hundred times as many conversations: 100 to the {growth:.2} times as much a message");
+    ensure!(
+        growth <= 0.15,
+        "a hundred times as many conversations: 100 to the {growth:.2} times as much a message"
+    );
     Ok(())
 }
 

@@ -89,7 +89,13 @@ async fn append(engine: Backplane, task: u64, first: u64, count: u64) {
 }
 
 /// What so many appends take, from so many tasks.
-fn take(subject: &Subject, runtime: &Runtime, (tasks, times): (u64, u64), next: &mut u64, time: Time) -> Duration {
+fn take(
+    subject: &Subject,
+    runtime: &Runtime,
+    (tasks, times): (u64, u64),
+    next: &mut u64,
+    time: Time,
+) -> Duration {
     let each = times.div_ceil(tasks);
     let processes: Arc<[u32]> = subject.servers.iter().copied().chain([std::process::id()]).collect();
     let (before, began) = (cpu(&processes), Instant::now());

@@ -5,6 +5,7 @@
 mod figures;
 mod goals;
 mod micro;
+mod page;
 mod process;
 mod programs;
 mod servers;
@@ -43,6 +44,11 @@ pub enum Command {
         /// Its folder.
         folder: PathBuf,
     },
+    /// Writes the table of a comparison, and what follows from it, into the performance page.
+    Page {
+        /// Its folder.
+        folder: PathBuf,
+    },
     /// Ends what a comparison left behind: reads process ids until its input ends.
     #[command(hide = true)]
     Caretaker {
@@ -66,6 +72,9 @@ pub struct Compare {
     /// One short round, to see that everything works: its figures do not count.
     #[arg(long)]
     quick: bool,
+    /// Builds neither Parlance nor the load generator: runs those that were built last.
+    #[arg(long)]
+    no_build: bool,
     /// Where the results go; `bench/runs/<date>-<machine>` when absent (quick runs: below `bench/runs/tmp`).
     #[arg(long)]
     out: Option<PathBuf>,
@@ -83,6 +92,7 @@ pub fn bench(command: &Command) -> Result<bool> {
             print!("{}", Table::read(folder)?.text());
             Ok(true)
         }
+        Command::Page { folder } => page::write(folder),
         Command::Caretaker { folder } => process::take_care(folder, io::stdin().lock()).map(|()| true),
     }
 }
@@ -94,7 +104,11 @@ impl Compare {
         process::raise_descriptor_limit();
         let kinds: BTreeSet<Kind> =
             targets.iter().flat_map(|target| target.runs.iter().map(|run| run.setup.kind)).collect();
-        let programs = Programs::ensure(&kinds.into_iter().collect::<Vec<_>>(), &target)?;
+        let kinds: Vec<Kind> = kinds.into_iter().collect();
+        if !self.no_build {
+            programs::build()?;
+        }
+        let programs = Programs::ensure(&kinds, &target)?;
         let out = self.folder()?;
         let stage = Stage::open(target.join(format!("tmp/bench-{}", std::process::id())))?;
         let rounds = if self.quick { 1 } else { self.rounds };
@@ -256,7 +270,7 @@ mod tests {
     use super::{Compare, Kind, in_turn, targets};
 
     fn compare(only: &[u32], peers: &[Kind]) -> Compare {
-        Compare { only: only.to_vec(), rounds: 3, peers: peers.to_vec(), quick: false, out: None }
+        Compare { only: only.to_vec(), rounds: 3, peers: peers.to_vec(), quick: false, no_build: false, out: None }
     }
 
     #[test]
