@@ -36,7 +36,10 @@ pub fn end(outcome: &Outcome, common: &Common) -> Result<ExitCode> {
 }
 
 fn print(outcome: &Outcome) {
-    println!("{} on {} {}, {:.1} s", outcome.scenario, outcome.target.kind, outcome.target.dialect, outcome.seconds);
+    println!(
+        "{} on {} {}, {:.1} s",
+        outcome.scenario, outcome.target.kind, outcome.target.dialect, outcome.seconds
+    );
     for (name, figure) in &outcome.figures {
         println!("  {name:<26} {:>14.2} {}", figure.value, figure.unit);
     }
@@ -59,7 +62,13 @@ fn print(outcome: &Outcome) {
     let checks = &outcome.checks;
     println!(
         "  {} sent, {} acked, {} of {} delivered, {} lost, {} doubled, {} out of order",
-        checks.sent, checks.acked, checks.delivered, checks.expected, checks.lost, checks.doubled, checks.disordered
+        checks.sent,
+        checks.acked,
+        checks.delivered,
+        checks.expected,
+        checks.lost,
+        checks.doubled,
+        checks.disordered
     );
     for (kind, count) in &checks.errors {
         println!("  error: {kind} ({count})");

@@ -58,7 +58,9 @@ struct Floor {
 pub fn run(args: &Args) -> Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port).into()).context("cannot listen")?;
+    socket
+        .bind(&SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port).into())
+        .context("cannot listen")?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     let listener: TcpListener = socket.into();

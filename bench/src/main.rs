@@ -22,7 +22,10 @@ mod target;
 
 use outcome::Outcome;
 use scenario::common::Common;
-use scenario::{acks, direct, fanout, rooms};
+use scenario::{
+    acks, connect_storm, direct, fanout, idle, polling, presence_churn, reconnect_storm, rollout, rooms,
+    soak, typing,
+};
 
 /// Puts load on running servers, checks that everything arrives once and in order, and says what it cost.
 #[derive(Parser)]
@@ -34,6 +37,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Many connect at once, in waves with everything closed between.
+    ConnectStorm(With<connect_storm::Args>),
+    /// Connections that do nothing: memory and CPU time of each.
+    Idle(With<idle::Args>),
     /// One room: a few send, all hear.
     Fanout(With<fanout::Args>),
     /// Many small rooms, with talk in all of them.
@@ -42,6 +49,18 @@ enum Command {
     Direct(With<direct::Args>),
     /// Acknowledgements: senders as fast as they may.
     Acks(With<acks::Args>),
+    /// People come and go: others hear of it.
+    PresenceChurn(With<presence_churn::Args>),
+    /// Rooms whose receivers poll.
+    Polling(With<polling::Args>),
+    /// All connections are cut at once, in the middle of talk, and come back.
+    ReconnectStorm(With<reconnect_storm::Args>),
+    /// The nodes are restarted one by one while people talk.
+    Rollout(With<rollout::Args>),
+    /// Typing: in each room one starts and stops, all others hear of it.
+    Typing(With<typing::Args>),
+    /// A steady mix for a long time, with the servers' memory as a series.
+    Soak(With<soak::Args>),
     /// A WebSocket server that does the least there is: what one client sends, all others get.
     Floor(floor::Args),
     Report(results::Report),
@@ -85,12 +104,22 @@ macro_rules! play {
 
 async fn run(command: Command) -> Result<ExitCode> {
     let (outcome, common): (Outcome, Common) = match command {
+        Command::ConnectStorm(with) => play!(connect_storm, with),
+        Command::Idle(with) => play!(idle, with),
         Command::Fanout(with) => play!(fanout, with),
         Command::Rooms(with) => play!(rooms, with),
         Command::Direct(with) => play!(direct, with),
         Command::Acks(with) => play!(acks, with),
+        Command::PresenceChurn(with) => play!(presence_churn, with),
+        Command::Polling(with) => play!(polling, with),
+        Command::ReconnectStorm(with) => play!(reconnect_storm, with),
+        Command::Rollout(with) => play!(rollout, with),
+        Command::Typing(with) => play!(typing, with),
+        Command::Soak(with) => play!(soak, with),
         // What needs no runtime was done before.
-        Command::Floor(_) | Command::Report(_) | Command::Compare(_) | Command::Join(_) => return Ok(ExitCode::SUCCESS),
+        Command::Floor(_) | Command::Report(_) | Command::Compare(_) | Command::Join(_) => {
+            return Ok(ExitCode::SUCCESS);
+        }
     };
     finale::end(&outcome, &common)
 }

@@ -153,6 +153,16 @@ impl Run {
         }
     }
 
+    /// How many connections came back after a cut.
+    pub fn returned(&self) -> u64 {
+        self.counts.returned.load(Ordering::Relaxed)
+    }
+
+    /// How many deliveries came again after a cut.
+    pub fn repeated(&self) -> u64 {
+        self.counts.repeated.load(Ordering::Relaxed)
+    }
+
     /// Counts an error of a kind.
     pub fn error(&self, kind: &str) {
         self.counts.errors.fetch_add(1, Ordering::Relaxed);
@@ -196,7 +206,10 @@ pub fn new_id() -> String {
 }
 
 /// Microseconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "the load generator is outside the gateway and has no clock of its")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the load generator is outside the gateway and has no clock of its"
+)]
 pub fn epoch_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }

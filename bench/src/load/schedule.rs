@@ -83,11 +83,6 @@ impl Random {
     pub fn unit(&mut self) -> f64 {
         ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
-
-    /// One below `bound`.
-    pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
 }
 
 /// Hands each message to its sender when it is due: on a thread of its own, because the runtime's timers are a

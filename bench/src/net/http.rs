@@ -95,6 +95,9 @@ mod tests {
         let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n1\r\n!\r\n0\r\n\r\n";
         assert_eq!(whole(&chunked[..chunked.len() - 1]).unwrap(), None);
         assert_eq!(whole(chunked).unwrap().unwrap().body, b"ok!");
-        assert_eq!(whole(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap().unwrap().status, 404);
+        assert_eq!(
+            whole(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap().unwrap().status,
+            404
+        );
     }
 }

@@ -5,11 +5,13 @@
 mod dial;
 pub mod frame;
 pub mod http;
+mod polling;
 mod websocket;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 pub use dial::Dial;
+pub use polling::{LongPoll, Polling};
 pub use websocket::WebSocket;
 
 /// A client's connection, whatever carries it. Payloads are whole texts: WebSocket messages, or packets of Socket.IO
@@ -17,6 +19,10 @@ pub use websocket::WebSocket;
 pub enum Line {
     /// A WebSocket.
     WebSocket(WebSocket),
+    /// Engine.IO over HTTP.
+    Polling(Box<Polling>),
+    /// SocialHub's long poll.
+    LongPoll(Box<LongPoll>),
 }
 
 impl Line {
@@ -24,6 +30,11 @@ impl Line {
     pub fn send(&mut self, text: &str) -> Result<()> {
         match self {
             Self::WebSocket(socket) => socket.send(text),
+            Self::Polling(polling) => {
+                polling.send(text);
+                Ok(())
+            }
+            Self::LongPoll(_) => bail!("nothing can be sent by polling here"),
         }
     }
 
@@ -32,6 +43,8 @@ impl Line {
     pub async fn turn(&mut self, each: &mut impl FnMut(&[u8])) -> Result<()> {
         match self {
             Self::WebSocket(socket) => socket.turn(each).await,
+            Self::Polling(polling) => polling.turn(each).await,
+            Self::LongPoll(polling) => polling.turn(each).await,
         }
     }
 

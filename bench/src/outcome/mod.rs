@@ -225,6 +225,7 @@ impl Outcome {
 
     /// A number the run was made for. One that is none (nothing was done, so nothing can be divided by it) is left out,
     /// and said to be: JSON has no word for it.
+    #[expect(clippy::too_many_arguments, reason = "five words that make one line of a table")]
     pub fn figure(&mut self, name: &str, value: f64, unit: &str, better: Better, join: Join) -> &mut Self {
         if !value.is_finite() {
             return self.warn(format!("There is no figure {name}: it could not be computed."));

@@ -155,7 +155,8 @@ impl Stage {
         ensure!(common.rate > 0.0 && common.seconds > 0.0 && common.warmup >= 0.0, "no rate or no time");
         ensure!(common.window > 0, "nothing on the way");
         let id = common.run.clone().unwrap_or_else(new_id);
-        let (warmup, length) = (Duration::from_secs_f64(common.warmup), Duration::from_secs_f64(common.seconds));
+        let (warmup, length) =
+            (Duration::from_secs_f64(common.warmup), Duration::from_secs_f64(common.seconds));
         Ok(Self {
             place: Arc::new(common.target.find().await?),
             run: Arc::new(Run::new(&id, warmup, length)),
@@ -176,6 +177,12 @@ impl Stage {
         let mut line = String::new();
         BufReader::new(tokio::io::stdin()).read_line(&mut line).await?;
         self.run.begin(line.trim().parse().context("no time to begin at")?);
+        Ok(())
+    }
+
+    /// Reads the servers' memory before the load comes once more: what is allocated only once has been.
+    pub fn watch_again(&mut self) -> Result<()> {
+        self.watcher = Watcher::new(&self.common.watch)?;
         Ok(())
     }
 

@@ -67,9 +67,7 @@ async fn hear(gate: &Gate, line: &mut Line, ear: &mut Ear) -> Over {
     let (stopped, cut) = (run.stop.cancelled(), gate.cut());
     tokio::pin!(stopped, cut);
     loop {
-        let mut each = |payload: &[u8]| {
-            ear.hear(payload);
-        };
+        let mut each = |payload: &[u8]| ear.hear(payload, &mut |_, _, _| {});
         let turned = tokio::select! {
             biased;
             turned = line.turn(&mut each) => turned,
@@ -147,10 +145,12 @@ async fn talk(
     tokio::pin!(stopped, cut);
     let mut open = true;
     loop {
-        let mut each = |payload: &[u8]| match ear.hear(payload) {
-            Heard::Ack { number, good } => mouth.acked(ear, number, good, payload),
-            Heard::Other => mouth.told(ear, payload),
-            _ => {}
+        let mut each = |payload: &[u8]| {
+            ear.hear(payload, &mut |ear, heard, line| match heard {
+                Heard::Ack { number, good } => mouth.acked(ear, number, good, line),
+                Heard::Other => mouth.told(ear, line),
+                _ => {}
+            });
         };
         let turned = tokio::select! {
             turned = line.turn(&mut each) => turned,

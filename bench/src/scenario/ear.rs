@@ -55,8 +55,22 @@ impl Ear {
         }
     }
 
-    /// Takes what arrived, and says what it was.
-    pub fn hear(&mut self, payload: &[u8]) -> Heard {
+    /// Takes what arrived, and says what it was, or what each of its lines was.
+    pub fn hear(&mut self, payload: &[u8], each: &mut dyn FnMut(&mut Self, Heard, &[u8])) {
+        let Some(pong) = self.speech.pong() else {
+            let heard = self.take(payload);
+            return each(self, heard, payload);
+        };
+        for line in payload.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let heard = self.take(line);
+            if heard == Heard::Ping {
+                self.replies.push(pong.to_owned());
+            }
+            each(self, heard, line);
+        }
+    }
+
+    fn take(&mut self, payload: &[u8]) -> Heard {
         let heard = self.speech.hear(payload);
         match heard {
             Heard::Message => {
@@ -76,7 +90,7 @@ impl Ear {
             Heard::Refused => {
                 self.run.error(&format!("refused: {}", crate::speech::excerpt(payload)));
             }
-            Heard::Ack { .. } | Heard::Other => {}
+            Heard::Ack { .. } | Heard::Ping | Heard::Other => {}
         }
         heard
     }

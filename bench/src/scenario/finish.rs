@@ -13,7 +13,7 @@ use super::common::Stage;
 use super::crowd::{Ended, Who};
 use super::mouth::Spoken;
 use crate::load::procfs::{Snapshot, machine};
-use crate::outcome::{Better, Checks, Join, Outcome};
+use crate::outcome::{Better, Checks, Join, Outcome, Server};
 
 /// How often memory and rates are sampled.
 const SAMPLE: Duration = Duration::from_millis(500);
@@ -34,8 +34,8 @@ pub struct Counted {
 /// What was measured between two moments.
 #[derive(Debug, Default)]
 pub struct Window {
-    from: Snapshot,
-    to: Snapshot,
+    /// What the watched processes used.
+    pub servers: Vec<Server>,
     /// How long it was.
     pub seconds: f64,
     /// What happened in it.
@@ -44,6 +44,31 @@ pub struct Window {
     pub rates: Vec<(f64, f64)>,
     /// Seconds and KiB of all watched processes.
     pub memory: Vec<(f64, f64)>,
+}
+
+/// One moment: where CPU time and counters stand.
+pub struct Moment {
+    at: Instant,
+    cpu: Snapshot,
+    counted: Counted,
+}
+
+impl Moment {
+    /// This one.
+    pub fn now(stage: &mut Stage) -> Result<Self> {
+        Ok(Self { at: Instant::now(), cpu: stage.watcher.snapshot()?, counted: counted(stage) })
+    }
+
+    /// What was between this moment and now.
+    pub fn until_now(&self, stage: &mut Stage) -> Result<Window> {
+        let now = Self::now(stage)?;
+        Ok(Window {
+            servers: stage.watcher.servers(&self.cpu, &now.cpu),
+            seconds: now.at.duration_since(self.at).as_secs_f64(),
+            counted: now.counted.since(self.counted),
+            ..Window::default()
+        })
+    }
 }
 
 fn counted(stage: &Stage) -> Counted {
@@ -76,9 +101,9 @@ impl Counted {
 pub async fn measure(stage: &mut Stage, arrived: impl Fn(Counted) -> bool) -> Result<Window> {
     let run = stage.run.clone();
     run.until(run.warm).await;
-    let (from, before, begun) = (stage.watcher.snapshot()?, counted(stage), Instant::now());
-    let mut window = Window::default();
-    let mut last = (Instant::now(), before);
+    let (begun, from) = (Instant::now(), Moment::now(stage)?);
+    let (mut rates, mut memory) = (Vec::new(), Vec::new());
+    let mut last = (Instant::now(), from.counted);
     let mut moved = Instant::now();
     let patience = Duration::from_secs_f64(stage.common.patience);
     while run.now() < run.end || !arrived(counted(stage)) {
@@ -91,20 +116,20 @@ pub async fn measure(stage: &mut Stage, arrived: impl Fn(Counted) -> bool) -> Re
         if last.0.elapsed() >= SAMPLE {
             let at = begun.elapsed().as_secs_f64();
             let rate = (now.delivered - last.1.delivered) as f64 / last.0.elapsed().as_secs_f64();
-            window.rates.push((at, rate));
-            window.memory.push((at, stage.watcher.sample() as f64));
+            rates.push((at, rate));
+            memory.push((at, stage.watcher.sample() as f64));
             let done = at / (run.end - run.warm) as f64 * 1e6;
-            stage.progress.show("measuring", done, &format!("{} sent, {} delivered", now.sent, now.delivered));
+            stage.progress.show(
+                "measuring",
+                done,
+                &format!("{} sent, {} delivered", now.sent, now.delivered),
+            );
             last = (Instant::now(), now);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let to = stage.watcher.snapshot()?;
     stage.progress.clear();
-    window.seconds = begun.elapsed().as_secs_f64();
-    window.counted = counted(stage).since(before);
-    (window.from, window.to) = (from, to);
-    Ok(window)
+    Ok(Window { rates, memory, ..from.until_now(stage)? })
 }
 
 /// Stops all tasks and takes what they had.
@@ -168,7 +193,7 @@ pub fn outcome(stage: &Stage, scenario: &str, window: &Window) -> Result<Outcome
     for (timing, times) in stage.run.times()? {
         outcome.times(timing.name(), &times)?;
     }
-    outcome.servers = stage.watcher.servers(&window.from, &window.to);
+    outcome.servers.clone_from(&window.servers);
     if !window.rates.is_empty() {
         outcome.series("deliveries", "1/s", Join::Sum, window.rates.clone());
     }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::load::marker::Mark;
 use crate::load::run::Run;
-use crate::load::schedule::{Due, QUEUE};
+use crate::load::schedule::Due;
 
 /// How many messages of a sender a closed loop tells apart; many more than may be on the way.
 const RING: usize = 4096;
@@ -88,4 +88,3 @@ impl Flow {
         }
     }
 }
-

@@ -112,9 +112,8 @@ impl Gate {
             loop {
                 way.attempts += 1;
                 let turn = self.turns.acquire().await;
-                let line = self.connect(seat, way, &mut |packet: &[u8]| {
-                        ear.hear(packet);
-                    }).await;
+                let line =
+                    self.connect(seat, way, &mut |packet: &[u8]| ear.hear(packet, &mut |_, _, _| {})).await;
                 drop(turn);
                 match line {
                     Ok(line) => return line,
@@ -136,11 +135,11 @@ impl Gate {
     ) -> Result<Line> {
         let recovery = Recovery { pid: way.pid.clone(), offset: way.offset.clone(), recovered: false };
         let dial = self.place.dial(seat.plug(), way.attempts);
-        let mut entry = Entry { speaker: self.place.speaker(&seat.user)?, dial, recovery };
+        let mut entry = Entry { speaker: self.place.speaker(&seat.user)?, dial, side: seat.side, recovery };
         let mut line = self.place.enter(&mut entry, missed).await?;
         way.pid = entry.recovery.pid;
         let restored = entry.recovery.recovered || (way.attempts > 0 && self.place.speech().restores());
-        if !restored {
+        if !restored && !self.place.polls(seat.side) {
             for (number, room) in seat.rooms.iter().enumerate() {
                 self.place.join(&mut line, room, number as u64, missed).await?;
             }
@@ -155,7 +154,11 @@ impl Arrivals {
         for arrived in 0..count {
             self.results.recv().await.context("nobody comes")??;
             if arrived % 50 == 0 {
-                self.progress.show("joining", arrived as f64 / count as f64, &format!("{arrived} of {count}"));
+                self.progress.show(
+                    "joining",
+                    arrived as f64 / count as f64,
+                    &format!("{arrived} of {count}"),
+                );
             }
         }
         self.progress.clear();

@@ -72,8 +72,12 @@ impl Groups {
     pub async fn set_up(self, stage: &Stage) -> Result<Load> {
         let common = &stage.common;
         ensure!(self.rooms > 0 && self.senders > 0, "nobody is there");
-        ensure!(!common.closed || common.part.of == 1 || self.rooms > 1, "a closed loop of one room is one process's");
-        let names: Vec<String> = (0..self.rooms).map(|room| rooms::name(&stage.place, &stage.run.id, room)).collect();
+        ensure!(
+            !common.closed || common.part.of == 1 || self.rooms > 1,
+            "a closed loop of one room is one process's"
+        );
+        let names: Vec<String> =
+            (0..self.rooms).map(|room| rooms::name(&stage.place, &stage.run.id, room)).collect();
         let rooms: Vec<Room> = names
             .iter()
             .enumerate()
@@ -133,7 +137,10 @@ impl Load {
         for index in 0..receivers {
             if self.groups.is_local(&stage.common, room, index) {
                 let (user, index) = (user(stage, 'r', room, index), room * receivers + index);
-                seats.push((ear(index, &user), Seat { user, index, side: Side::Receiver, rooms: vec![name.clone()] }));
+                seats.push((
+                    ear(index, &user),
+                    Seat { user, index, side: Side::Receiver, rooms: vec![name.clone()] },
+                ));
             }
         }
         self.locals += seats.len();
@@ -179,9 +186,14 @@ impl Load {
         }
     }
 
-    /// Cuts every connection.
-    pub fn cut(&self) {
-        self.arrivals.cuts.send_modify(|cuts| *cuts += 1);
+    /// Cuts every connection when it is changed.
+    pub fn cuts(&self) -> tokio::sync::watch::Sender<u64> {
+        self.arrivals.cuts.clone()
+    }
+
+    /// How many connections are this process's.
+    pub const fn locals(&self) -> usize {
+        self.locals
     }
 
     /// Whether everything has been sent, acknowledged and delivered.
@@ -234,7 +246,12 @@ impl Load {
     }
 
     /// From the measured window to the outcome.
-    pub async fn finish(mut self, stage: &mut Stage, scenario: &str, window: Window) -> Result<(Outcome, Window)> {
+    pub async fn finish(
+        mut self,
+        stage: &mut Stage,
+        scenario: &str,
+        window: Window,
+    ) -> Result<(Outcome, Window)> {
         let checks = self.end(stage).await?;
         let mut outcome = finish::outcome(stage, scenario, &window)?;
         let Groups { rooms, receivers, senders, .. } = self.groups;

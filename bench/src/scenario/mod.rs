@@ -4,6 +4,7 @@
 
 pub mod acks;
 pub mod common;
+pub mod connect_storm;
 mod crowd;
 pub mod direct;
 mod ear;
@@ -12,5 +13,13 @@ mod finish;
 mod flow;
 mod gather;
 mod groups;
+mod hold;
+pub mod idle;
 mod mouth;
+pub mod polling;
+pub mod presence_churn;
+pub mod reconnect_storm;
+pub mod rollout;
 pub mod rooms;
+pub mod soak;
+pub mod typing;

@@ -126,7 +126,10 @@ impl Mouth {
             }
         } else {
             let what = crate::speech::excerpt(payload);
-            ear.run.error(&format!("message refused: {}", what.trim_start_matches(|c: char| c.is_ascii_digit())));
+            ear.run.error(&format!(
+                "message refused: {}",
+                what.trim_start_matches(|c: char| c.is_ascii_digit())
+            ));
             self.spoken.refused.insert(number);
         }
         if let Some(flow) = &ear.flow {

@@ -2,7 +2,9 @@
 
 use anyhow::{Result, bail};
 
-use super::{FIRST_ACK, Framing, Heard, Recovery, Say, Speaker, Speech, Told, excerpt, message_ack, string_behind};
+use super::{
+    FIRST_ACK, Framing, Heard, Recovery, Say, Speaker, Speech, Told, excerpt, message_ack, string_behind,
+};
 
 /// Socket.IO on a path of its own.
 pub struct Chatgenius;

@@ -1,6 +1,6 @@
 //! Famly. Besides `message:new` to the room every other member hears `message:notification`; only the former counts.
 
-use super::{FIRST_ACK, Framing, Heard, Say, Speech, Told, contains, message_ack, string_behind};
+use super::{FIRST_ACK, Framing, Heard, Say, Speech, Told, message_ack, string_behind};
 
 /// Socket.IO on the path that stock clients use.
 pub struct Famly;
@@ -57,10 +57,5 @@ impl Speech for Famly {
 
     fn typing(&self, room: &str, _user: &str, _to: &[String], on: bool) -> Option<String> {
         Some(format!("2[\"typing:{}\",{{\"chatId\":\"{room}\"}}]", if on { "start" } else { "stop" }))
-    }
-
-    fn came<'a>(&self, payload: &'a [u8]) -> Option<&'a str> {
-        let online = payload.starts_with(b"2[\"presence:update\"") && contains(payload, b"\"online\"");
-        online.then(|| string_behind(payload, b"\"userId\":\"")).flatten()
     }
 }

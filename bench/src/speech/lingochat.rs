@@ -1,6 +1,6 @@
 //! LingoChat, in its positional edition.
 
-use super::{FIRST_ACK, Framing, Heard, Say, Speech, Told, digits_behind, message_ack, string_behind};
+use super::{FIRST_ACK, Framing, Heard, Say, Speech, Told, digits_behind, message_ack};
 
 /// Socket.IO, rooms called by numbers.
 pub struct Lingochat;
@@ -68,9 +68,5 @@ impl Speech for Lingochat {
 
     fn typing(&self, room: &str, _user: &str, _to: &[String], on: bool) -> Option<String> {
         Some(format!("2[\"typing:{}\",{room}]", if on { "start" } else { "stop" }))
-    }
-
-    fn came<'a>(&self, payload: &'a [u8]) -> Option<&'a str> {
-        string_behind(payload, b"2[\"user:online\",\"")
     }
 }

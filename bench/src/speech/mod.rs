@@ -3,6 +3,7 @@
 //!
 //! Must not know: connections, what is measured.
 
+mod centrifugo;
 mod chatgenius;
 mod famly;
 mod floor;
@@ -87,6 +88,8 @@ pub enum Heard {
     },
     /// Somebody types.
     Signal,
+    /// The server wants to hear that one is there, in the protocol itself.
+    Ping,
     /// An error that belongs to nothing.
     Refused,
     /// Anything else.
@@ -115,7 +118,8 @@ pub trait Speech: Send + Sync {
     /// What to say first; nothing when the connection itself is enough.
     fn hello(&self, speaker: &Speaker, recovery: &Recovery) -> Option<String> {
         let token = &speaker.token;
-        (self.framing() == Framing::SocketIo).then(|| format!("0{{{}\"token\":\"{token}\"}}", recovery.fields()))
+        (self.framing() == Framing::SocketIo)
+            .then(|| format!("0{{{}\"token\":\"{token}\"}}", recovery.fields()))
     }
     /// Whether this packet says that one is in; an error when it says that one is not.
     fn admitted(&self, packet: &[u8]) -> Result<bool> {
@@ -166,12 +170,12 @@ pub trait Speech: Send + Sync {
     fn typing(&self, _room: &str, _user: &str, _to: &[String], _on: bool) -> Option<String> {
         None
     }
-    /// The user whose coming online this says.
-    fn came<'a>(&self, _payload: &'a [u8]) -> Option<&'a str> {
-        None
-    }
     /// What to ask for to hear of this user's coming.
     fn watch(&self, _user: &str, _number: u64) -> Option<String> {
+        None
+    }
+    /// How a ping of the protocol itself is answered; what has one may send several objects in a message, one a line.
+    fn pong(&self) -> Option<&'static str> {
         None
     }
     /// Whether the server restores what one had joined before a cut.
@@ -217,6 +221,8 @@ impl Dialect {
 
 /// A plain Socket.IO server.
 pub const PEER: &dyn Speech = &peer::Peer;
+/// Centrifugo.
+pub const CENTRIFUGO: &dyn Speech = &centrifugo::Centrifugo;
 /// The `write()` floor.
 pub const FLOOR: &dyn Speech = &floor::Floor;
 

@@ -25,7 +25,9 @@ fn object(say: &Say<'_>) -> String {
 fn receipt(payload: &[u8], user: &str, what: &str) -> Option<String> {
     let (id, author) =
         (string_behind(payload, b"\"messageId\":\"")?, string_behind(payload, b"\"fromUserId\":\"")?);
-    Some(format!(r#"{{"type":"receipt:{what}","messageId":"{id}","fromUserId":"{user}","toUserId":"{author}"}}"#))
+    Some(format!(
+        r#"{{"type":"receipt:{what}","messageId":"{id}","fromUserId":"{user}","toUserId":"{author}"}}"#
+    ))
 }
 
 fn told(payload: &[u8]) -> Option<(Told, &str)> {
@@ -45,11 +47,6 @@ fn typing(room: &str, user: &str, to: &[String], on: bool) -> String {
         r#"{{"type":"typing","conversationId":"{room}","fromUserId":"{user}","toUserIds":[{}],"isTyping":{on}}}"#,
         to.join(",")
     )
-}
-
-fn came(payload: &[u8]) -> Option<&str> {
-    let online = contains(payload, b"\"presence:update\"") && contains(payload, b"\"isOnline\":true");
-    online.then(|| string_behind(payload, b"\"sessionId\":\"")).flatten()
 }
 
 impl Speech for Raw {
@@ -110,10 +107,6 @@ impl Speech for Raw {
     fn typing(&self, room: &str, user: &str, to: &[String], on: bool) -> Option<String> {
         Some(typing(room, user, to, on))
     }
-
-    fn came<'a>(&self, payload: &'a [u8]) -> Option<&'a str> {
-        came(payload)
-    }
 }
 
 impl Speech for Io {
@@ -154,9 +147,8 @@ impl Speech for Io {
     }
 
     fn receipts(&self, payload: &[u8], user: &str) -> [Option<String>; 2] {
-        ["delivered", "read"].map(|what| {
-            Some(format!("2[\"receipt:{what}\",{}]", receipt(payload, user, what)?))
-        })
+        ["delivered", "read"]
+            .map(|what| Some(format!("2[\"receipt:{what}\",{}]", receipt(payload, user, what)?)))
     }
 
     fn told<'a>(&self, payload: &'a [u8]) -> Option<(Told, &'a str)> {
@@ -169,9 +161,5 @@ impl Speech for Io {
 
     fn typing(&self, room: &str, user: &str, to: &[String], on: bool) -> Option<String> {
         Some(format!("2[\"typing\",{}]", typing(room, user, to, on)))
-    }
-
-    fn came<'a>(&self, payload: &'a [u8]) -> Option<&'a str> {
-        came(payload)
     }
 }

@@ -63,10 +63,13 @@ impl Speech for Socialhub {
     }
 
     fn receipts(&self, payload: &[u8], _user: &str) -> [Option<String>; 2] {
-        let id = memmem::find(payload, b"\"payload\":{").and_then(|at| string_behind(&payload[at..], b"\"id\":\""));
+        let id = memmem::find(payload, b"\"payload\":{")
+            .and_then(|at| string_behind(&payload[at..], b"\"id\":\""));
         let room = string_behind(payload, b"\"conversation_id\":\"");
         let read = id.zip(room).map(|(id, room)| {
-            format!(r#"{{"type":"read_receipt","payload":{{"conversation_id":"{room}","message_ids":["{id}"]}}}}"#)
+            format!(
+                r#"{{"type":"read_receipt","payload":{{"conversation_id":"{room}","message_ids":["{id}"]}}}}"#
+            )
         });
         [None, read]
     }
@@ -85,13 +88,10 @@ impl Speech for Socialhub {
         Some(format!(r#"{{"type":"typing_{word}","payload":{{"conversation_id":"{room}"}}}}"#))
     }
 
-    fn came<'a>(&self, payload: &'a [u8]) -> Option<&'a str> {
-        let online = contains(payload, b"\"type\":\"presence\"") && contains(payload, b"\"online\"");
-        online.then(|| string_behind(payload, b"\"user_id\":\"")).flatten()
-    }
-
     fn watch(&self, user: &str, number: u64) -> Option<String> {
-        Some(format!(r#"{{"type":"subscribe","payload":{{"channel":"presence:{user}"}},"ack_id":"join-{number}"}}"#))
+        Some(format!(
+            r#"{{"type":"subscribe","payload":{{"channel":"presence:{user}"}},"ack_id":"join-{number}"}}"#
+        ))
     }
 
     fn restores(&self) -> bool {

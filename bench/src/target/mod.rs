@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use tokio::time::timeout;
 
-use crate::net::{Dial, Line, WebSocket};
+use crate::net::{Dial, Line, LongPoll, Polling, WebSocket};
 use crate::outcome;
 use crate::speech::{self, Dialect, Framing, Recovery, Speaker, Speech, string_behind};
 
@@ -70,6 +70,8 @@ pub enum Kind {
     Parlance,
     /// A plain Socket.IO server with the events `join` and `msg`.
     Socketio,
+    /// Centrifugo, over its JSON protocol.
+    Centrifugo,
     /// `parlance-bench floor`.
     Floor,
 }
@@ -118,6 +120,8 @@ pub struct Entry {
     pub speaker: Speaker,
     /// Where to.
     pub dial: Dial,
+    /// On which side it is.
+    pub side: Side,
     /// Where Socket.IO's recovery goes on.
     pub recovery: Recovery,
 }
@@ -136,6 +140,10 @@ impl Target {
         for node in &self.nodes {
             addresses.push(address(node).await?);
         }
+        let raw = self.speech().framing() == Framing::Raw && self.dialect != Dialect::Socialhub;
+        if raw && self.transport == Transport::Polling {
+            bail!("this is a raw WebSocket: it cannot be polled");
+        }
         if addresses.is_empty() || (self.cross && addresses.len() < 2) {
             bail!("--cross needs two nodes");
         }
@@ -147,6 +155,7 @@ impl Target {
         match self.kind {
             Kind::Parlance => self.dialect.speech(),
             Kind::Socketio => speech::PEER,
+            Kind::Centrifugo => speech::CENTRIFUGO,
             Kind::Floor => speech::FLOOR,
         }
     }
@@ -158,7 +167,11 @@ impl Target {
         };
         outcome::Target {
             kind: name(self.kind.to_possible_value()),
-            dialect: if self.kind == Kind::Parlance { name(self.dialect.to_possible_value()) } else { String::new() },
+            dialect: if self.kind == Kind::Parlance {
+                name(self.dialect.to_possible_value())
+            } else {
+                String::new()
+            },
             transport: name(self.transport.to_possible_value()),
             nodes: self.nodes.clone(),
         }
@@ -185,7 +198,7 @@ impl Place {
     pub fn speaker(&self, user: &str) -> Result<Speaker> {
         let token = match self.target.kind {
             Kind::Floor => String::new(),
-            Kind::Parlance | Kind::Socketio => token::sign(&self.target.secret, user)?,
+            Kind::Parlance | Kind::Socketio | Kind::Centrifugo => token::sign(&self.target.secret, user)?,
         };
         Ok(Speaker { user: user.to_owned(), token })
     }
@@ -193,8 +206,17 @@ impl Place {
     /// Connects a user, who is in when this returns.
     pub async fn connect(&self, plug: Plug<'_>) -> Result<Line> {
         let speaker = self.speaker(plug.user)?;
-        let mut entry = Entry { speaker, dial: self.dial(plug, 0), recovery: Recovery::default() };
+        let mut entry =
+            Entry { speaker, dial: self.dial(plug, 0), side: plug.side, recovery: Recovery::default() };
         self.enter(&mut entry, &mut |_| {}).await
+    }
+
+    /// Whether one polls where the dialect's WebSocket is raw: who does hears everything, and can send nothing.
+    pub fn polls(&self, side: Side) -> bool {
+        side == Side::Receiver
+            && self.target.kind == Kind::Parlance
+            && self.target.dialect == Dialect::Socialhub
+            && self.target.transport == Transport::Polling
     }
 
     /// Where the connection with this plug goes; another node with every attempt.
@@ -209,13 +231,14 @@ impl Place {
 
     async fn try_enter(&self, entry: &mut Entry, missed: &mut (dyn FnMut(&[u8]) + Send)) -> Result<Line> {
         let speech = self.speech();
-        let Entry { speaker, dial, recovery } = entry;
-        let mut line = self.open(*dial, speaker).await?;
+        let Entry { speaker, dial, side, recovery } = entry;
+        let mut line = self.open(*dial, speaker, *side).await?;
         recovery.recovered = false;
         if let Some(hello) = speech.hello(speaker, recovery) {
             line.send(&hello)?;
             let mut admitted = |packet: &[u8]| {
-                if let Some(pid) = string_behind(packet, b"\"pid\":\"").filter(|_| packet.starts_with(b"0{")) {
+                if let Some(pid) = string_behind(packet, b"\"pid\":\"").filter(|_| packet.starts_with(b"0{"))
+                {
                     recovery.recovered = recovery.pid.as_deref() == Some(pid);
                     recovery.pid = Some(pid.to_owned());
                 }
@@ -230,8 +253,11 @@ impl Place {
         Ok(line)
     }
 
-    async fn open(&self, dial: Dial, speaker: &Speaker) -> Result<Line> {
+    async fn open(&self, dial: Dial, speaker: &Speaker, side: Side) -> Result<Line> {
         let speech = self.speech();
+        if self.polls(side) {
+            return Ok(Line::LongPoll(Box::new(LongPoll::open(dial, &speaker.user, &speaker.token).await?)));
+        }
         let mut path = self.target.path.clone().unwrap_or_else(|| speech.path().to_owned());
         let mut more = |query: String| {
             path.push(if path.contains('?') { '&' } else { '?' });
@@ -241,6 +267,9 @@ impl Place {
             more(format!("token={}", speaker.token));
         }
         let engine = speech.framing() == Framing::SocketIo;
+        if engine && self.target.transport == Transport::Polling {
+            return Ok(Line::Polling(Box::new(Polling::open(dial, &path).await?)));
+        }
         if engine {
             more("EIO=4&transport=websocket".to_owned());
         }

@@ -65,7 +65,7 @@ fn outcome(found: &Found, watches: bool) -> Outcome {
     let [sent, acked, lost, doubled] = found.counts;
     let errors = found.errors.iter().cloned().collect();
     outcome.check(&Checks { sent, acked, lost, doubled, errors, ..Checks::default() });
-    if found.counts[1] % 2 == 0 {
+    if found.counts[1].is_multiple_of(2) {
         outcome.warn(format!("warning {}", found.counts[1] % 5));
     }
     outcome

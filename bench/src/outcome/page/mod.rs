@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn an_outcome_of_nothing_still_has_a_page() {
         let empty = Outcome::new("idle", crate::outcome::Target::default());
-        assert!(page(&[empty.clone()]).unwrap().contains("<h1>Idle</h1>"));
+        assert!(page(std::slice::from_ref(&empty)).unwrap().contains("<h1>Idle</h1>"));
         assert!(page(&[empty.clone(), empty]).is_ok());
     }
 }
