@@ -405,23 +405,33 @@ fn ready_line(line: &str) -> Option<Addresses> {
 /// When it cannot be built.
 pub fn built_binary() -> Result<PathBuf> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let found = BUILT.get_or_init(|| find_or_build().map_err(|error| format!("{error:#}")));
+    let found = BUILT.get_or_init(|| find_or_build("parlance").map_err(|error| format!("{error:#}")));
     found.clone().map_err(anyhow::Error::msg)
 }
 
-fn find_or_build() -> Result<PathBuf> {
+/// The load generator, beside the gateway; built when it is not there.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn built_bench() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let found = BUILT.get_or_init(|| find_or_build("parlance-bench").map_err(|error| format!("{error:#}")));
+    found.clone().map_err(anyhow::Error::msg)
+}
+
+fn find_or_build(package: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     // target/<profile>/deps/<test>, or target/<profile>/<program>
     let beside = own.parent().context("the test lies outside a target folder")?;
     let profile = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
-    let binary = profile.join(format!("parlance{}", std::env::consts::EXE_SUFFIX));
+    let binary = profile.join(format!("{package}{}", std::env::consts::EXE_SUFFIX));
     if !binary.exists() {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build.args(["build", "--package", "parlance"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        build.args(["build", "--package", package]).current_dir(env!("CARGO_MANIFEST_DIR"));
         if profile.ends_with("release") {
             build.arg("--release");
         }
-        ensure!(build.status()?.success(), "cargo build --package parlance failed");
+        ensure!(build.status()?.success(), "cargo build --package {package} failed");
     }
     ensure!(binary.exists(), "{} was not built", binary.display());
     Ok(binary)

@@ -23,7 +23,7 @@ pub mod upload;
 pub mod ws;
 
 pub use balancer::Balancer;
-pub use gateway::{Gateway, Options, built_binary};
+pub use gateway::{Gateway, Options, built_bench, built_binary};
 pub use http::Response;
 pub use io::IoClient;
 pub use raw::Raw;

@@ -72,7 +72,6 @@ pub async fn run(args: &Args, common: &Common) -> Result<Outcome> {
     stage.progress.show("settling", 1.0, "");
     sleep(Duration::from_secs_f64(args.settle)).await;
     stage.begin().await?;
-    let kib = stage.watcher.sample() as f64 - stage.watcher.before() as f64;
     let window = finish::measure(&mut stage, |_| true).await?;
     let mut outcome = finish::outcome(&stage, "idle", &window)?;
     outcome.series.retain(|series| series.name != "deliveries");
@@ -80,10 +79,7 @@ pub async fn run(args: &Args, common: &Common) -> Result<Outcome> {
     outcome.setting("room_size", args.room_size as u64);
     outcome.figure("connections", held as f64, "", Better::None, Join::Sum);
     outcome.figure("connection_seconds", held as f64 * window.seconds, "s", Better::None, Join::Sum);
-    if !stage.watcher.is_empty() {
-        let each = kib / args.connections as f64;
-        outcome.figure("rss_kib_per_connection", each, "KiB", Better::Lower, Join::Max);
-    }
+    outcome.memory("rss_kib_per_connection", "connections");
     outcome.cost("cpu_us_per_connection_second", "connection_seconds");
     outcome.checks.errors = stage.run.errors();
     crowd.close().await?;

@@ -48,7 +48,7 @@ fn test_into(totals: &mut Totals, engine: Option<Engine>, arguments: &[String]) 
     ensure_component("rustfmt", "fmt");
     ensure_component("clippy", "clippy");
     let tools = Tools::ensure()?;
-    if !run(&["build", "--package", "parlance"])? {
+    if !run(&["build", "--package", "parlance", "--package", "parlance-bench"])? {
         return Ok(false);
     }
     let mut environment = tools.environment();
