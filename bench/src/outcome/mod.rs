@@ -24,7 +24,7 @@ pub use threshold::{Threshold, Unknown};
 pub use times::Times;
 
 #[cfg(test)]
-mod sample;
+pub mod sample;
 
 /// The version of the JSON; a reader refuses any other.
 pub const VERSION: u32 = 1;
