@@ -69,6 +69,10 @@ async fn what_is_no_json_or_not_that_of_the_call_is_refused() -> Result<()> {
         let deep = [deep(good, 40), deep(good, 5_000), deep(good, 400_000)];
         let unfit = UNFIT.iter().copied().map(str::as_bytes).chain(deep.iter().map(String::as_bytes));
         for body in NONE.iter().copied().chain(unfit) {
+            // No body counts as `null`, and this call needs none.
+            if body == b"null" && call.target.ends_with("/disconnect") {
+                continue;
+            }
             let name = || {
                 let start: String = String::from_utf8_lossy(body).chars().take(60).collect();
                 format!("{} {} with {start:?}", call.method, call.target)
