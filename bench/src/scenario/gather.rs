@@ -84,8 +84,13 @@ impl Gate {
 
     /// Ends when connections are cut; never without anybody who might.
     pub async fn cut(&self) {
-        if self.comes_back && self.cuts.clone().changed().await.is_ok() {
-            return;
+        if self.comes_back {
+            let mut cuts = self.cuts.clone();
+            // Earlier ones were others'.
+            cuts.mark_unchanged();
+            if cuts.changed().await.is_ok() {
+                return;
+            }
         }
         std::future::pending().await
     }
