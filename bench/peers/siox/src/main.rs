@@ -91,17 +91,24 @@ impl fmt::Display for Unauthorized {
 
 impl std::error::Error for Unauthorized {}
 
-async fn verify<A: Adapter>(
-    _socket: SocketRef<A>,
+/// Handlers are set here and not once the client is connected: that is told first, and what a client says at once would
+/// find nobody who listens.
+async fn admit<A: Adapter>(
+    socket: SocketRef<A>,
     TryData(auth): TryData<Auth>,
     State(shared): State<Shared>,
 ) -> Result<(), Unauthorized> {
-    let Some(key) = &shared.key else { return Ok(()) };
-    let auth = auth.map_err(|_| Unauthorized)?;
-    jsonwebtoken::decode::<Claims>(&auth.token, &key.0, &key.1).map(drop).map_err(|_| Unauthorized)
+    if let Some(key) = &shared.key {
+        let auth = auth.map_err(|_| Unauthorized)?;
+        jsonwebtoken::decode::<Claims>(&auth.token, &key.0, &key.1).map_err(|_| Unauthorized)?;
+    }
+    listen(&socket);
+    Ok(())
 }
 
-async fn connected<A: Adapter>(socket: SocketRef<A>) {
+async fn connected<A: Adapter>(_socket: SocketRef<A>) {}
+
+fn listen<A: Adapter>(socket: &SocketRef<A>) {
     socket.on("join", async |socket: SocketRef<A>, Data::<String>(room), ack: AckSender<A>| {
         socket.join(room);
         ack.send(&()).ok();
@@ -120,7 +127,9 @@ async fn said<A: Adapter>(
     State(shared): State<Shared>,
 ) {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let id = said.id.unwrap_or_else(|| format!("m{}", shared.sent.fetch_add(1, Ordering::Relaxed)));
+    let id = said
+        .id
+        .unwrap_or_else(|| format!("{}-{}", std::process::id(), shared.sent.fetch_add(1, Ordering::Relaxed)));
     let mut told = Told { room: &said.room, body: &said.body, id: &id, at, sequence: None };
     if let Some(log) = &shared.log {
         match keep(log.clone(), &told).await {
@@ -181,7 +190,7 @@ async fn main() -> Result<()> {
         .with_state(Shared { key, log, sent: Arc::default() })
         .max_buffer_size(1024)
         .build_layer();
-    io.ns("/", connected.with(verify)).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+    io.ns("/", connected.with(admit)).await.map_err(|error| anyhow::anyhow!("{error}"))?;
     let port: u16 = variable("PORT").context("PORT is not set")?.parse()?;
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;

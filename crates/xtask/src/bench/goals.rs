@@ -31,15 +31,6 @@ pub enum Measure {
         /// The figure.
         figure: &'static str,
     },
-    /// A figure of a run, divided by another figure of it.
-    Within {
-        /// The run.
-        of: &'static str,
-        /// The figure.
-        figure: &'static str,
-        /// What it is divided by.
-        over: &'static str,
-    },
     /// How fast a figure grows with the size of the thing: the exponent of a power law through both runs.
     Growth {
         /// The smaller run.
@@ -111,7 +102,6 @@ impl Measure {
         let value = match self {
             Self::Value { of, figure } => get(of, figure)?,
             Self::Ratio { of, over, figure } => get(of, figure)? / get(over, figure)?,
-            Self::Within { of, figure, over } => get(of, figure)? / get(of, over)?,
             Self::Growth { from, to, figure, times } => {
                 (get(to, figure)? / get(from, figure)?).ln() / times.ln()
             }
@@ -124,19 +114,16 @@ impl Measure {
     /// The runs it is about.
     pub fn runs(&self) -> Vec<&'static str> {
         match self {
-            Self::Value { of, .. } | Self::Within { of, .. } => vec![of],
+            Self::Value { of, .. } => vec![of],
             Self::Ratio { of, over, .. } => vec![of, over],
             Self::Growth { from, to, .. } => vec![from, to],
         }
     }
 
-    /// The figures it is computed of.
-    pub fn figures(&self) -> Vec<&'static str> {
+    /// The figure it is computed of.
+    pub const fn figure(&self) -> &'static str {
         match self {
-            Self::Value { figure, .. } | Self::Ratio { figure, .. } | Self::Growth { figure, .. } => {
-                vec![figure]
-            }
-            Self::Within { figure, over, .. } => vec![figure, over],
+            Self::Value { figure, .. } | Self::Ratio { figure, .. } | Self::Growth { figure, .. } => figure,
         }
     }
 }
@@ -146,7 +133,6 @@ impl fmt::Display for Measure {
         match self {
             Self::Value { of, figure } => write!(f, "{figure} of {of}"),
             Self::Ratio { of, over, figure } => write!(f, "{figure}: {of} / {over}"),
-            Self::Within { of, figure, over } => write!(f, "{figure} / {over} of {of}"),
             Self::Growth { from, to, figure, .. } => write!(f, "growth of {figure}: {from} → {to}"),
         }
     }

@@ -72,7 +72,7 @@ pub struct Compare {
     /// One short round, to see that everything works: its figures do not count.
     #[arg(long)]
     quick: bool,
-    /// Builds neither Parlance nor the load generator: runs those that were built last.
+    /// Builds nothing that is there: runs what was built last.
     #[arg(long)]
     no_build: bool,
     /// Where the results go; `bench/runs/<date>-<machine>` when absent (quick runs: below `bench/runs/tmp`).
@@ -108,7 +108,7 @@ impl Compare {
         if !self.no_build {
             programs::build()?;
         }
-        let programs = Programs::ensure(&kinds, &target)?;
+        let programs = Programs::ensure(&kinds, &target, self.no_build)?;
         let out = self.folder()?;
         let stage = Stage::open(target.join(format!("tmp/bench-{}", std::process::id())))?;
         let rounds = if self.quick { 1 } else { self.rounds };
@@ -220,8 +220,7 @@ fn in_turn<'a>(runs: &[&'a Run], round: usize) -> Vec<&'a Run> {
 
 /// The figures that the goals of a target ask for.
 fn asked(target: &Target) -> Vec<&'static str> {
-    let mut figures: Vec<&'static str> =
-        target.goals.iter().flat_map(|goal| goal.measure.figures()).collect();
+    let mut figures: Vec<&'static str> = target.goals.iter().map(|goal| goal.measure.figure()).collect();
     let mut seen = BTreeSet::new();
     figures.retain(|figure| seen.insert(*figure));
     figures
@@ -270,7 +269,14 @@ mod tests {
     use super::{Compare, Kind, in_turn, targets};
 
     fn compare(only: &[u32], peers: &[Kind]) -> Compare {
-        Compare { only: only.to_vec(), rounds: 3, peers: peers.to_vec(), quick: false, no_build: false, out: None }
+        Compare {
+            only: only.to_vec(),
+            rounds: 3,
+            peers: peers.to_vec(),
+            quick: false,
+            no_build: false,
+            out: None,
+        }
     }
 
     #[test]

@@ -28,15 +28,24 @@ pub struct Programs {
     pub absent: BTreeMap<Kind, String>,
 }
 
+/// Builds ours.
+///
+/// # Errors
+/// When they cannot be built.
+pub fn build() -> Result<()> {
+    let built = run(&["build", "--release", "--package", "parlance", "--package", "parlance-bench"])?;
+    ensure!(built, "Parlance or the load generator cannot be built");
+    Ok(())
+}
+
 impl Programs {
-    /// Builds everything that these kinds need.
+    /// Finds ours, and builds or installs the peers of these kinds (again, unless what is there is to be
+    /// used `as_it_is`). A peer that cannot be had is left out.
     ///
     /// # Errors
-    /// When Parlance or the load generator cannot be built, or there is no Redis. A peer that cannot be had is left out.
-    pub fn ensure(kinds: &[Kind], target: &Path) -> Result<Self> {
+    /// When there is no Redis, no Parlance or no load generator.
+    pub fn ensure(kinds: &[Kind], target: &Path, as_it_is: bool) -> Result<Self> {
         ensure!(Tools::ensure_redis(), "missing: redis-server");
-        let built = run(&["build", "--release", "--package", "parlance", "--package", "parlance-bench"])?;
-        ensure!(built, "Parlance or the load generator cannot be built");
         let peers = root().join("bench/peers");
         let mut programs = Self {
             parlance: target.join("release/parlance"),
@@ -46,6 +55,9 @@ impl Programs {
             node: peers.join("node"),
             absent: BTreeMap::new(),
         };
+        for program in [&programs.parlance, &programs.bench] {
+            ensure!(program.exists(), "there is no {}", program.display());
+        }
         let has = |kind| kinds.contains(&kind);
         if has(Kind::NodeRedis) || has(Kind::NodeStreams) {
             let reason =
@@ -53,7 +65,9 @@ impl Programs {
             programs.leave_out(&[Kind::NodeRedis, Kind::NodeStreams], kinds, reason);
         }
         if has(Kind::SioxRedis) {
-            let reason = (!build_siox(&peers.join("siox"), target)?).then_some("it cannot be built");
+            let is_there = as_it_is && programs.siox.exists();
+            let built = is_there || build_siox(&peers.join("siox"), target)?;
+            let reason = (!built).then_some("it cannot be built");
             programs.leave_out(&[Kind::SioxRedis], kinds, reason);
         }
         if has(Kind::Centrifugo) {
@@ -72,6 +86,7 @@ impl Programs {
     }
 }
 
+/// Whether there is one.
 fn build_siox(folder: &Path, target: &Path) -> Result<bool> {
     say("cargo build --release (in bench/peers/siox)");
     let mut command = cargo(&["build", "--release", "--locked"]);

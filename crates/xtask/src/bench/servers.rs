@@ -213,7 +213,8 @@ impl Servers {
         let mut process = stage.start(&format!("floor-{port}"), floor)?;
         process.wait_until(|_| listens(port))?;
         self.processes.push(("floor".to_owned(), process));
-        self.urls.push(format!("ws://127.0.0.1:{port}"));
+        // Twice, for loads that want publishers and receivers on different nodes.
+        self.urls = vec![format!("ws://127.0.0.1:{port}"); 2];
         Ok(())
     }
 }

@@ -275,14 +275,12 @@ fn idle() -> Vec<Target> {
 }
 
 fn storms() -> Vec<Target> {
-    const PEAK: &str = "rss_kib_first_peak";
-    let of_peak = |figure| Measure::Within { of: "parlance", figure, over: PEAK };
     vec![
         Target {
             number: 9,
             title: "connecting with a verified token and presence written, 400 under way at once",
             scenario: "connect-storm",
-            flags: "--connections 10000 --concurrency 400",
+            flags: "--connections 10000 --in-flight 400",
             quick: "--connections 4000",
             runs: vec![parlance(1), node(1), siox(1)],
             goals: vec![
@@ -299,8 +297,8 @@ fn storms() -> Vec<Target> {
             quick: "--connections 3000",
             runs: vec![parlance(1), node(1), siox(1)],
             goals: vec![
-                at_most(of_peak("rss_kib_last_peak"), 1.3).stretch(1.1),
-                at_most(of_peak("rss_kib_empty"), 0.5),
+                at_most(value("rss_last_to_first"), 1.3).stretch(1.1),
+                at_most(value("rss_empty_to_first"), 0.5),
             ],
         },
     ]
