@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use parlance_tests::{Gateway, PATIENCE, Ws};
+use parlance_tests::{Gateway, Ws};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -21,6 +21,8 @@ use crate::spent;
 const AT_ONCE: usize = 20;
 /// Messages before the first measurement: everything is opened and cached then.
 const FIRST: usize = 10;
+/// All members enter with the first message, beside whatever else there is to do on the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn words(conversation: &str, number: usize, text: &str) -> serde_json::Value {
     json!({

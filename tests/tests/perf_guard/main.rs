@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 const ROUNDS: usize = 5;
 /// Whoever measures holds it.
 static ALONE: Mutex<()> = Mutex::const_new(());
-/// SeChat, told to connections of other conversations only what concerns them.
+/// SeChat, told to connections of other conversations only what concerns them; whoever waits for its turn is not cut off.
 const CONFIG: &str = r#"
 [[mounts]]
 name = "sechat"
@@ -26,6 +26,7 @@ dialect = "sechat"
 path = "/sechat"
 membership = "open"
 presence_scope = "contacts"
+ping_timeout_ms = 600000
 "#;
 
 async fn node() -> Result<Gateway> {
