@@ -31,6 +31,8 @@ pub struct Ear {
     pub signal: Option<Arc<AtomicU64>>,
     /// Whether what came before may come again: after a cut, of what was not confirmed.
     pub may_repeat: bool,
+    /// Notes where Socket.IO's recovery goes on.
+    pub follows: bool,
     /// What is to be said in answer.
     pub replies: Vec<String>,
     /// Where Socket.IO's recovery goes on.
@@ -50,6 +52,7 @@ impl Ear {
             author: false,
             signal: None,
             may_repeat: false,
+            follows: false,
             replies: Vec::new(),
             offset: None,
         }
@@ -80,7 +83,7 @@ impl Ear {
                         self.replies.extend(self.speech.receipts(payload, user).into_iter().flatten());
                     }
                 }
-                if self.may_repeat
+                if self.follows
                     && let Some(offset) = crate::speech::offset(payload)
                 {
                     self.offset = Some(offset.to_owned());

@@ -131,6 +131,7 @@ impl Load {
             let mut ear = Ear::new(&stage.run, stage.place.speech(), self.flow.as_ref(), shard);
             ear.receipts = receipts.then(|| user.to_owned());
             ear.signal.clone_from(&moment);
+            ear.follows = self.groups.comes_back;
             ear
         };
         let mut seats = Vec::new();
@@ -154,6 +155,7 @@ impl Load {
             let user = user(stage, 's', room, index);
             // Authors hear of receipts; they give none.
             ear.author = receipts;
+            ear.follows = self.groups.comes_back;
             let others = self.groups.members(stage, room).into_iter().filter(|member| *member != user);
             let voice = Voice {
                 sender: sender as u32,

@@ -28,7 +28,7 @@ async fn sechat_over_socket_io() {
 
 #[tokio::test]
 async fn sechat_where_the_first_message_makes_the_room() {
-    fans_out("--dialect sechat --membership open --api-key none", 5).await;
+    fans_out("--dialect sechat --membership open", 5).await;
 }
 
 #[tokio::test]
