@@ -63,6 +63,8 @@ pub struct Counts {
     pub acked: AtomicU64,
     /// Deliveries that arrived, each once.
     pub delivered: AtomicU64,
+    /// Bytes of the texts they came in.
+    pub delivered_bytes: AtomicU64,
     /// Other events that arrived (typing, presence, receipts).
     pub events: AtomicU64,
     /// Deliveries that came again after a cut.

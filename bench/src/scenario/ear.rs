@@ -78,7 +78,7 @@ impl Ear {
         match heard {
             Heard::Message => {
                 if let Some(mark) = self.run.marker.find(payload) {
-                    self.message(mark);
+                    self.message(mark, payload.len());
                     if let Some(user) = &self.receipts {
                         self.replies.extend(self.speech.receipts(payload, user).into_iter().flatten());
                     }
@@ -98,7 +98,7 @@ impl Ear {
         heard
     }
 
-    fn message(&mut self, mark: Mark) {
+    fn message(&mut self, mark: Mark, bytes: usize) {
         match self.seen.note(mark.sender, mark.number) {
             Verdict::Doubled if self.may_repeat => {
                 self.seen.doubled -= 1;
@@ -109,6 +109,7 @@ impl Ear {
             Verdict::Fresh | Verdict::Disordered => {}
         }
         self.run.counts.delivered.fetch_add(1, Ordering::Relaxed);
+        self.run.counts.delivered_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.run.time(self.shard, Timing::Delivery, mark.intended);
         if let Some(flow) = &self.flow {
             flow.delivered(&self.run, mark);

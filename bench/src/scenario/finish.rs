@@ -27,6 +27,8 @@ pub struct Counted {
     pub acked: u64,
     /// Deliveries.
     pub delivered: u64,
+    /// Bytes of the texts they came in.
+    pub bytes: u64,
     /// Other events.
     pub events: u64,
 }
@@ -77,6 +79,7 @@ fn counted(stage: &Stage) -> Counted {
         sent: counts.sent.load(Relaxed),
         acked: counts.acked.load(Relaxed),
         delivered: counts.delivered.load(Relaxed),
+        bytes: counts.delivered_bytes.load(Relaxed),
         events: counts.events.load(Relaxed),
     }
 }
@@ -87,6 +90,7 @@ impl Counted {
             sent: self.sent - from.sent,
             acked: self.acked - from.acked,
             delivered: self.delivered - from.delivered,
+            bytes: self.bytes - from.bytes,
             events: self.events - from.events,
         }
     }
@@ -205,13 +209,16 @@ pub fn outcome(stage: &Stage, scenario: &str, window: &Window) -> Result<Outcome
 
 /// The figures of scenarios that send messages.
 pub fn message_figures(outcome: &mut Outcome, window: &Window) {
-    let Counted { sent, acked, delivered, .. } = window.counted;
+    let Counted { sent, acked, delivered, bytes, .. } = window.counted;
     let per_second = |count: u64| count as f64 / window.seconds.max(1e-9);
     outcome.figure("messages", sent as f64, "", Better::None, Join::Sum);
     outcome.figure("deliveries", delivered as f64, "", Better::None, Join::Sum);
     outcome.figure("messages_per_second", per_second(sent), "1/s", Better::Higher, Join::Sum);
     outcome.figure("deliveries_per_second", per_second(delivered), "1/s", Better::Higher, Join::Sum);
     outcome.figure("acks_per_second", per_second(acked), "1/s", Better::Higher, Join::Sum);
+    if delivered > 0 {
+        outcome.figure("bytes_per_delivery", bytes as f64 / delivered as f64, "B", Better::None, Join::Mean);
+    }
     outcome.cost("cpu_us_per_delivery", "deliveries");
     outcome.cost("cpu_us_per_message", "messages");
 }

@@ -187,7 +187,9 @@ fn play(target: &Target, rounds: usize, turn: &mut Turn<'_>) -> (Row, Option<Str
                 }
                 Err(error) => {
                     println!("    {} of {rounds}  {:<20} failed: {error:#}", number + 1, run.name);
-                    notes.push(format!("{}, round {}: failed: {error:#}", run.name, number + 1));
+                    let all = format!("{error:#}");
+                    let first = all.lines().next().unwrap_or_default();
+                    notes.push(format!("{}, round {}: failed: {first}", run.name, number + 1));
                 }
             }
         }

@@ -159,7 +159,7 @@ impl Servers {
         node.current_dir(&stage.folder);
         let mut process = stage.start(&format!("parlance-{public}"), node)?;
         let ask = "GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
-        process.wait_until(|_| answers(internal, ask, " 200 "))?;
+        process.wait_until(|_| answers(internal, ask, " 200 ") && listens(public))?;
         self.processes.push((format!("node{number}"), process));
         self.api.get_or_insert_with(|| format!("http://127.0.0.1:{internal}"));
         Ok(format!("ws://127.0.0.1:{public}"))
