@@ -273,9 +273,9 @@ impl Node {
             _ => {
                 // What has no key is nobody's in particular: any slot will do.
                 let key = keys.first().map_or("", String::as_str);
-                let work = |primary: Arc<Primary>| {
-                    let args = args.0.clone();
-                    async move { self.library.call(&*primary.link, function, keys, args).await }
+                let args = &args.0;
+                let work = |primary: Arc<Primary>| async move {
+                    self.library.call(&*primary.link, function, keys, args).await
                 };
                 self.link.at(key, work).await
             }

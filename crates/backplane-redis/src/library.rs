@@ -121,11 +121,11 @@ impl Library {
         link: &dyn RedisLink,
         function: &str,
         keys: &[String],
-        args: Vec<Bytes>,
+        args: &[Bytes],
     ) -> Result<Reply, LinkFault> {
         let name = self.named(function);
         if !self.as_scripts() {
-            match link.run(Run::Function(&name), keys, args.clone()).await {
+            match link.run(Run::Function(&name), keys, args).await {
                 Err(LinkFault::NoFunction) => match link.function_load(&self.functions).await {
                     Ok(()) => return link.run(Run::Function(&name), keys, args).await,
                     Err(LinkFault::Forbidden(why)) => self.use_scripts(&why),
@@ -135,9 +135,9 @@ impl Library {
                 answer => return answer,
             }
         }
-        let args = dispatched(&name, args);
-        match link.run(Run::Script(&self.hash), keys, args.clone()).await {
-            Err(LinkFault::NoScript) => link.run(Run::Text(&self.script), keys, args).await,
+        let args = dispatched(&name, args.to_vec());
+        match link.run(Run::Script(&self.hash), keys, &args).await {
+            Err(LinkFault::NoScript) => link.run(Run::Text(&self.script), keys, &args).await,
             answer => answer,
         }
     }

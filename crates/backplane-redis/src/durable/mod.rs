@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use socket::Socket;
+pub use socket::{Socket, answer};
 
 use crate::engine::Options;
 use crate::keys::slot;

@@ -45,6 +45,11 @@ impl Socket {
         }
     }
 
+    /// The connection, and what of it was read already.
+    pub fn into_parts(self) -> (Stream, BytesMut) {
+        (self.stream, self.buffer)
+    }
+
     /// Sends one command.
     ///
     /// # Errors
@@ -103,7 +108,8 @@ fn encode(command: &Command, out: &mut BytesMut) {
     }
 }
 
-fn answer(frame: BytesFrame) -> Answered {
+/// What a frame says.
+pub fn answer(frame: BytesFrame) -> Answered {
     Ok(match frame {
         BytesFrame::SimpleError { data, .. } => return Err(LinkFault::of_error(&data)),
         BytesFrame::BlobError { data, .. } => {

@@ -2,7 +2,8 @@
 //!
 //! Owns: what an answer looks like and that every operation ends. Must not know: keys, what functions mean.
 
-mod fred;
+mod desk;
+mod pipe;
 mod redirect;
 mod routed;
 mod wire;
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parlance_backplane::Fault;
 
-pub use self::fred::FredLink;
+pub use pipe::{Pipe, Way};
 pub use routed::Routed;
 pub use wire::Primary;
 
@@ -92,14 +93,19 @@ impl Command {
     }
 }
 
-impl Run<'_> {
-    /// As a command.
-    pub fn command(self, keys: &[String], args: Vec<Bytes>) -> Command {
-        let (name, script) = match self {
+impl<'a> Run<'a> {
+    /// The command, and what it runs.
+    pub const fn spelled(self) -> (&'static str, &'a str) {
+        match self {
             Self::Function(name) => ("FCALL", name),
             Self::Script(hash) => ("EVALSHA", hash),
             Self::Text(text) => ("EVAL", text),
-        };
+        }
+    }
+
+    /// As a command.
+    pub fn command(self, keys: &[String], args: Vec<Bytes>) -> Command {
+        let (name, script) = self.spelled();
         let mut all = Vec::with_capacity(2 + keys.len() + args.len());
         all.push(Bytes::copy_from_slice(script.as_bytes()));
         all.push(Bytes::from(keys.len().to_string()));
@@ -140,7 +146,7 @@ impl LinkFault {
 #[async_trait]
 pub trait RedisLink: Send + Sync {
     /// Runs a function or a script.
-    async fn run(&self, run: Run<'_>, keys: &[String], args: Vec<Bytes>) -> Result<Reply, LinkFault>;
+    async fn run(&self, run: Run<'_>, keys: &[String], args: &[Bytes]) -> Result<Reply, LinkFault>;
 
     /// Publishes on a sharded channel.
     async fn spublish(&self, channel: &str, payload: Bytes) -> Result<(), LinkFault>;

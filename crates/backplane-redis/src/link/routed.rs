@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::redirect::Redirect;
 use super::wire::{Primary, Wire};
-use super::{FredLink, LinkFault, RedisLink};
+use super::{LinkFault, Pipe, RedisLink, Way};
 use crate::keys::slot;
 use crate::times::Times;
 use crate::topology::{Address, Topology};
@@ -37,6 +37,8 @@ pub struct Routed {
     /// Since when nobody has a slot that was asked for, in the layout there is now.
     nobody: Mutex<Option<Instant>>,
     tasks: TaskTracker,
+    /// Those of the links. They go on until they are closed: what is under way is finished first.
+    lines: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -84,6 +86,7 @@ impl Routed {
             wires: Mutex::default(),
             nobody: Mutex::default(),
             tasks: tasks.clone(),
+            lines: TaskTracker::new(),
             stop: stop.clone(),
         });
         let mut attempts = times.attempts();
@@ -98,8 +101,7 @@ impl Routed {
     async fn connect(&self) -> Result<(), LinkFault> {
         let layout = self.topology.layout();
         let opened = join_all(layout.primaries().into_iter().map(async |address| {
-            let (dialer, again) = (self.topology.dialer(), !self.topology.moves());
-            let link = FredLink::connect(address, dialer, self.patience, again).await;
+            let link = Pipe::connect(&self.way(address), &self.lines).await;
             let wire = link.map(|link| Wire::new(address.clone(), link));
             wire.map(|wire| drop(self.wires.lock().insert(address.clone(), wire)))
         }));
@@ -120,9 +122,7 @@ impl Routed {
             *self.nobody.lock() = None;
             let current = layout.primaries();
             for address in &current {
-                if let Err(error) = self.wire(address) {
-                    tracing::warn!(%address, ?error, "no link to a primary of Redis");
-                }
+                drop(self.wire(address));
             }
             let gone: Vec<Arc<Wire>> = {
                 let mut wires = self.wires.lock();
@@ -134,22 +134,26 @@ impl Routed {
         }
     }
 
-    fn wire(&self, address: &Address) -> Result<Arc<Wire>, LinkFault> {
+    fn way<'a>(&'a self, address: &'a Address) -> Way<'a> {
+        let (dialer, again) = (self.topology.dialer(), !self.topology.moves());
+        Way { address, dialer, patience: self.patience, again }
+    }
+
+    fn wire(&self, address: &Address) -> Arc<Wire> {
         let mut wires = self.wires.lock();
         let known = wires.get(address).cloned();
         if let Some(wire) = &known {
             // Whoever answers there next may have been replaced meanwhile without knowing.
             let renew = wire.ended().is_some_and(|since| self.topology.vouches(address, since));
             if !renew {
-                return Ok(wire.clone());
+                return wire.clone();
             }
         }
-        let (dialer, again) = (self.topology.dialer(), !self.topology.moves());
-        let link = FredLink::open(address, dialer, self.patience, again)?;
-        let wire =
-            known.map_or_else(|| Wire::new(address.clone(), link.clone()), |it| it.renewed(link.clone()));
+        let link = Pipe::open(&self.way(address), &self.lines);
+        let wire = known
+            .map_or_else(|| Wire::new(address.clone(), link.clone()), |it| it.renewed(link.clone(), AGAIN));
         wires.insert(address.clone(), wire.clone());
-        Ok(wire)
+        wire
     }
 
     /// Does something at the primary that has the slot of `key`: again where it was not executed, for a second at
@@ -201,15 +205,15 @@ impl Routed {
             Aim::Owner => {
                 let layout = self.topology.layout();
                 let nobody = || LinkFault::Elsewhere(format!("Redis: no server has slot {slot}"));
-                let wire = self.wire(layout.of_slot(slot).ok_or_else(nobody)?)?;
+                let wire = self.wire(layout.of_slot(slot).ok_or_else(nobody)?);
                 Ok((wire.clone(), wire.primary.clone()))
             }
             Aim::Named(address) => {
-                let wire = self.wire(address)?;
+                let wire = self.wire(address);
                 Ok((wire.clone(), wire.primary.clone()))
             }
             Aim::Asked(address) => {
-                let wire = self.wire(address)?;
+                let wire = self.wire(address);
                 let primary = Primary { address: address.clone(), link: Arc::new(wire.link.asking()) };
                 Ok((wire, Arc::new(primary)))
             }
@@ -284,7 +288,7 @@ impl Routed {
             return Err(LinkFault::Away("Redis: there is no primary now".to_owned()));
         }
         let asked = primaries.into_iter().map(async |address| {
-            let wire = self.wire(address)?;
+            let wire = self.wire(address);
             wire.usable()?;
             work(wire.primary.clone()).await
         });
@@ -312,5 +316,7 @@ impl Routed {
     pub async fn close(&self) {
         let wires: Vec<Arc<Wire>> = self.wires.lock().drain().map(|(_, wire)| wire).collect();
         join_all(wires.iter().map(|wire| wire.link.close())).await;
+        self.lines.close();
+        self.lines.wait().await;
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{FredLink, LinkFault, RedisLink};
+use super::{LinkFault, Pipe, RedisLink};
 use crate::topology::Address;
 
 /// Between two questions to a server that does not answer; each waits as long as a command may take.
@@ -28,7 +28,7 @@ pub struct Primary {
 /// A primary, and how it has been lately.
 pub(super) struct Wire {
     pub primary: Arc<Primary>,
-    pub link: FredLink,
+    pub link: Pipe,
     /// Since when there is no connection, as far as somebody noticed.
     away: Mutex<Option<Instant>>,
     /// When somebody noticed that the link has ended.
@@ -37,16 +37,18 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub fn new(address: Address, link: FredLink) -> Arc<Self> {
+    pub fn new(address: Address, link: Pipe) -> Arc<Self> {
         let primary = Arc::new(Primary { address, link: Arc::new(link.clone()) });
         let (away, ended) = (Mutex::default(), OnceLock::new());
         Arc::new(Self { primary, link, away, ended, silent: AtomicBool::new(false) })
     }
 
-    /// The same server over another link; it is away for as long as it was.
-    pub fn renewed(&self, link: FredLink) -> Arc<Self> {
+    /// The same server over another link; it is away for as long as it was, and for `long` when it did not answer.
+    pub fn renewed(&self, link: Pipe, long: Duration) -> Arc<Self> {
         let wire = Self::new(self.primary.address.clone(), link);
-        *wire.away.lock() = *self.away.lock();
+        let hung = self.silent.load(Ordering::Relaxed);
+        let hung = hung.then(|| Instant::now().checked_sub(long)).flatten();
+        *wire.away.lock() = hung.or(*self.away.lock());
         wire
     }
 
