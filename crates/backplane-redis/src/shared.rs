@@ -32,14 +32,28 @@ impl Shared for Node {
     }
 
     async fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Fault> {
-        match self.call("gw1_load", &[self.keys.shared(key)], self.timed()).await? {
-            Reply::Bytes(value) => Ok(Some(value.to_vec())),
-            _ => Ok(None),
-        }
+        kept(self.call("gw1_load", &[self.keys.shared(key)], self.timed()).await?)
+    }
+
+    async fn load_or_save(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let args = self.timed().and(life(ttl)).bytes(value);
+        kept(self.call("gw1_load_or_save", &[self.keys.shared(key)], args).await?)
     }
 
     async fn remove(&self, key: &str) -> Result<(), Fault> {
         self.call("gw1_remove", &[self.keys.shared(key)], Args::none()).await.map(drop)
+    }
+}
+
+fn kept(answer: Reply) -> Result<Option<Vec<u8>>, Fault> {
+    match answer {
+        Reply::Bytes(value) => Ok(Some(value.to_vec())),
+        _ => Ok(None),
     }
 }
 

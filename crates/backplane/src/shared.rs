@@ -32,6 +32,14 @@ pub trait Shared: Send + Sync {
     /// The value, unless absent or past its lifetime.
     async fn load(&self, key: &str) -> Result<Option<Vec<u8>>, Fault>;
 
+    /// The same; where there is none, `value` is stored in the same step, as by [`Shared::save`].
+    async fn load_or_save(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Vec<u8>>, Fault>;
+
     /// Removes it.
     async fn remove(&self, key: &str) -> Result<(), Fault>;
 }

@@ -170,16 +170,24 @@ impl Peer {
     }
 
     fn take(&mut self, decoded: Decoded) {
-        match decoded {
-            Decoded::Request(tag, request) => self.requests.push_back((tag, Ok(request))),
-            Decoded::Nothing => {}
-            Decoded::Refused(tag, reject) => self.requests.push_back((tag, Err(reject))),
-        }
+        let request = match decoded {
+            Decoded::Request(tag, request) => (tag, Ok(request)),
+            Decoded::Nothing => return,
+            Decoded::Refused(tag, reject) => (tag, Err(reject)),
+        };
+        // Nearly always taken before the next one comes.
+        self.requests.reserve_exact(1);
+        self.requests.push_back(request);
     }
 
     /// The next request to carry out; or a frame that was refused for its shape, to be answered in its turn.
     pub fn poll_request(&mut self) -> Option<(Tag, Result<Request, Reject>)> {
-        self.requests.pop_front()
+        let next = self.requests.pop_front();
+        // They are large, and an idle connection would keep room for them.
+        if self.requests.is_empty() {
+            self.requests = VecDeque::new();
+        }
+        next
     }
 
     /// Answers a request.
@@ -232,6 +240,10 @@ impl Peer {
 
     /// The next output.
     pub fn poll_frame(&mut self) -> Option<Encoded> {
-        self.frames.pop_front()
+        let next = self.frames.pop_front();
+        if self.frames.is_empty() {
+            self.frames = VecDeque::new();
+        }
+        next
     }
 }

@@ -98,6 +98,12 @@ pub async fn shared_values_have_a_lifetime(rig: &dyn Rig) {
     assert_eq!(a.load("k").await.unwrap(), None);
     a.save("other", vec![1], Some(Duration::from_secs(1))).await.unwrap();
     assert_eq!(a.load("stays").await.unwrap(), Some(vec![0, 255]));
+    let begin = |on: &'static str| a.load_or_save("begun", on.into(), Some(Duration::from_secs(2)));
+    assert_eq!(begin("first").await.unwrap(), None);
+    assert_eq!(begin("second").await.unwrap().as_deref(), Some(&b"first"[..]));
+    rig.advance(Duration::from_millis(2500)).await;
+    assert_eq!(begin("third").await.unwrap(), None, "what was there is past its lifetime");
+    assert_eq!(b.load("begun").await.unwrap().as_deref(), Some(&b"third"[..]));
     b.remove("stays").await.unwrap();
     b.remove("stays").await.unwrap();
     assert_eq!(a.load("stays").await.unwrap(), None);

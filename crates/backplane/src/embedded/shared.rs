@@ -56,6 +56,23 @@ impl Shared for Node {
             .await
     }
 
+    async fn load_or_save(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        let key = key.to_owned();
+        let load_or_save = move |step: &mut Step<'_, '_>| {
+            let standing = standing(step, &key)?;
+            if standing.is_none() {
+                put(step, &key, &value, ttl)?;
+            }
+            Ok(standing)
+        };
+        self.engine.writer.run(load_or_save).await
+    }
+
     async fn remove(&self, key: &str) -> Result<(), Fault> {
         let key = key.to_owned();
         self.engine.writer.run(move |step| forget(step, &key)).await

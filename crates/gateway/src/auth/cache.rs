@@ -1,6 +1,7 @@
 //! Verified tokens, so that a reconnect storm does not pay for the same signature twice.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parlance_model::{Identity, Time};
@@ -30,17 +31,17 @@ pub(super) struct VerifiedTokens(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    by_slot: HashMap<Slot, Identity>,
+    by_slot: HashMap<Slot, Arc<Identity>>,
     /// Oldest first; exactly the keys of `by_slot`.
     order: VecDeque<Slot>,
 }
 
 impl VerifiedTokens {
-    pub(super) fn get(&self, slot: &Slot) -> Option<Identity> {
+    pub(super) fn get(&self, slot: &Slot) -> Option<Arc<Identity>> {
         self.0.lock().by_slot.get(slot).cloned()
     }
 
-    pub(super) fn put(&self, slot: Slot, identity: Identity, now: Time) {
+    pub(super) fn put(&self, slot: Slot, identity: Arc<Identity>, now: Time) {
         let mut inner = self.0.lock();
         if inner.by_slot.insert(slot, identity).is_none() {
             inner.order.push_back(slot);
@@ -91,8 +92,8 @@ mod tests {
     use super::*;
     use parlance_model::{Proof, UserId};
 
-    fn identity(expires_at: u64) -> Identity {
-        Identity {
+    fn identity(expires_at: u64) -> Arc<Identity> {
+        Arc::new(Identity {
             user: UserId::parse("u").unwrap(),
             name: None,
             username: None,
@@ -104,7 +105,7 @@ mod tests {
             verified: true,
             proof: Proof::None,
             claims: None,
-        }
+        })
     }
 
     #[test]

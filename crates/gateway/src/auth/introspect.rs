@@ -113,7 +113,7 @@ impl Verifier {
     }
 
     /// Whom a session token names. The claims are asked for once, whichever of them name the user.
-    pub(super) async fn verify(&self, token: &str, subjects: &[String]) -> Result<Identity, AuthError> {
+    pub(super) async fn verify(&self, token: &str, subjects: &[String]) -> Result<Arc<Identity>, AuthError> {
         let question =
             self.known.lock().question(slot(token, &[]), |verdict| self.clock.now() < verdict.until);
         self.identity(token, subjects, &question).await
@@ -125,7 +125,7 @@ impl Verifier {
         token: &str,
         subjects: &[String],
         asked_since: Time,
-    ) -> Result<Identity, AuthError> {
+    ) -> Result<Arc<Identity>, AuthError> {
         let question = self.known.lock().question(slot(token, &[]), |verdict| verdict.at >= asked_since);
         self.identity(token, subjects, &question).await
     }
@@ -140,13 +140,13 @@ impl Verifier {
         token: &str,
         subjects: &[String],
         question: &Question,
-    ) -> Result<Identity, AuthError> {
+    ) -> Result<Arc<Identity>, AuthError> {
         let verdict = question.get_or_init(|| self.judge(token)).await;
         let claims = verdict.claims.as_ref().map_err(|error| *error)?;
         let mut identity = self.rules.identity(token, claims, subjects, self.clock.now())?;
         identity.expires_at = identity.expires_at.min(verdict.at + self.longest);
         identity.proof = Proof::Session(token.into());
-        Ok(identity)
+        Ok(Arc::new(identity))
     }
 
     async fn judge(&self, token: &str) -> Verdict {

@@ -16,6 +16,7 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::{DecodingKey, Header, Validation};
@@ -150,7 +151,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// See [`AuthError`].
-    pub async fn verify(&self, token: &str, subjects: &[String]) -> Result<Identity, AuthError> {
+    pub async fn verify(&self, token: &str, subjects: &[String]) -> Result<Arc<Identity>, AuthError> {
         let token = bare(token);
         if token.is_empty() {
             return Err(AuthError::Missing);
@@ -182,6 +183,7 @@ impl Authenticator {
         let (claims, key) = self.check_signature(token, now).await?;
         let mut identity = self.rules.identity(token, &claims, subjects, now)?;
         identity.proof = Proof::Key(key);
+        let identity = Arc::new(identity);
         self.verified.put(slot, identity.clone(), now);
         Ok(identity)
     }
@@ -195,7 +197,7 @@ impl Authenticator {
         token: &str,
         subjects: &[String],
         asked_since: Time,
-    ) -> Result<Identity, AuthError> {
+    ) -> Result<Arc<Identity>, AuthError> {
         let sessions = self.sessions.as_ref().ok_or(AuthError::Invalid("session"))?;
         sessions.verify_since(token, subjects, asked_since).await
     }

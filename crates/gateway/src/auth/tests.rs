@@ -63,7 +63,7 @@ fn hs(claims: &Value) -> String {
     sign(Algorithm::HS256, &EncodingKey::from_secret(SECRET.as_bytes()), claims)
 }
 
-async fn verify(auth: &Auth, token: &str) -> Result<Identity, AuthError> {
+async fn verify(auth: &Auth, token: &str) -> Result<Arc<Identity>, AuthError> {
     Authenticator::new(auth, clock().0).unwrap().verify(token, &subjects()).await
 }
 

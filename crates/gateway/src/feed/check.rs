@@ -10,8 +10,13 @@ use super::job::Todo;
 use super::track::{Compared, Position};
 use super::{Feed, Outcome};
 
-/// Nothing was heard: logs are compared so much less often, in halves.
-const STRETCHED: u64 = 5;
+/// Rounds from one comparison of a log to the next: when something was heard of it meanwhile, when not, and when nothing
+/// was for [`LONG`]. A publication that is lost with its connection is looked for at once; this finds one that was lost
+/// without a word.
+const LIVE: u64 = 2;
+const QUIET: u64 = 5;
+const STILL: u64 = 15;
+const LONG: u64 = 60;
 
 /// Topics, where they stood when the question was put, and the answers.
 pub(super) type Answers = Vec<(Topic, Position, Result<Place, Fault>)>;
@@ -21,40 +26,71 @@ pub(super) type Answers = Vec<(Topic, Position, Result<Place, Fault>)>;
 pub(super) struct Checks {
     under_way: bool,
     again: bool,
-    heard: bool,
+    round: u64,
     last: u64,
 }
 
+/// What is known of one log's comparisons.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Look {
+    /// The round in which something was heard last, or the log was opened.
+    heard: u64,
+    /// The round in which it was compared last.
+    compared: u64,
+}
+
 impl Checks {
-    /// Something was appended somewhere.
-    pub const fn heard(&mut self) {
-        self.heard = true;
+    /// Where a log stands is known from just now.
+    pub const fn opened(&self) -> Look {
+        Look { heard: self.round, compared: self.round }
     }
 
-    /// Whether it is time, with `every` so many ticks between two looks.
+    /// Something was heard of a log.
+    pub const fn heard(&self, look: &mut Look) {
+        look.heard = self.round + 1;
+    }
+
+    /// Whether it is time for the next round, with `every` so many ticks between two comparisons of a live log.
     pub const fn is_due(&mut self, ticks: u64, every: u64) -> bool {
-        let every = if self.heard { every } else { every * STRETCHED / 2 };
-        if ticks < self.last + every {
+        if ticks < self.last + every.div_ceil(LIVE) {
             return false;
         }
         self.last = ticks;
-        self.heard = false;
+        self.round += 1;
         true
     }
 }
 
+impl Look {
+    /// Whether a log is to be compared in a round.
+    const fn is_due(&self, round: u64) -> bool {
+        let pause = if self.heard > self.compared {
+            LIVE
+        } else if round.saturating_sub(self.heard) > LONG {
+            STILL
+        } else {
+            QUIET
+        };
+        round >= self.compared + pause
+    }
+}
+
 impl Feed {
-    /// Asks where the open logs stand; of those something is being done for, that finds out.
-    pub(super) fn check(&mut self) {
+    /// Asks where the open logs stand, of all or of those whose turn it is; of those something is being done for, that
+    /// finds out.
+    pub(super) fn check(&mut self, all: bool) {
         if self.checks.under_way {
-            self.checks.again = true;
+            self.checks.again |= all;
             return;
         }
-        let standing = |(topic, slot): (&Topic, &super::Slot)| {
-            let track = slot.track.as_ref()?;
-            Some((topic.clone(), track.position(), track.key.clone()?))
+        let round = self.checks.round;
+        let standing = |(topic, slot): (&Topic, &mut super::Slot)| {
+            let track = slot.track.as_ref().filter(|_| all || slot.look.is_due(round))?;
+            let asked = (topic.clone(), track.position(), track.key.clone()?);
+            slot.look.compared = round;
+            Some(asked)
         };
-        let asked: Vec<(Topic, Position, LogKey)> = self.open.iter().filter_map(standing).collect();
+        let asked: Vec<(Topic, Position, LogKey)> = self.open.iter_mut().filter_map(standing).collect();
         if asked.is_empty() {
             return;
         }
@@ -82,7 +118,7 @@ impl Feed {
             tracing::warn!(%fault, "head check");
         }
         if std::mem::take(&mut self.checks.again) {
-            self.check();
+            self.check(true);
         }
     }
 
@@ -126,17 +162,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_logs_are_compared_less_often() {
+    fn what_is_quiet_is_compared_less_often() {
         let mut checks = Checks::default();
-        let mut due = Vec::new();
-        for tick in 1..=160 {
-            if tick == 60 {
-                checks.heard();
+        let mut look = checks.opened();
+        let mut compared = Vec::new();
+        for tick in 1..=1200 {
+            if tick == 65 || tick == 75 {
+                checks.heard(&mut look);
             }
-            if checks.is_due(tick, 20) {
-                due.push(tick);
+            if checks.is_due(tick, 20) && look.is_due(checks.round) {
+                look.compared = checks.round;
+                compared.push(tick);
             }
         }
-        assert_eq!(due, [50, 70, 120], "every 5 s, and 2 s after something was heard");
+        assert_eq!(compared[..5], [50, 70, 90, 140, 190], "every 5 s, and 2 s after something was heard");
+        assert_eq!(compared[compared.len() - 2..], [940, 1090], "every 15 s in the end");
     }
 }

@@ -55,7 +55,7 @@ impl Default for Readers {
 pub(super) struct Job {
     pub node: Arc<Node>,
     pub topic: Topic,
-    pub track: Track,
+    pub track: Box<Track>,
     pub todo: VecDeque<Todo>,
     pub readers: Arc<Readers>,
     /// Judged, and to be handed to the hub next.
@@ -64,7 +64,7 @@ pub(super) struct Job {
 
 impl Job {
     /// Does everything; what is left when the node halts is left. Returns the track.
-    pub async fn run(mut self) -> (Topic, Track) {
+    pub async fn run(mut self) -> (Topic, Box<Track>) {
         if self.work().await.is_none() {
             tracing::debug!(topic = ?self.topic, "left undone: the node halts");
         }

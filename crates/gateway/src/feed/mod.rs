@@ -33,7 +33,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::node::Node;
 use announce::Announcer;
-use check::Checks;
+use check::{Checks, Look};
 use deliver::Ready;
 use job::{Job, Readers, Todo};
 use known::{Known, Question};
@@ -126,7 +126,8 @@ impl FeedHandle {
 #[derive(Default)]
 struct Slot {
     /// Where it stands; away while something is done for it, not there yet while it is being opened.
-    track: Option<Track>,
+    /// Boxed: the table of open topics has room for many more than there are.
+    track: Option<Box<Track>>,
     /// What is to be done next.
     todo: VecDeque<Todo>,
     /// Who waits for it to be open.
@@ -134,6 +135,8 @@ struct Slot {
     opening: bool,
     /// Nobody listened at the last look.
     idle: bool,
+    /// When it is compared with its log.
+    look: Look,
 }
 
 impl Slot {
@@ -151,7 +154,7 @@ impl Slot {
 /// What something that was waited for came to.
 enum Outcome {
     /// A topic's work is done.
-    Worked(Topic, Track),
+    Worked(Topic, Box<Track>),
     Opened(Opened),
     Checked(check::Answers),
     /// Presence was asked for.
@@ -252,7 +255,7 @@ impl Feed {
         for slot in self.open.values_mut().filter(|slot| slot.track.is_none()) {
             slot.push(Todo::Behind);
         }
-        self.check();
+        self.check(true);
         self.known.lost();
         self.ask_presence();
         self.look_into_rooms(false);
@@ -280,8 +283,8 @@ impl Feed {
             Publication::Presence(change) => self.heard_presence(&topic, &change, &mut ready),
             Publication::Signal(signal) => self.heard_signal(&topic, signal, &mut ready),
             lasting => {
-                self.checks.heard();
                 let Some(slot) = self.open.get_mut(&topic) else { return };
+                self.checks.heard(&mut slot.look);
                 if slot.todo.is_empty() && slot.track.is_some() {
                     touched.push(topic);
                 }
@@ -369,7 +372,7 @@ impl Feed {
         let every = self.node.config.load().timings.head_check();
         let head_ticks = u64::try_from(every.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1);
         if self.checks.is_due(ticks, head_ticks) {
-            self.check();
+            self.check(false);
         }
         if ticks.is_multiple_of(IDLE_TICKS) {
             self.close_idle();

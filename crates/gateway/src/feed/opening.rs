@@ -97,7 +97,8 @@ impl Feed {
                 Ok(track) => {
                     self.node.hub.set_last(&topic, track.seq);
                     self.node.hub.set_number(&topic, track.number);
-                    slot.track = Some(*track);
+                    slot.track = Some(track);
+                    slot.look = self.checks.opened();
                     self.known.opened(&topic);
                     if room::is_told(&self.node.hub, &topic) {
                         slot.push(Todo::Rooms { sure: false });

@@ -3,6 +3,8 @@
 //! Owns: finding the token, and counting refused ones. Must not know: what a good token looks like (`auth`),
 //! what the request is for.
 
+use std::sync::Arc;
+
 use axum::http::header;
 use axum::http::request::Parts;
 use parlance_model::{Identity, Reject};
@@ -12,19 +14,19 @@ use crate::node::Node;
 use crate::orders;
 
 /// Whom the request's token names; `subjects` are the claims that may, in order.
-pub async fn identify(node: &Node, parts: &Parts, subjects: &[String]) -> Result<Identity, Reject> {
+pub async fn identify(node: &Node, parts: &Parts, subjects: &[String]) -> Result<Arc<Identity>, Reject> {
     verify(node, token(parts).as_deref(), subjects).await
 }
 
 /// Whom a token names; none is refused as missing.
-pub async fn verify(node: &Node, token: Option<&str>, subjects: &[String]) -> Result<Identity, Reject> {
+pub async fn verify(node: &Node, token: Option<&str>, subjects: &[String]) -> Result<Arc<Identity>, Reject> {
     let identity = read(node, token, subjects).await?;
     check(node, &identity).await?;
     Ok(identity)
 }
 
 /// Whom a token says it names: nothing may be told before [`check`].
-pub async fn read(node: &Node, token: Option<&str>, subjects: &[String]) -> Result<Identity, Reject> {
+pub async fn read(node: &Node, token: Option<&str>, subjects: &[String]) -> Result<Arc<Identity>, Reject> {
     let auth = node.auth.load_full();
     auth.verify(token.unwrap_or_default(), subjects).await.map_err(|error| refused(node, error))
 }

@@ -89,8 +89,9 @@ fn endpoint(node: &Arc<Node>, first: &Mount, mounts: Arc<[Arc<Mount>]>) -> Endpo
     };
     let owner = node.clone();
     let accept = move |greeting: Greeting| {
-        let tracker = owner.tracker.clone();
-        tracker.spawn(session::run_socketio(owner.clone(), mounts.clone(), greeting));
+        if let Some(running) = session::begin_socketio(&owner, mounts.clone(), greeting) {
+            owner.tracker.spawn(running.run());
+        }
     };
     Endpoint::new(settings, node.clock.clone(), node.tracker.clone(), Arc::new(accept))
 }

@@ -62,13 +62,16 @@ pub async fn handle(node: &Arc<Node>, mount: Arc<Mount>, request: Request) -> Re
     }
 }
 
-/// Becomes the session once the 101 is written. The permit lives as long as the session.
+/// Begins the session once the 101 is written, in a task of its own. The permit lives as long as the session.
 async fn begin(pending: hyper::upgrade::OnUpgrade, admission: Admission, origin: Origin) {
     // When there is none, dropping the admission gives its lease back.
-    if let Some(socket) = upgraded(pending).await {
-        session::run(admission, socket).await;
-    }
-    drop(origin);
+    let Some(socket) = upgraded(pending).await else { return };
+    let tracker = admission.tracker().clone();
+    let running = session::begin(admission, socket).await;
+    tracker.spawn(async move {
+        running.run().await;
+        drop(origin);
+    });
 }
 
 /// The socket behind an upgrade; `None` when the client went before its answer.
@@ -105,7 +108,7 @@ async fn admit(
     session::admit(node, mount.clone(), identity, origin.0.address()).await
 }
 
-async fn identify(node: &Node, mount: &Mount, parts: &Parts) -> Result<Option<Identity>, Reject> {
+async fn identify(node: &Node, mount: &Mount, parts: &Parts) -> Result<Option<Arc<Identity>>, Reject> {
     let token = credentials::token(parts);
     // sechat clients may present their token in their first frame instead.
     if token.is_none() && Dialect::parse(&mount.dialect) == Some(Dialect::Sechat) {

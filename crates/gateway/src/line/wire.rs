@@ -87,7 +87,7 @@ impl Wire {
 
     /// Whether bytes have come that were not read yet.
     pub(super) fn has_unread(&self) -> bool {
-        self.stream.readable().now_or_never().is_some()
+        self.ws.get_ref().has_ahead() || self.stream.readable().now_or_never().is_some()
     }
 
     pub(super) fn flush(&mut self, now: Time) -> io::Result<()> {

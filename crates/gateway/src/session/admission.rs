@@ -8,6 +8,7 @@ use parlance_backplane::{Fault, Touched};
 use parlance_hub::{Announce, Listener, Notice, Outbox, Voice};
 use parlance_model::{Identity, Reject, RejectCode, Role, Topic};
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 use super::link::Link;
 use super::run::Boxed;
@@ -36,6 +37,11 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Where the session's task belongs.
+    pub fn tracker(&self) -> &TaskTracker {
+        &self.node.tracker
+    }
+
     /// Uses the admission: from here the session gives the lease back.
     pub(super) fn take(mut self) -> (Arc<Node>, Arc<Mount>, Port, Option<Arc<Link>>) {
         self.used = true;
@@ -64,7 +70,7 @@ impl Drop for Admission {
 pub async fn admit(
     node: &Arc<Node>,
     mount: Arc<Mount>,
-    identity: Option<Identity>,
+    identity: Option<Arc<Identity>>,
     remote: IpAddr,
 ) -> Result<Admission, Reject> {
     if node.shutdown.is_cancelled() {
@@ -82,7 +88,7 @@ pub async fn admit(
 pub(super) async fn open(
     node: &Arc<Node>,
     mount: &Arc<Mount>,
-    identity: Identity,
+    identity: Arc<Identity>,
     port: &Port,
 ) -> Result<Arc<Link>, Reject> {
     Arrival::knock(node, mount, identity, port).await?.enter().await
@@ -105,7 +111,7 @@ impl Arrival {
     pub(super) async fn knock(
         node: &Arc<Node>,
         mount: &Arc<Mount>,
-        identity: Identity,
+        identity: Arc<Identity>,
         port: &Port,
     ) -> Result<Self, Reject> {
         let connection = node.next_connection();
@@ -117,7 +123,7 @@ impl Arrival {
         let user = identity.user.clone();
         let listener = Arc::new(Listener::new(connection.number, user, voice, port.outbox.clone()));
         let heart = port.heart.clone();
-        let link = Arc::new(Link::new(listener, connection, mount.clone(), Arc::new(identity), heart));
+        let link = Arc::new(Link::new(listener, connection, mount.clone(), identity, heart));
         let mut arrival = Self { node: node.clone(), link, opening: None, kept: false };
         arrival.listen().await.map_err(|fault| node.unavailable(&fault))?;
         Ok(arrival)

@@ -38,7 +38,9 @@ pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> R
             let feed = Topic::User(link.listener.user.clone());
             join(node, link, vec![(feed, start, Role::Joined)]).await?;
             let left = leave_lost(node, link).await?;
-            restore::save(node, link).await?;
+            if restored.is_some() {
+                restore::save(node, link).await?;
+            }
             restored.unwrap_or(true) && left
         }
     };

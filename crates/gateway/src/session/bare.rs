@@ -28,7 +28,7 @@ impl Bare {
     ///
     /// # Errors
     /// As [`super::admit`].
-    pub async fn open(node: &Arc<Node>, mount: &Arc<Mount>, identity: Identity) -> Result<Self, Reject> {
+    pub async fn open(node: &Arc<Node>, mount: &Arc<Mount>, identity: Arc<Identity>) -> Result<Self, Reject> {
         let heart = Arc::new(AtomicU64::new(node.clock.now().millis()));
         let port = Port { outbox: run::outbox(node), heart: heart.clone() };
         let link = admission::open(node, mount, identity, &port).await?;

@@ -106,13 +106,13 @@ impl Conn {
     pub fn start_work(&mut self, start: impl Fn(&Self, Work) -> Doing) {
         if self.doing.is_none()
             && !self.must_wait()
-            && let Some(next) = self.todo.pop_front()
+            && let Some(next) = pop(&mut self.todo)
         {
             (self.sending, self.telling) = kinds(&next);
             self.doing = Some(start(self, next));
         }
         if self.joining.is_none()
-            && let Some(next) = self.joins.pop_front()
+            && let Some(next) = pop(&mut self.joins)
         {
             self.joining = Some(start(self, next));
         }
@@ -148,6 +148,15 @@ impl Conn {
         }
         Poll::Pending
     }
+}
+
+/// Takes the next one; an empty queue keeps no room, which every idle connection would hold.
+fn pop(queue: &mut VecDeque<Work>) -> Option<Work> {
+    let next = queue.pop_front();
+    if queue.is_empty() {
+        *queue = VecDeque::new();
+    }
+    next
 }
 
 /// Whether a piece of work is a send, and whether it brings about an event for the connection itself.

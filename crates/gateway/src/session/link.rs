@@ -181,12 +181,12 @@ impl Link {
     }
 
     /// The same token, verified again; `false` when it has another one by now.
-    pub(crate) fn prolong(&self, identity: Identity) -> bool {
+    pub(crate) fn prolong(&self, identity: Arc<Identity>) -> bool {
         let mut current = self.identity.lock();
         if current.token_hash != identity.token_hash {
             return false;
         }
-        *current = Arc::new(identity);
+        *current = identity;
         drop(current);
         // Its end may be nearer than it was.
         self.listener.outbox.wake();

@@ -25,4 +25,4 @@ pub use bare::Bare;
 pub use link::{Link, Own};
 pub(crate) use replay::{Start, change_role, join, leave};
 pub(crate) use restore::{changed as subscriptions_changed, subscribed};
-pub use run::{run, run_socketio};
+pub use run::{begin, begin_socketio};

@@ -54,6 +54,35 @@ pub(super) fn positions(node: &Node, link: &Link) -> Vec<(Channel, u64)> {
 
 /// Keeps what is confirmed, for as long as configured.
 pub(super) async fn save(node: &Node, link: &Link) -> Result<(), Fault> {
+    let window = node.config.load().timings.restore();
+    node.backplane.shared.save(&key(link), standing(link)?, Some(window)).await
+}
+
+/// What was kept for a client with this token; if nothing was, the user's own feed is from now on, in the same step.
+async fn load_or_begin(node: &Node, link: &Link) -> Result<Option<Kept>, Fault> {
+    let begun = Kept {
+        opened_ms: link.opened_at.millis(),
+        channels: vec![(Channel::Notifications.name(), Some(link.feed_start()))],
+    };
+    let begun = bytes(&begun)?;
+    let (key, window) = (key(link), node.config.load().timings.restore());
+    let shared = &node.backplane.shared;
+    let Some(found) = shared.load_or_save(&key, begun.clone(), Some(window)).await? else {
+        return Ok(None);
+    };
+    let kept = read(&found);
+    if kept.is_none() {
+        shared.save(&key, begun, Some(window)).await?;
+    }
+    Ok(kept)
+}
+
+fn bytes(kept: &Kept) -> Result<Vec<u8>, Fault> {
+    serde_json::to_vec(kept).map_err(|e| Fault::Corrupt(e.to_string()))
+}
+
+/// What is kept of a connection as it stands.
+fn standing(link: &Link) -> Result<Vec<u8>, Fault> {
     let confirmed = link.confirmed();
     let position = |channel: &Channel| confirmed.iter().find(|(c, _)| c == channel).map(|(_, seq)| *seq);
     let mut channels = link.channels();
@@ -62,9 +91,7 @@ pub(super) async fn save(node: &Node, link: &Link) -> Result<(), Fault> {
         opened_ms: link.opened_at.millis(),
         channels: channels.iter().map(|c| (c.name(), position(c))).collect(),
     };
-    let bytes = serde_json::to_vec(&kept).map_err(|e| Fault::Corrupt(e.to_string()))?;
-    let ttl = node.config.load().timings.restore();
-    node.backplane.shared.save(&key(link), bytes, Some(ttl)).await
+    bytes(&kept)
 }
 
 /// The last save of a connection that ends. One whose successor has kept something already says nothing.
@@ -86,17 +113,20 @@ pub(crate) async fn changed(node: &Node, link: &Link, channel: &Channel) -> Resu
 }
 
 async fn load(node: &Node, key: &str) -> Result<Option<Kept>, Fault> {
-    let Some(bytes) = node.backplane.shared.load(key).await? else { return Ok(None) };
-    let read = serde_json::from_slice(&bytes);
-    // Unreadable is as good as absent; the next save heals it.
-    Ok(read.inspect_err(|error| tracing::warn!(%error, "kept subscriptions are unreadable")).ok())
+    Ok(node.backplane.shared.load(key).await?.and_then(|bytes| read(&bytes)))
+}
+
+fn read(bytes: &[u8]) -> Option<Kept> {
+    // Unreadable is as good as absent.
+    let read = serde_json::from_slice(bytes);
+    read.inspect_err(|error| tracing::warn!(%error, "kept subscriptions are unreadable")).ok()
 }
 
 /// Takes up what a client with the same token had subscribed, from where it was; a conversation the user is
 /// no longer in is left out, and of one the user came back to nothing from the time in between is told. Whether all of
-/// it could be: what is away stays among the channels; `None` when nothing was kept.
+/// it could be: what is away stays among the channels; `None` when nothing was kept, and that it begins now is.
 pub(super) async fn restore(node: &Arc<Node>, link: &Arc<Link>) -> Result<Option<bool>, Fault> {
-    let Some(kept) = load(node, &key(link)).await? else { return Ok(None) };
+    let Some(kept) = load_or_begin(node, link).await? else { return Ok(None) };
     let mut whole = true;
     let max = node.config.load().limits.subscriptions;
     let mut topics = Vec::new();

@@ -57,8 +57,8 @@ pub(super) fn outbox(node: &Node) -> Arc<Outbox> {
     Arc::new(Outbox::new(Limits { bytes: limits.outbox_bytes, pieces: limits.outbox_frames }))
 }
 
-/// Runs a raw WebSocket connection until it is closed, and gives back what it held.
-pub async fn run(admission: Admission, socket: Socket) {
+/// A raw WebSocket connection's session, to be [run](Running::run).
+pub async fn begin(admission: Admission, socket: Socket) -> Running {
     let (node, mount, port, link) = admission.take();
     let line = Line::raw(socket, mount.max_frame_bytes, node.clock.clone(), port.heart).await;
     let mut conn = Conn::new(&node, mount.clone(), link);
@@ -69,13 +69,13 @@ pub async fn run(admission: Admission, socket: Socket) {
     }
     let mut session = Box::new(Session::new(node, line, port.outbox, &mount));
     session.conns.push(conn);
-    session.run(&mount.name).await;
+    Running { session, mount }
 }
 
-/// Runs a Socket.IO client's connection until it is closed. `mounts` are the namespaces of its path.
-pub async fn run_socketio(node: Arc<Node>, mounts: Arc<[Arc<Mount>]>, greeting: Greeting) {
-    let Some(first) = mounts.first().cloned() else { return };
-    let outbox = outbox(&node);
+/// A Socket.IO client's session. `mounts` are the namespaces of its path; without any there is nothing to run.
+pub fn begin_socketio(node: &Arc<Node>, mounts: Arc<[Arc<Mount>]>, greeting: Greeting) -> Option<Running> {
+    let first = mounts.first().cloned()?;
+    let outbox = outbox(node);
     let mut session = Box::new(Session::new(node.clone(), greeting.line, outbox, &first));
     let depth = node.config.load().limits.json_depth;
     session.socketio = Some(Box::new(Socketio {
@@ -84,7 +84,28 @@ pub async fn run_socketio(node: Arc<Node>, mounts: Arc<[Arc<Mount>]>, greeting: 
         decoder: socketio::Decoder::new(MAX_ATTACHMENTS, depth * 2),
         token: greeting.token,
     }));
-    session.run(&first.name).await;
+    Some(Running { session, mount: first })
+}
+
+/// A session that is to be run by a task of its own. Boxed from the beginning, and apart from what began it: a task keeps
+/// room for everything that it ever held, for as long as the connection lives.
+pub struct Running {
+    session: Box<Session>,
+    mount: Arc<Mount>,
+}
+
+impl Running {
+    /// Runs the connection until it is closed, and gives back what it held. A panic inside ends only this connection.
+    pub async fn run(self) {
+        let Self { mut session, mount } = self;
+        session.node.metrics.connection_opened(&mount.name);
+        if AssertUnwindSafe(session.drive()).catch_unwind().await.is_err() {
+            let mount = &mount.name;
+            tracing::error!(%mount, "a connection's task panicked; the connection is closed");
+        }
+        Box::pin(session.finish()).await;
+        session.node.metrics.connection_closed(&mount.name);
+    }
 }
 
 impl Session {
@@ -102,17 +123,6 @@ impl Session {
             closing: false,
             unconfirmed: false,
         }
-    }
-
-    /// A panic inside ends only this connection. Boxed where it begins: a future that owns a session keeps room
-    /// for it wherever the session is moved, for as long as the connection lives.
-    async fn run(mut self: Box<Self>, name: &str) {
-        self.node.metrics.connection_opened(name);
-        if AssertUnwindSafe(self.drive()).catch_unwind().await.is_err() {
-            tracing::error!(mount = %name, "a connection's task panicked; the connection is closed");
-        }
-        Box::pin(self.finish()).await;
-        self.node.metrics.connection_closed(name);
     }
 
     pub(super) fn is_raw(&self) -> bool {
@@ -209,19 +219,14 @@ pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 mod tests {
     use super::*;
 
-    const fn result_of_two<F, A, B>(_: fn(A, B) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    const fn result_of_three<F, A, B, C>(_: fn(A, B, C) -> F) -> usize {
+    const fn result_of<F, A>(_: fn(A) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn an_idle_connection_stays_small() {
         // Each of these is there once per connection, for as long as it lives.
-        assert!(result_of_two(run) <= 1400, "{}", result_of_two(run));
-        assert!(result_of_three(run_socketio) <= 800, "{}", result_of_three(run_socketio));
+        assert!(result_of(Running::run) <= 600, "{}", result_of(Running::run));
         assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
         assert!(size_of::<Conn>() <= 400, "{}", size_of::<Conn>());
     }

@@ -290,8 +290,8 @@ async fn authenticated(node: &Arc<Node>, link: &Arc<Link>, mut request: Request)
 }
 
 /// From here on the connection lives on the new token.
-async fn refresh(node: &Arc<Node>, link: &Arc<Link>, identity: Identity) {
-    link.refresh(Arc::new(identity), node.clock.now());
+async fn refresh(node: &Arc<Node>, link: &Arc<Link>, identity: Arc<Identity>) {
+    link.refresh(identity, node.clock.now());
     if !proofs::stand(node, &link.identity()) {
         // Revoked between the look at the revocations and now.
         link.listener.notify(Notice::Revoked);
@@ -324,10 +324,10 @@ async fn unauthenticated(seat: &Seat, tag: Tag, request: Request) -> Done {
     Done::Registered(tag, registered.await)
 }
 
-fn unverified(claimed: &str) -> Result<Identity, Reject> {
+fn unverified(claimed: &str) -> Result<Arc<Identity>, Reject> {
     let user = UserId::parse(claimed)
         .map_err(|e| Reject::new(RejectCode::InvalidField, e.to_string()).field("sessionId"))?;
-    Ok(Identity {
+    Ok(Arc::new(Identity {
         user,
         name: None,
         username: None,
@@ -339,5 +339,5 @@ fn unverified(claimed: &str) -> Result<Identity, Reject> {
         verified: false,
         proof: parlance_model::Proof::None,
         claims: None,
-    })
+    }))
 }

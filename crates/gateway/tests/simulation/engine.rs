@@ -323,6 +323,15 @@ impl Shared for Far {
         through!(self, self.inner.shared.load(key))
     }
 
+    async fn load_or_save(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Vec<u8>>, Fault> {
+        through!(self, self.inner.shared.load_or_save(key, value, ttl))
+    }
+
     async fn remove(&self, key: &str) -> Result<(), Fault> {
         through!(self, self.inner.shared.remove(key))
     }

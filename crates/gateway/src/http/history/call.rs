@@ -104,14 +104,14 @@ impl<'a> Call<'a> {
     }
 
     /// Who asks. The call may be looked at from here on.
-    pub async fn identity(&mut self) -> Result<Identity, Reject> {
+    pub async fn identity(&mut self) -> Result<Arc<Identity>, Reject> {
         let identity = credentials::identify(self.node, self.parts, &self.policy.subjects).await?;
         self.asked.wrong.take().map_or(Ok(identity), Err)
     }
 
     /// Who asks, and the conversation in the address when they are a member of it; without its members when
     /// they are many. One that is not there and one that is not theirs are not told apart.
-    pub async fn readable(&mut self, named: &Named) -> Result<(Identity, Conversation), Reject> {
+    pub async fn readable(&mut self, named: &Named) -> Result<(Arc<Identity>, Conversation), Reject> {
         let identity = self.identity().await?;
         let id =
             named.as_ref().ok().and_then(|Path(id)| ConversationId::parse(id).ok()).ok_or_else(nowhere)?;

@@ -24,7 +24,7 @@ const BODY: usize = 4096;
 
 /// A page of the user's conversations.
 pub async fn page(call: &mut Call<'_>) -> Result<Chats, Reject> {
-    let user = call.identity().await?.user;
+    let user = call.identity().await?.user.clone();
     let limit = call.asked.part.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MOST).contains(&limit) {
         return Err(invalid(LIMITS));
