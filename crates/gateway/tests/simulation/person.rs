@@ -81,7 +81,8 @@ impl Person {
             }
             let Some(host) = self.world.any_host(&mut memory.random) else { continue };
             let mount = Arc::new(host.node.config.load().mounts[0].clone());
-            let opened = timeout(PATIENCE, Bare::open(&host.node, &mount, identity(&self.user))).await;
+            let opened =
+                timeout(PATIENCE, Bare::open(&host.node, &mount, Arc::new(identity(&self.user)))).await;
             if let Ok(Ok(bare)) = opened {
                 self.connection(&mut memory, &host, Arc::new(bare)).await;
             }
