@@ -228,7 +228,7 @@ impl Load {
         let Groups { rooms, receivers, senders, typing, .. } = self.groups;
         let echoes = stage.place.speech().echoes();
         let sent = finish::spoken(&ended, rooms * senders, &self.planned);
-        Ok(finish::check(stage, &ended, &sent, |who| {
+        let mut checks = finish::check(stage, &ended, &sent, |who| {
             let room = match who {
                 _ if typing => return Vec::new(),
                 Who::Receiver(index) => index / receivers.max(1),
@@ -236,7 +236,13 @@ impl Load {
             };
             let all = (room * senders) as u32..((room + 1) * senders) as u32;
             all.filter(|sender| echoes || who != Who::Sender(*sender)).collect()
-        }))
+        });
+        let local = |sender: &usize| self.groups.is_local(&stage.common, sender / senders, sender % senders);
+        let planned: u64 = (0..self.planned.len()).filter(local).map(|sender| self.planned[sender]).sum();
+        if planned > checks.sent {
+            checks.errors.insert("never sent".to_owned(), planned - checks.sent);
+        }
+        Ok(checks)
     }
 
     /// The whole of it, from the beginning to the outcome.
