@@ -24,7 +24,8 @@ fn browser() -> Option<PathBuf> {
     let browser = found.into_iter().find(|file| file.is_file());
     if browser.is_none() {
         // Past the test harness, which keeps what a passing test prints to itself.
-        writeln!(stdout(), "parlance-tests: skipped: there is no Chromium").unwrap();
+        let mut out = stdout().lock();
+        writeln!(out, "parlance-tests: skipped: there is no Chromium").unwrap();
     }
     browser
 }
