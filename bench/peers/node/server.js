@@ -16,7 +16,8 @@ const KEPT = 1000;
 const REMEMBERED_SECONDS = 48 * 3600;
 
 const connect = async () => {
-  const client = createClient({ url: REDIS_URL });
+  // A command that waits long under load is late, not lost: an adapter does not expect it to be rejected.
+  const client = createClient({ url: REDIS_URL, commandOptions: { timeout: undefined } });
   client.on("error", (error) => console.error("redis:", error.message));
   await client.connect();
   return client;

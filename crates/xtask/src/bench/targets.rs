@@ -1,5 +1,7 @@
 //! What is compared: each target is one entry here. Runs, load, figures, and what is asked of them.
 //!
+//! Fan-out is measured in SeChat over raw WebSockets: every recipient of a room hears the same bytes there, as from the peers.
+//!
 //! Must not know: how a run is made, how a goal is judged.
 
 use super::goals::{Bound, Goal, Measure};
@@ -154,7 +156,7 @@ fn fan_out() -> Vec<Target> {
             number: 1,
             title: "fan-out to 1,000 in one room on another node, CPU time for each delivery",
             scenario: "fanout",
-            flags: "--cross --members 1000 --rate 20 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --members 1000 --rate 20 --warmup 3 --seconds 15",
             quick: "--warmup 1 --seconds 4",
             runs: vec![parlance(2), floor(), node(2), siox(2), streams(2), centrifugo(2)],
             goals: vec![
@@ -167,7 +169,7 @@ fn fan_out() -> Vec<Target> {
             number: 2,
             title: "fan-out to 10,000 in one room on another node, CPU time for each delivery",
             scenario: "fanout",
-            flags: "--cross --members 10000 --rate 2 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --members 10000 --rate 2 --warmup 3 --seconds 15",
             quick: "--members 5000 --warmup 1 --seconds 4",
             runs: vec![parlance(2), floor(), node(2), siox(2)],
             goals: vec![
@@ -180,7 +182,7 @@ fn fan_out() -> Vec<Target> {
             number: 3,
             title: "fan-out to 1,000 with four messages on the way, CPU time for each delivery",
             scenario: "fanout",
-            flags: "--cross --members 1000 --closed --window 4 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --members 1000 --closed --window 4 --warmup 3 --seconds 15",
             quick: "--warmup 1 --seconds 4",
             runs: vec![parlance(2), floor()],
             goals: vec![at_most(over(DELIVERY, "floor"), 0.75).stretch(0.55)],
@@ -194,7 +196,7 @@ fn messages() -> Vec<Target> {
             number: 4,
             title: "100 rooms of 20, CPU time for each message (Parlance durable, the others not)",
             scenario: "rooms",
-            flags: "--cross --rooms 100 --members 20 --rate 400 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --rooms 100 --members 20 --rate 400 --warmup 3 --seconds 15",
             quick: "--warmup 1 --seconds 4",
             runs: vec![parlance(2), node(2), siox(2), streams(2), centrifugo(2)],
             goals: vec![
@@ -206,7 +208,7 @@ fn messages() -> Vec<Target> {
             number: 5,
             title: "500 pairs on two nodes, CPU time for each message (Parlance durable)",
             scenario: "direct",
-            flags: "--cross --pairs 500 --rate 4000 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --pairs 500 --no-receipts --rate 2000 --warmup 3 --seconds 15",
             quick: "--warmup 1 --seconds 4",
             runs: vec![parlance(2), node(2)],
             goals: vec![
@@ -218,7 +220,7 @@ fn messages() -> Vec<Target> {
             number: 6,
             title: "durable acknowledgements a second, 200 senders",
             scenario: "acks",
-            flags: "--senders 200 --closed --window 8 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --senders 200 --closed --window 8 --warmup 3 --seconds 15",
             quick: "--warmup 1 --seconds 4",
             runs: vec![
                 parlance(1),
@@ -234,7 +236,7 @@ fn messages() -> Vec<Target> {
             number: 7,
             title: "latency across nodes at 4,000 deliveries a second",
             scenario: "rooms",
-            flags: "--cross --rooms 20 --members 20 --rate 200 --warmup 3 --seconds 20",
+            flags: "--dialect sechat --cross --rooms 20 --members 20 --rate 200 --warmup 3 --seconds 20",
             quick: "--warmup 1 --seconds 5",
             runs: vec![parlance(2), node(2)],
             goals: vec![
@@ -314,15 +316,15 @@ fn growth() -> Target {
         number: 12,
         title: "how CPU time for each message grows: with members, with nodes that are not concerned, with conversations",
         scenario: "rooms",
-        flags: "--cross --warmup 3 --seconds 15",
+        flags: "--dialect sechat --cross --warmup 3 --seconds 15",
         quick: "--warmup 1 --seconds 4",
         runs: vec![
             members("members-1k", "--members 1000 --rate 2", "--members 500"),
             members("members-10k", "--members 10000 --rate 2", "--members 5000"),
             nodes("nodes-2", 2),
             nodes("nodes-8", 8),
-            pairs("pairs-10", "--pairs 10 --rate 2000"),
-            pairs("pairs-4k", "--pairs 4000 --rate 2000"),
+            pairs("pairs-10", "--pairs 10 --no-receipts --rate 2000"),
+            pairs("pairs-4k", "--pairs 4000 --no-receipts --rate 2000"),
         ],
         goals: vec![
             at_most(times("members-1k", "members-10k", 10.0), 1.2).stretch(1.15),
