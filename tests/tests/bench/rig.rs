@@ -21,6 +21,7 @@ pub async fn gateway() -> Gateway {
 pub struct Done {
     pub code: Option<i32>,
     pub outcome: Value,
+    #[expect(dead_code, reason = "shown when a test fails")]
     pub said: String,
 }
 

@@ -51,14 +51,7 @@ async fn a_broken_threshold_and_a_wrong_address_are_told_apart() {
     assert_eq!(on(&gateway, words).await.code, Some(1));
     let refused = run(&["fanout", "--nodes", "ws://127.0.0.1:1", "--api", "http://127.0.0.1:1"]).await;
     assert_eq!(refused.code, Some(2), "{refused:?}");
-    let secret = run(&[
-        "idle",
-        "--connections",
-        "1",
-        "--secret",
-        "another",
-        "--nodes",
-        &format!("ws://{}", gateway.address()),
-    ]);
-    assert_ne!(secret.await.code, Some(0));
+    let address = format!("ws://{}", gateway.address());
+    let secret = run(&["idle", "--connections", "1", "--secret", "another", "--nodes", &address]).await;
+    assert_ne!(secret.code, Some(0));
 }

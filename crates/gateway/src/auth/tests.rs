@@ -220,7 +220,7 @@ async fn the_first_present_claim_names_the_user() {
     for (mut claims, expected) in cases {
         claims["exp"] = (NOW + 60).into();
         let authenticator = Authenticator::new(&with_secret(), clock().0).unwrap();
-        let found = authenticator.verify(&hs(&claims), &order).await.map(|identity| identity.user);
+        let found = authenticator.verify(&hs(&claims), &order).await.map(|identity| identity.user.clone());
         assert_eq!(found.as_ref().map(UserId::as_str).map_err(|error| *error), expected, "{claims}");
     }
 }
@@ -289,7 +289,7 @@ async fn a_development_token_is_accepted() {
     let ttl = std::time::Duration::from_secs(60);
     let token = sign_dev_token(SECRET, &user, Some("Alice"), ttl, Time(NOW * 1000)).unwrap();
     let identity = verify(&with_secret(), &token).await.unwrap();
-    assert_eq!((identity.user, identity.name.as_deref()), (user, Some("Alice")));
+    assert_eq!((&identity.user, identity.name.as_deref()), (&user, Some("Alice")));
     assert_eq!(identity.expires_at, Time((NOW + 60) * 1000));
 }
 
@@ -403,8 +403,8 @@ async fn kept_keys_are_good_for_a_while_and_withdrawn_only_by_another_set() {
     let auth = Auth { jwks_keep_ms: 400_000, secrets: vec![SECRET.to_owned()], ..server.auth() };
     let authenticator = Authenticator::new(&auth, clock).unwrap();
     let token = ed_token(Some("k1"));
-    let fetched = authenticator.verify(&token, &subjects()).await.unwrap().proof;
-    let shared = authenticator.verify(&hs(&claims()), &subjects()).await.unwrap().proof;
+    let fetched = authenticator.verify(&token, &subjects()).await.unwrap().proof.clone();
+    let shared = authenticator.verify(&hs(&claims()), &subjects()).await.unwrap().proof.clone();
     *server.answer.lock() = (500, String::new());
     // A reload keeps what was fetched, and asks again.
     let authenticator = authenticator.renewed(&auth).unwrap();
