@@ -10,13 +10,10 @@ use super::job::Todo;
 use super::track::{Compared, Position};
 use super::{Feed, Outcome};
 
-/// Rounds from one comparison of a log to the next: when something was heard of it meanwhile, when not, and when nothing
-/// was for [`LONG`]. A publication that is lost with its connection is looked for at once; this finds one that was lost
-/// without a word.
+/// Rounds from one comparison of a log to the next: when something was heard of it meanwhile, and when not. A publication
+/// that is lost with its connection is looked for at once; this finds one that was lost without a word.
 const LIVE: u64 = 2;
 const QUIET: u64 = 5;
-const STILL: u64 = 15;
-const LONG: u64 = 60;
 
 /// Topics, where they stood when the question was put, and the answers.
 pub(super) type Answers = Vec<(Topic, Position, Result<Place, Fault>)>;
@@ -64,13 +61,7 @@ impl Checks {
 impl Look {
     /// Whether a log is to be compared in a round.
     const fn is_due(&self, round: u64) -> bool {
-        let pause = if self.heard > self.compared {
-            LIVE
-        } else if round.saturating_sub(self.heard) > LONG {
-            STILL
-        } else {
-            QUIET
-        };
+        let pause = if self.heard > self.compared { LIVE } else { QUIET };
         round >= self.compared + pause
     }
 }
@@ -176,6 +167,6 @@ mod tests {
             }
         }
         assert_eq!(compared[..5], [50, 70, 90, 140, 190], "every 5 s, and 2 s after something was heard");
-        assert_eq!(compared[compared.len() - 2..], [940, 1090], "every 15 s in the end");
+        assert_eq!(compared[compared.len() - 2..], [1140, 1190], "and so it stays");
     }
 }
