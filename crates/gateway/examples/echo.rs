@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parlance_gateway::clock::Clock;
+use parlance_gateway::http::patience::Patient;
 use parlance_gateway::http::socket::Io;
 use parlance_gateway::http::{Origin, Permits};
 use parlance_gateway::line::{Endpoint, EngineSettings, Greeting, Heard, Line};
@@ -121,7 +122,7 @@ async fn serve(server: Arc<Server>, stream: TcpStream, origin: Origin) {
         request.extensions_mut().insert(origin.clone());
         async move { Ok::<_, Infallible>(answer(&server, request).await) }
     });
-    let io = TokioIo::new(Io(Arc::new(stream)));
+    let io = TokioIo::new(Patient::new(Io(Arc::new(stream)), Duration::from_secs(10), Arc::default()));
     // A client may go whenever it likes.
     let _ =
         http1::Builder::new().timer(TokioTimer::new()).serve_connection(io, service).with_upgrades().await;
@@ -172,7 +173,7 @@ impl Talk {
         }
         let at = self.line.deadline().into_iter().chain(until).min();
         let wait = at.map_or(Duration::from_secs(3600), |at| at.since(now));
-        let read = !self.closing && self.line.queue().len() < 256;
+        let read = !self.closing && self.line.waiting() < 256;
         tokio::select! {
             heard = self.line.next(read) => match heard {
                 Heard::Gone => Wake::Over,

@@ -1,4 +1,7 @@
-//! Handing one event to a room: encoded once per accent, pushed to each listener's outbox.
+//! Handing one event to a room: encoded once per accent, queued for each listener; and then writing, once for all that
+//! was queued.
+//!
+//! Owns: who of a room gets what, and which outboxes are to be written. Must not know: sockets, tasks.
 
 use std::sync::Arc;
 
@@ -6,8 +9,8 @@ use parlance_model::{Event, Topic, UserId};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    Hub, Memo, Pushed,
-    listener::Listener,
+    Hub, Memo, Outbox, Pushed,
+    listener::{List, Listener},
     registry::{Seat, Standing},
 };
 
@@ -38,8 +41,14 @@ pub struct Entry<'a> {
 }
 
 impl Hub {
-    /// Hands a log entry's event to those of a room who do not have it yet. A listener whose user has no
-    /// integer comes back in `owed`.
+    /// The outboxes that something was delivered to since this was asked last, each once: [`Outbox::deliver`] writes them.
+    /// To be asked after everything that there was to deliver, so that each connection is written to once.
+    pub fn take_listed(&self) -> Vec<Arc<Outbox>> {
+        std::mem::take(&mut *self.listed.lock())
+    }
+
+    /// Hands a log entry's event to those of a room who do not have it yet; [`Self::take_listed`] follows. A listener whose
+    /// user has no integer comes back in `owed`.
     pub fn deliver_entry(&self, entry: &Entry<'_>, to: impl Fn(&Listener) -> bool) -> Fanout {
         let Entry { topic, seq, event, integers } = *entry;
         let mut fanout = Fanout::default();
@@ -49,28 +58,47 @@ impl Hub {
         }
         room.last = seq;
         let Some(event) = event else { return fanout };
-        let mut memo = Memo::new(event);
+        let mut told = Told { memo: Memo::new(event), event, integers, list: List::new() };
         for seat in room.seats.values() {
             if lacks(seat, seq) && to(&seat.listener) {
-                fanout.push(&mut memo, seat, event, integers);
+                fanout.push(&mut told, seat);
             }
         }
+        self.list(told.list);
         fanout
     }
 
-    /// Hands an event that is in no log to the live listeners of a room.
+    /// Hands an event that is in no log to the live listeners of a room; [`Self::take_listed`] follows.
     pub fn deliver(&self, topic: &Topic, event: &Event, to: impl Fn(&Listener) -> bool) -> Fanout {
         let mut fanout = Fanout::default();
         let Some(room) = self.rooms.get(topic) else { return fanout };
-        let mut memo = Memo::new(event);
         let integers = FxHashMap::default();
+        let mut told = Told { memo: Memo::new(event), event, integers: &integers, list: List::new() };
         for seat in room.seats.values() {
             if seat.standing != Standing::Reading && to(&seat.listener) {
-                fanout.push(&mut memo, seat, event, &integers);
+                fanout.push(&mut told, seat);
             }
         }
+        self.list(told.list);
         fanout
     }
+
+    fn list(&self, mut list: List) {
+        let mut listed = self.listed.lock();
+        if listed.is_empty() {
+            *listed = list;
+        } else {
+            listed.append(&mut list);
+        }
+    }
+}
+
+/// What a room is told.
+struct Told<'a> {
+    memo: Memo<'a>,
+    event: &'a Event,
+    integers: &'a FxHashMap<UserId, u64>,
+    list: List,
 }
 
 fn lacks(seat: &Seat, seq: u64) -> bool {
@@ -78,13 +106,8 @@ fn lacks(seat: &Seat, seq: u64) -> bool {
 }
 
 impl Fanout {
-    fn push<'a>(
-        &mut self,
-        memo: &mut Memo<'a>,
-        seat: &'a Seat,
-        event: &Event,
-        integers: &FxHashMap<UserId, u64>,
-    ) {
+    fn push<'a>(&mut self, told: &mut Told<'a>, seat: &'a Seat) {
+        let Told { memo, event, integers, list } = told;
         let listener = &seat.listener;
         let own = event.author() == Some(&listener.user);
         let Some(accent) = listener.accent().placed(seat.role, own, event) else { return };
@@ -94,11 +117,9 @@ impl Fanout {
                 self.owed.push(listener.clone());
                 return;
             };
-            listener.push(&piece.seal(*integer))
-        } else if let Event::Receipt(receipt) = event {
-            listener.push_receipt(receipt, piece)
+            listener.push_listed(&piece.seal(*integer), list)
         } else {
-            listener.push(piece)
+            listener.tell(event, piece, list)
         };
         match pushed {
             Pushed::Queued => self.delivered += 1,

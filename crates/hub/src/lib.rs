@@ -15,5 +15,5 @@ mod registry;
 pub use fanout::{Entry, Fanout};
 pub use listener::{Announce, Listener, Notice, Voice};
 pub use memo::Memo;
-pub use outbox::{Limits, Mark, Outbox, Pushed};
+pub use outbox::{Exit, Limits, Mark, Outbox, Passed, Pushed, Waiting, Written};
 pub use registry::{Hub, Standing};

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
-use parlance_model::{ConversationId, MessageReceipt, UserId};
+use parlance_model::{ConversationId, Event, MessageReceipt, UserId};
 use parlance_wire::{Accent, Encoded, Offset, Style};
 
 use crate::outbox::{Mark, Outbox, Pushed};
 use crate::receipts::{Receipts, Verdict};
+
+/// Outboxes to be written.
+pub(crate) type List = Vec<Arc<Outbox>>;
 
 /// More notices than this unread: the connection's task is stuck, and the connection is closed.
 const MAX_NOTICES: usize = 4096;
@@ -106,18 +109,39 @@ impl Listener {
         self.accent.store(accent as u8, Ordering::Relaxed);
     }
 
-    /// Queues output.
+    /// Queues output and wakes the connection's task.
     pub fn push(&self, piece: &Encoded) -> Pushed {
+        self.with_place(piece, |piece, mark| self.outbox.push(piece, mark))
+    }
+
+    /// Queues output; the outbox goes on a list of those to be written.
+    pub(crate) fn push_listed(&self, piece: &Encoded, list: &mut List) -> Pushed {
+        self.with_place(piece, |piece, mark| self.outbox.push_listed(piece, mark, list))
+    }
+
+    /// Queues a piece with the place that goes with it.
+    fn with_place(&self, piece: &Encoded, queue: impl FnOnce(&Encoded, Option<Mark>) -> Pushed) -> Pushed {
+        if !piece.lacks_offset() && piece.offset().is_none() {
+            return queue(piece, None);
+        }
         // Held until it is queued: no offset may be on its way before the event it belongs to.
         let mut last = self.last.lock();
         if piece.lacks_offset() {
-            return self.outbox.push(&piece.seal_offset(*last), None);
+            return queue(&piece.seal_offset(*last), None);
         }
         let mark = piece.offset().map(|offset| Mark { listener: self.number, offset });
         if let Some(mark) = mark {
             *last = mark.offset;
         }
-        self.outbox.push(piece, mark)
+        queue(piece, mark)
+    }
+
+    /// Queues an event as [`Self::push_listed`] does; a receipt may have to wait until those before it were told.
+    pub(crate) fn tell(&self, event: &Event, piece: &Encoded, list: &mut List) -> Pushed {
+        match event {
+            Event::Receipt(receipt) => self.push_receipt(receipt, piece, list),
+            _ => self.push_listed(piece, list),
+        }
     }
 
     /// Queues an answer ahead of everything that waits, unless it would carry the offset of what waits.
@@ -142,15 +166,15 @@ impl Listener {
     }
 
     /// Queues a live receipt, or keeps it until those before it were told.
-    pub fn push_receipt(&self, receipt: &MessageReceipt, piece: &Encoded) -> Pushed {
+    fn push_receipt(&self, receipt: &MessageReceipt, piece: &Encoded, list: &mut List) -> Pushed {
         let mut slot = self.receipts.lock();
-        let Some(receipts) = slot.as_mut() else { return self.push(piece) };
+        let Some(receipts) = slot.as_mut() else { return self.push_listed(piece, list) };
         let verdict = receipts.live(receipt, piece);
         if receipts.is_empty() {
             *slot = None;
         }
         match verdict {
-            Verdict::Tell => self.push(piece),
+            Verdict::Tell => self.push_listed(piece, list),
             Verdict::Keep => Pushed::Queued,
             Verdict::Overflow => {
                 let reason = "too slow: reconnect to catch up".to_owned();

@@ -1,6 +1,10 @@
-//! A connection's bounded outbox: what waits to be written, and what happens when it is full.
+//! A connection's bounded outbox: what waits to be written, what happens when it is full, and the way out of it.
+//!
+//! Owns: order and bounds, and that only one at a time writes from it. Must not know: sockets.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -37,14 +41,56 @@ pub struct Mark {
     pub offset: Offset,
 }
 
+/// A piece that waits.
 #[derive(Debug)]
-struct Waiting {
+pub struct Waiting {
     bytes: Bytes,
     class: Class,
     mark: Option<Mark>,
 }
 
-/// A bounded queue of encoded output with one reader, the connection's task.
+impl Waiting {
+    /// Its bytes: whole frames.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// The way out of an outbox that needs no task of the connection: whoever delivers writes by it.
+pub trait Exit: Debug + Send + Sync {
+    /// Takes pieces from the front, as many as can be written without waiting.
+    fn write(&self, waiting: &VecDeque<Waiting>) -> Written;
+}
+
+/// Log events that passed the exit and were not noted yet; with more, the connection's task notes them first.
+const MAX_SENT: usize = 64;
+
+/// What an exit took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// So many pieces.
+    pub pieces: usize,
+    /// The connection's task has to see to what was not written: pieces that were not taken, or the rest of the last one
+    /// that was.
+    pub stuck: bool,
+}
+
+impl Written {
+    /// The exit takes nothing now.
+    pub const NOTHING: Self = Self { pieces: 0, stuck: true };
+}
+
+/// What went out since the connection's task looked last.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// Anything.
+    pub any: bool,
+    /// Log events with a mark.
+    pub marked: bool,
+}
+
+/// A bounded queue of encoded output. Whoever delivered writes it through the exit, if there is one and it takes
+/// everything; else it is for its one reader, the connection's task.
 ///
 /// Full → passing events (typing, presence) are dropped, the waiting ones first; a message that still does
 /// not fit ends the connection: its client comes back and catches up from the log.
@@ -63,6 +109,16 @@ struct Inner {
     ahead: usize,
     bytes: usize,
     overflow: bool,
+    exit: Option<Arc<dyn Exit>>,
+    /// Nothing passes the exit for now.
+    held: bool,
+    /// It is on somebody's list of outboxes to be written.
+    listed: bool,
+    passed: Passed,
+    /// The log events that passed the exit, until they are noted.
+    sent: Vec<Mark>,
+    /// The connection's task wants to know when the next piece has passed.
+    curious: bool,
 }
 
 impl Outbox {
@@ -73,33 +129,131 @@ impl Outbox {
 
     /// Queues a piece and wakes the connection's task.
     pub fn push(&self, piece: &Encoded, mark: Option<Mark>) -> Pushed {
+        let pushed = self.put(&mut self.inner.lock(), piece, mark);
+        if pushed != Pushed::Dropped {
+            self.ready.notify_one();
+        }
+        pushed
+    }
+
+    /// Queues a piece without waking anybody: whoever does that calls [`Self::deliver`] for everything on `list`.
+    pub fn push_listed(
+        self: &Arc<Self>,
+        piece: &Encoded,
+        mark: Option<Mark>,
+        list: &mut Vec<Arc<Self>>,
+    ) -> Pushed {
+        let mut inner = self.inner.lock();
+        let pushed = self.put(&mut inner, piece, mark);
+        if pushed != Pushed::Dropped && !std::mem::replace(&mut inner.listed, true) {
+            list.push(self.clone());
+        }
+        pushed
+    }
+
+    fn put(&self, inner: &mut Inner, piece: &Encoded, mark: Option<Mark>) -> Pushed {
         debug_assert!(
             !piece.is_open() && !piece.lacks_offset(),
             "an open text is sealed before it is queued"
         );
-        let mut inner = self.inner.lock();
         if inner.overflow {
             return Pushed::Overflow;
         }
         let len = piece.bytes().len();
-        if !self.fits(&inner, len) {
+        if !self.fits(inner, len) {
+            // It may be full only because nobody has come round to writing it.
+            if self.write(inner) {
+                self.ready.notify_one();
+            }
+        }
+        if !self.fits(inner, len) {
             if piece.class() == Class::Passing {
                 return Pushed::Dropped;
             }
             inner.shed();
             // One piece larger than the whole outbox passes when nothing else waits.
-            if !self.fits(&inner, len) && !inner.queue.is_empty() {
+            if !self.fits(inner, len) && !inner.queue.is_empty() {
                 inner.overflow = true;
-                drop(inner);
-                self.ready.notify_one();
                 return Pushed::Overflow;
             }
         }
         inner.bytes += len;
         inner.queue.push_back(Waiting { bytes: piece.bytes().clone(), class: piece.class(), mark });
-        drop(inner);
-        self.ready.notify_one();
         Pushed::Queued
+    }
+
+    /// Writes what waits; the connection's task is woken only for what it has to see to.
+    pub fn deliver(&self) {
+        let mut inner = self.inner.lock();
+        inner.listed = false;
+        let stuck = self.write(&mut inner);
+        let asks = stuck || inner.overflow;
+        let tells = inner.passed.any && std::mem::take(&mut inner.curious);
+        drop(inner);
+        if asks || tells {
+            self.ready.notify_one();
+        }
+    }
+
+    /// Writes what waits, for the connection's own task. `true`: more can be written when what was sent is noted.
+    pub fn write_out(&self) -> bool {
+        let mut inner = self.inner.lock();
+        self.write(&mut inner) && inner.sent.len() >= MAX_SENT
+    }
+
+    /// Whether there is something that the connection's task has to see to.
+    fn write(&self, inner: &mut Inner) -> bool {
+        let Inner { queue, sent, exit: Some(exit), held: false, .. } = inner else {
+            return !inner.queue.is_empty();
+        };
+        let (mut freed, mut count, mut stuck) = (0, 0, false);
+        while !stuck && !queue.is_empty() {
+            let written = if sent.len() < MAX_SENT { exit.write(queue) } else { Written::NOTHING };
+            stuck = written.stuck;
+            count += written.pieces;
+            for waiting in queue.drain(..written.pieces) {
+                freed += waiting.bytes.len();
+                sent.extend(waiting.mark);
+            }
+        }
+        if count > 0 {
+            inner.passed = Passed { any: true, marked: inner.passed.marked || !inner.sent.is_empty() };
+            inner.took(count, freed);
+            self.space.notify_waiters();
+        }
+        stuck
+    }
+
+    /// The log events that passed the exit for a listener since this was asked last, in order; of all listeners: `None`.
+    pub fn take_sent(&self, listener: Option<u64>) -> Vec<Mark> {
+        let mut inner = self.inner.lock();
+        let (taken, left) = std::mem::take(&mut inner.sent)
+            .into_iter()
+            .partition(|m| listener.is_none_or(|l| l == m.listener));
+        inner.sent = left;
+        taken
+    }
+
+    /// Opens a way out, or closes it: whatever was being written is written when this returns.
+    pub fn set_exit(&self, exit: Option<Arc<dyn Exit>>) {
+        self.inner.lock().exit = exit;
+    }
+
+    /// Whether pieces are to wait, although there is a way out.
+    pub fn hold(&self, held: bool) {
+        self.inner.lock().held = held;
+    }
+
+    /// What passed the exit since this was asked last.
+    pub fn take_passed(&self) -> Passed {
+        std::mem::take(&mut self.inner.lock().passed)
+    }
+
+    /// The same; and from here on the connection's task is woken when the next piece has passed, once.
+    pub fn watch(&self) -> Passed {
+        let mut inner = self.inner.lock();
+        inner.curious = true;
+        std::mem::take(&mut inner.passed)
     }
 
     /// Queues an answer ahead of every event that waits, behind the answers before it. Answers may go beyond the
@@ -131,17 +285,13 @@ impl Outbox {
     pub fn take(&self, into: &mut VecDeque<Bytes>, marks: &mut Vec<Mark>, max: usize) {
         let mut inner = self.inner.lock();
         let count = inner.queue.len().min(max);
-        let mut taken = 0;
+        let mut freed = 0;
         for waiting in inner.queue.drain(..count) {
-            taken += waiting.bytes.len();
+            freed += waiting.bytes.len();
             into.push_back(waiting.bytes);
             marks.extend(waiting.mark);
         }
-        inner.bytes -= taken;
-        inner.ahead = inner.ahead.saturating_sub(count);
-        if inner.queue.is_empty() && inner.queue.capacity() > 16 {
-            inner.queue = VecDeque::new();
-        }
+        inner.took(count, freed);
         drop(inner);
         self.space.notify_waiters();
     }
@@ -190,6 +340,14 @@ impl Outbox {
 }
 
 impl Inner {
+    fn took(&mut self, count: usize, freed: usize) {
+        self.bytes -= freed;
+        self.ahead = self.ahead.saturating_sub(count);
+        if self.queue.is_empty() && self.queue.capacity() > 16 {
+            self.queue = VecDeque::new();
+        }
+    }
+
     /// Drops the passing events that wait.
     fn shed(&mut self) {
         let mut freed = 0;
@@ -265,6 +423,115 @@ mod tests {
         let outbox = Outbox::new(Limits { bytes: 5, pieces: 10 });
         assert_eq!(outbox.push(&piece("0123456789", Class::Kept), None), Pushed::Queued);
         assert_eq!(drain(&outbox).0, ["0123456789"]);
+    }
+
+    /// Takes so many bytes, and keeps the rest of the piece that did not fit.
+    #[derive(Debug, Default)]
+    struct Way {
+        room: Mutex<usize>,
+        written: Mutex<Vec<u8>>,
+        rest: Mutex<Vec<u8>>,
+    }
+
+    impl Exit for Way {
+        fn write(&self, waiting: &VecDeque<Waiting>) -> Written {
+            let (mut room, mut written, mut rest) = (self.room.lock(), self.written.lock(), self.rest.lock());
+            if !rest.is_empty() {
+                return Written::NOTHING;
+            }
+            let mut pieces = 0;
+            for piece in waiting {
+                let fits = piece.bytes().len().min(*room);
+                written.extend_from_slice(&piece.bytes()[..fits]);
+                *room -= fits;
+                pieces += 1;
+                if fits < piece.bytes().len() {
+                    rest.extend_from_slice(&piece.bytes()[fits..]);
+                    return Written { pieces, stuck: true };
+                }
+            }
+            Written { pieces, stuck: false }
+        }
+    }
+
+    fn with_exit(room: usize) -> (Arc<Outbox>, Arc<Way>) {
+        let outbox = Arc::new(Outbox::new(Limits { bytes: 1000, pieces: 10 }));
+        let way = Arc::new(Way { room: Mutex::new(room), ..Way::default() });
+        outbox.set_exit(Some(way.clone()));
+        (outbox, way)
+    }
+
+    async fn is_woken(outbox: &Outbox) -> bool {
+        futures_poll(Box::pin(outbox.ready())).await.is_some()
+    }
+
+    #[tokio::test]
+    async fn what_the_way_out_takes_wakes_nobody() {
+        let (outbox, way) = with_exit(1000);
+        let mut list = Vec::new();
+        let (a, b) = (piece("a", Class::Kept), piece("b", Class::Kept));
+        outbox.push_listed(&a, None, &mut list);
+        outbox.push_listed(&b, None, &mut list);
+        assert_eq!(list.len(), 1, "written once for both");
+        outbox.deliver();
+        assert_eq!(*way.written.lock(), [a.bytes().as_ref(), b.bytes()].concat());
+        assert!(outbox.is_empty() && !is_woken(&outbox).await);
+        outbox.push_listed(&a, None, &mut list);
+        assert_eq!(list.len(), 2, "listed again");
+    }
+
+    #[tokio::test]
+    async fn what_it_does_not_take_is_for_the_task() {
+        let (outbox, way) = with_exit(2);
+        let mut list = Vec::new();
+        outbox.push_listed(&piece("long", Class::Kept), None, &mut list);
+        outbox.deliver();
+        assert!(outbox.is_empty() && is_woken(&outbox).await, "the rest of it is");
+        outbox.push_listed(&piece("next", Class::Kept), None, &mut list);
+        outbox.deliver();
+        assert!(!outbox.is_empty() && is_woken(&outbox).await);
+        way.rest.lock().clear();
+        *way.room.lock() = 1000;
+        outbox.hold(true);
+        outbox.deliver();
+        assert!(!outbox.is_empty() && is_woken(&outbox).await, "held back");
+        outbox.hold(false);
+        assert!(!outbox.write_out() && outbox.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_outbox_is_written_before_it_counts_as_full() {
+        let (outbox, way) = with_exit(usize::MAX);
+        let mut list = Vec::new();
+        for n in 0..50 {
+            assert_eq!(
+                outbox.push_listed(&piece(&n.to_string(), Class::Kept), None, &mut list),
+                Pushed::Queued
+            );
+        }
+        outbox.deliver();
+        let texts = parlance_wire::websocket::texts(&way.written.lock()).len();
+        assert_eq!((texts, list.len()), (50, 1));
+    }
+
+    #[tokio::test]
+    async fn the_task_hears_once_that_something_passed_and_finds_every_mark() {
+        let (outbox, _way) = with_exit(usize::MAX);
+        let mark = |seq| Mark { listener: 1, offset: Offset { number: 7, seq } };
+        outbox.watch();
+        for seq in 0..MAX_SENT as u64 {
+            outbox.push_listed(&piece("m", Class::Kept), Some(mark(seq)), &mut Vec::new());
+            outbox.deliver();
+            assert_eq!(is_woken(&outbox).await, seq == 0);
+        }
+        outbox.push_listed(&piece("m", Class::Kept), Some(mark(9)), &mut Vec::new());
+        outbox.deliver();
+        assert!(is_woken(&outbox).await && !outbox.is_empty(), "marks are noted first");
+        assert_eq!(outbox.take_passed(), Passed { any: true, marked: true });
+        assert!(outbox.write_out() && outbox.take_sent(Some(2)).is_empty());
+        assert_eq!(outbox.take_sent(Some(1)).len(), MAX_SENT);
+        assert!(!outbox.write_out());
+        assert_eq!(outbox.take_sent(None), [mark(9)]);
     }
 
     #[tokio::test]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use parlance_model::{Role, Topic, UserId};
 use rustc_hash::FxHashMap;
 
-use crate::listener::Listener;
+use crate::listener::{List, Listener};
 
 /// Where a listener stands in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(crate) struct Room {
 #[derive(Debug, Default)]
 pub struct Hub {
     pub(crate) rooms: DashMap<Topic, Room, rustc_hash::FxBuildHasher>,
+    /// Outboxes that something was delivered to, and that are to be written.
+    pub(crate) listed: Mutex<List>,
 }
 
 impl Hub {

@@ -73,7 +73,17 @@ impl Line {
         let id = self.assignment.id;
         let mut retry = None;
         loop {
-            let work = self.desk.lock().work(id);
+            while let Some(push) = connection.arrived()? {
+                self.take(push)?;
+            }
+            let (work, waits) = {
+                let mut desk = self.desk.lock();
+                (desk.work(id), desk.waits(id))
+            };
+            if retry.is_none() && waits {
+                self.topology.doubt();
+                retry = Some(Instant::now() + RETRY);
+            }
             for command in work {
                 let name = match command.verb {
                     Verb::Subscribe => "SSUBSCRIBE",
@@ -83,15 +93,7 @@ impl Line {
             }
             let at = retry.unwrap_or_else(Instant::now);
             tokio::select! {
-                push = connection.next() => {
-                    if let Some(push) = push? {
-                        self.take(push)?;
-                    }
-                    if retry.is_none() && self.desk.lock().waits(id) {
-                        self.topology.doubt();
-                        retry = Some(Instant::now() + RETRY);
-                    }
-                }
+                more = connection.more() => more?,
                 () = self.assignment.wake.notified() => {}
                 () = tokio::time::sleep_until(at), if retry.is_some() => {
                     self.desk.lock().retry(id);
@@ -101,13 +103,13 @@ impl Line {
         }
     }
 
-    fn take(&self, push: Push) -> io::Result<()> {
+    fn take(&self, push: Push<'_>) -> io::Result<()> {
         let id = self.assignment.id;
         match push {
             Push::Message { channel, payload } => {
-                let topic = self.desk.lock().topic(id, &channel).cloned();
+                let topic = self.desk.lock().topic(id, channel).cloned();
                 let Some(topic) = topic else { return Ok(()) };
-                match envelope::publication(&topic, &payload) {
+                match envelope::publication(&topic, payload) {
                     Ok(Some(publication)) => self.desk.lock().deliver(topic, publication),
                     Ok(None) => {}
                     Err(error) => tracing::warn!(%error, "an unreadable publication was skipped"),

@@ -16,10 +16,12 @@ mod repair;
 mod room;
 mod track;
 mod typing;
+mod writing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Context;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -40,6 +42,7 @@ use known::{Known, Question};
 use opening::{Opened, Waiting};
 use track::Track;
 use typing::TypingTable;
+use writing::write_out;
 
 /// Publications taken at once.
 const BATCH: usize = 256;
@@ -209,7 +212,18 @@ pub async fn run(node: Arc<Node>, mut inbox: Inbox, mut requests: FeedRequests) 
                 feed.take(&mut batch);
             }
         }
+        write_out(&node);
     }
+}
+
+/// Work that writes what it has delivered whenever it comes to wait.
+fn written(node: Arc<Node>, mut work: BoxFuture<'static, Outcome>) -> BoxFuture<'static, Outcome> {
+    let poll = move |cx: &mut Context<'_>| {
+        let polled = work.poll_unpin(cx);
+        write_out(&node);
+        polled
+    };
+    std::future::poll_fn(poll).boxed()
 }
 
 impl Feed {
@@ -340,7 +354,7 @@ impl Feed {
                 }
             }
             Some(outcome) => self.finish(outcome),
-            None => self.under_way.push(work),
+            None => self.under_way.push(written(self.node.clone(), work)),
         }
     }
 

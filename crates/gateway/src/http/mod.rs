@@ -13,7 +13,7 @@ mod health;
 pub(crate) mod history;
 mod listener;
 pub mod openapi;
-mod patience;
+pub mod patience;
 pub(crate) mod permit;
 mod poll;
 pub(crate) mod reply;

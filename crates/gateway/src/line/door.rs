@@ -80,7 +80,7 @@ impl Door {
         let entry = self.registry.enter(Session::Socket);
         let open = self.open(&entry, Transport::WebSocket);
         let mut engine = Engine::socket(wire, origin, self.pulse(now), self.clock.clone(), entry);
-        engine.queue().push_back(super::frames::text(&open));
+        engine.push(super::frames::text(&open));
         Line::engine(engine, heart)
     }
 

@@ -137,9 +137,9 @@ impl Engine {
     }
 
     /// The WebSocket takes over: what waits goes there, what was posted before is heard first.
-    fn take_over(&mut self, mut wire: Box<Wire>, origin: Origin) {
+    fn take_over(&mut self, wire: Box<Wire>, origin: Origin) {
         let Carrier::Polling(polling) = &mut self.carrier else { return };
-        wire.writer.queue().append(&mut polling.queue);
+        wire.pen.append(&mut polling.queue);
         if polling.closing {
             wire.close(1000, "");
         }
@@ -164,17 +164,24 @@ impl Engine {
         }
     }
 
-    pub(super) const fn queue(&mut self) -> &mut VecDeque<Bytes> {
+    pub(super) fn push(&mut self, piece: Bytes) {
         match &mut self.carrier {
-            Carrier::Polling(polling) => &mut polling.queue,
-            Carrier::Socket(socket) => socket.wire.writer.queue(),
+            Carrier::Polling(polling) => polling.queue.push_back(piece),
+            Carrier::Socket(socket) => socket.wire.push(piece),
         }
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    pub(super) fn append(&mut self, pieces: &mut VecDeque<Bytes>) {
+        match &mut self.carrier {
+            Carrier::Polling(polling) => polling.queue.append(pieces),
+            Carrier::Socket(socket) => socket.wire.pen.append(pieces),
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
         match &self.carrier {
-            Carrier::Polling(polling) => polling.queue.is_empty(),
-            Carrier::Socket(socket) => socket.wire.writer.is_empty(),
+            Carrier::Polling(polling) => polling.queue.len(),
+            Carrier::Socket(socket) => socket.wire.pen.waiting(),
         }
     }
 
@@ -216,7 +223,7 @@ impl Engine {
         self.tell_expiry();
         match beat {
             Beat::Ping => {
-                self.queue().push_back(frames::text("2"));
+                self.push(frames::text("2"));
                 None
             }
             Beat::TimedOut if self.has_unread() && now < self.pulse.deadline() + UNREAD => {
@@ -252,7 +259,7 @@ impl Engine {
     pub(super) fn clear(&mut self) {
         match &mut self.carrier {
             Carrier::Polling(polling) => polling.queue.clear(),
-            Carrier::Socket(socket) => socket.wire.writer.clear(),
+            Carrier::Socket(socket) => socket.wire.pen.clear(),
         }
     }
 

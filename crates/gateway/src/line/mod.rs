@@ -9,6 +9,7 @@ pub(crate) mod door;
 mod engine;
 mod frames;
 mod input;
+mod pen;
 mod polling;
 mod pulse;
 mod registry;
@@ -30,6 +31,8 @@ use crate::clock::Clock;
 use crate::http::socket::Socket;
 use engine::Engine;
 use wire::Wire;
+
+pub use pen::Pen;
 
 pub use crate::http::engine::{Accept, Endpoint, EngineSettings, Greeting};
 
@@ -136,18 +139,31 @@ impl Line {
         }
     }
 
-    /// What waits to be written, to be filled with whole pieces: unmasked WebSocket frames laid end to end. The
-    /// text frames of an Engine.IO line hold whole packets, their digit included.
-    pub fn queue(&mut self) -> &mut VecDeque<Bytes> {
+    /// The write side of the socket it travels over, if it does: pieces can be written there without this line. Another
+    /// one once a session moves.
+    pub fn pen(&self) -> Option<&Arc<Pen>> {
+        let wire = match &self.under {
+            Under::Raw(wire) => Some(&**wire),
+            Under::Engine(engine) => engine.wire(),
+        };
+        wire.map(|wire| &wire.pen)
+    }
+
+    /// Queues one piece: unmasked WebSocket frames laid end to end. The text frames of an Engine.IO line hold whole
+    /// packets, their digit included.
+    pub fn push(&mut self, piece: Bytes) {
         match &mut self.under {
-            Under::Raw(wire) => wire.writer.queue(),
-            Under::Engine(engine) => engine.queue(),
+            Under::Raw(wire) => wire.push(piece),
+            Under::Engine(engine) => engine.push(piece),
         }
     }
 
-    /// Queues one piece.
-    pub fn push(&mut self, piece: Bytes) {
-        self.queue().push_back(piece);
+    /// Queues all of these.
+    pub fn append(&mut self, pieces: &mut VecDeque<Bytes>) {
+        match &mut self.under {
+            Under::Raw(wire) => wire.pen.append(pieces),
+            Under::Engine(engine) => engine.append(pieces),
+        }
     }
 
     /// Queues a binary message.
@@ -157,9 +173,14 @@ impl Line {
 
     /// Whether everything queued is written.
     pub fn is_idle(&self) -> bool {
+        self.waiting() == 0
+    }
+
+    /// Pieces queued that are not written yet.
+    pub fn waiting(&self) -> usize {
         match &self.under {
-            Under::Raw(wire) => wire.writer.is_empty(),
-            Under::Engine(engine) => engine.is_idle(),
+            Under::Raw(wire) => wire.pen.waiting(),
+            Under::Engine(engine) => engine.waiting(),
         }
     }
 
@@ -182,8 +203,8 @@ impl Line {
     /// Since when the socket takes nothing, if it does not.
     pub fn stalled_since(&self) -> Option<Time> {
         match &self.under {
-            Under::Raw(wire) => wire.writer.stalled_since(),
-            Under::Engine(engine) => engine.wire().and_then(|wire| wire.writer.stalled_since()),
+            Under::Raw(wire) => wire.pen.stalled_since(),
+            Under::Engine(engine) => engine.wire().and_then(|wire| wire.pen.stalled_since()),
         }
     }
 
@@ -232,7 +253,7 @@ impl Line {
     /// Forgets what waits.
     pub fn clear(&mut self) {
         match &mut self.under {
-            Under::Raw(wire) => wire.writer.clear(),
+            Under::Raw(wire) => wire.pen.clear(),
             Under::Engine(engine) => engine.clear(),
         }
     }

@@ -1,4 +1,4 @@
-//! One WebSocket: frames in through tungstenite, frames out through the writer.
+//! One WebSocket: frames in through tungstenite, frames out through the pen.
 //!
 //! Must not know: Engine.IO, what the messages hold.
 
@@ -19,15 +19,14 @@ use tokio_tungstenite::tungstenite::{Message, protocol::Role};
 
 use super::Heard;
 use super::input::{Input, close_for, websocket_config};
-use super::writer::Writer;
+use super::pen::Pen;
 use crate::clock::Clock;
 use crate::http::socket::{Io, Socket};
 
 /// An open WebSocket. Always boxed: it is large, and what holds it is moved.
 pub(super) struct Wire {
     ws: WebSocketStream<Input>,
-    stream: Arc<TcpStream>,
-    pub(super) writer: Writer,
+    pub(super) pen: Arc<Pen>,
 }
 
 impl Wire {
@@ -41,7 +40,7 @@ impl Wire {
         let leftover = socket.leftover.to_vec();
         let config = Some(websocket_config(max_message));
         let ws = WebSocketStream::from_partially_read(input, leftover, Role::Server, config).await;
-        Box::new(Self { ws, stream: socket.stream, writer: Writer::default() })
+        Box::new(Self { ws, pen: Pen::new(socket.stream) })
     }
 
     /// The next message; or, once, that one has begun and is not complete.
@@ -79,24 +78,24 @@ impl Wire {
         let _ = self.ws.flush().now_or_never();
         let control = self.ws.get_mut().take_control();
         if let Some(control) = control
-            && (closing || self.writer.stalled_since().is_none())
+            && (closing || self.pen.stalled_since().is_none())
         {
-            self.writer.push(control);
+            self.pen.push(control);
         }
     }
 
     /// Whether bytes have come that were not read yet.
     pub(super) fn has_unread(&self) -> bool {
-        self.ws.get_ref().has_ahead() || self.stream.readable().now_or_never().is_some()
+        self.ws.get_ref().has_ahead() || self.pen.stream().readable().now_or_never().is_some()
     }
 
-    pub(super) fn flush(&mut self, now: Time) -> io::Result<()> {
-        self.writer.flush(&self.stream, now)
+    pub(super) fn flush(&self, now: Time) -> io::Result<()> {
+        self.pen.flush(now)
     }
 
     /// Ready when the socket takes something; an error shows in the write that follows.
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stream.poll_write_ready(cx).map(|_| ())
+        self.pen.stream().poll_write_ready(cx).map(|_| ())
     }
 
     /// When the unfinished message began.
@@ -104,18 +103,18 @@ impl Wire {
         self.ws.get_ref().started()
     }
 
-    pub(super) fn close(&mut self, code: u16, reason: &str) {
-        self.writer.push(websocket::close(code, reason));
+    pub(super) fn close(&self, code: u16, reason: &str) {
+        self.pen.push(websocket::close(code, reason));
     }
 
-    pub(super) fn push(&mut self, frame: Bytes) {
-        self.writer.push(frame);
+    pub(super) fn push(&self, frame: Bytes) {
+        self.pen.push(frame);
     }
 
     /// Says the end and reads what is still under way: closing with unread input would reset the connection
     /// and lose the close frame on its way. Whoever does not close their side within the time is cut off.
     pub(super) async fn finish(&self, within: Duration) {
-        drain(&self.stream, within).await;
+        drain(self.pen.stream(), within).await;
     }
 }
 

@@ -6,14 +6,16 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
+use parlance_hub::{Waiting, Written};
 use parlance_model::Time;
+use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 /// Frames in one system call.
 const SLICES: usize = 64;
 
 /// What is on its way to the socket.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Writer {
     queue: VecDeque<Bytes>,
     /// Bytes of the first frame that are written already.
@@ -28,16 +30,6 @@ impl Writer {
         &mut self.queue
     }
 
-    /// Queues one frame.
-    pub(super) fn push(&mut self, frame: Bytes) {
-        self.queue.push_back(frame);
-    }
-
-    /// Whether everything is written.
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// Forgets what waits.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -48,11 +40,36 @@ impl Writer {
         self.stalled
     }
 
+    /// Writes pieces that wait elsewhere, unless something waits here. Those that are written are taken, and the first
+    /// one that is not: its rest waits here.
+    pub(super) fn write(&mut self, stream: &TcpStream, waiting: &VecDeque<Waiting>) -> Written {
+        let first = waiting.front().filter(|_| self.queue.is_empty());
+        let Some(first) = first else { return Written::NOTHING };
+        let written = if waiting.len() == 1 {
+            stream.try_write(first.bytes())
+        } else {
+            let slices: SmallVec<[IoSlice<'_>; SLICES]> =
+                waiting.iter().take(SLICES).map(|piece| IoSlice::new(piece.bytes())).collect();
+            stream.try_write_vectored(&slices)
+        };
+        // An error shows again when the rest is written.
+        let mut left = written.unwrap_or(0);
+        for (index, piece) in waiting.iter().take(SLICES).enumerate() {
+            if left < piece.bytes().len() {
+                self.queue.push_back(piece.bytes().clone());
+                self.offset = left;
+                return Written { pieces: index + 1, stuck: true };
+            }
+            left -= piece.bytes().len();
+        }
+        Written { pieces: waiting.len().min(SLICES), stuck: false }
+    }
+
     /// Writes as much as the socket takes without waiting.
     pub(super) fn flush(&mut self, stream: &TcpStream, now: Time) -> io::Result<()> {
         while !self.queue.is_empty() {
             let written = {
-                let mut slices: smallvec::SmallVec<[IoSlice<'_>; SLICES]> = smallvec::SmallVec::new();
+                let mut slices: SmallVec<[IoSlice<'_>; SLICES]> = SmallVec::new();
                 for (index, frame) in self.queue.iter().take(SLICES).enumerate() {
                     let from = if index == 0 { self.offset } else { 0 };
                     slices.push(IoSlice::new(frame.get(from..).unwrap_or_default()));
@@ -93,16 +110,60 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::pen::Pen;
     use super::*;
+    use parlance_hub::{Limits, Outbox};
+    use parlance_wire::{Class, Encoded};
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
-    #[tokio::test]
-    async fn everything_arrives_in_order_through_a_full_socket() {
+    async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
-        let (mut client, server) = (client.unwrap(), server.unwrap().0);
+        (client.unwrap(), server.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn what_is_written_past_the_session_and_by_it_keeps_its_order() {
+        let (mut client, server) = pair().await;
+        let pen = Pen::new(Arc::new(server));
+        let outbox = Arc::new(Outbox::new(Limits { bytes: usize::MAX, pieces: usize::MAX }));
+        outbox.set_exit(Some(pen.clone()));
+        let frame = |i: u32| Encoded::framed(&[format!("{i:05}").repeat(1 + i as usize % 700)], Class::Kept);
+        let expected: Vec<u8> = (0..3000).flat_map(|i| frame(i).bytes().to_vec()).collect();
+        let len = expected.len();
+        let reading = async {
+            let mut all = vec![0; len];
+            client.read_exact(&mut all).await.unwrap();
+            all
+        };
+        let writing = async {
+            let mut stuck = 0;
+            for i in 0..3000 {
+                outbox.push_listed(&frame(i), None, &mut Vec::new());
+                if i % 3 > 0 {
+                    outbox.deliver();
+                }
+            }
+            while pen.waiting() > 0 || !outbox.is_empty() {
+                stuck += 1;
+                pen.stream().writable().await.unwrap();
+                pen.flush(Time(1)).unwrap();
+                outbox.deliver();
+            }
+            stuck
+        };
+        let (all, stuck) = tokio::join!(reading, writing);
+        assert!(all == expected);
+        assert!(stuck > 0, "the socket was never full: the test shows nothing");
+    }
+
+    #[tokio::test]
+    async fn everything_arrives_in_order_through_a_full_socket() {
+        let (mut client, server) = pair().await;
         let mut writer = Writer::default();
         let frames: Vec<Bytes> =
             (0..3000u32).map(|i| Bytes::from(format!("{i:05}").repeat(1 + i as usize % 700))).collect();
@@ -116,9 +177,9 @@ mod tests {
         };
         let writing = async {
             let mut stalls = 0;
-            while !writer.is_empty() {
+            while !writer.queue().is_empty() {
                 writer.flush(&server, Time(1)).unwrap();
-                if !writer.is_empty() {
+                if !writer.queue().is_empty() {
                     assert!(writer.stalled_since().is_some());
                     stalls += 1;
                     server.writable().await.unwrap();

@@ -241,6 +241,7 @@ impl Session {
             Due::Unfinished => self.close(1008, "a message was begun and not finished"),
             Due::Closed => self.abandon(),
             Due::Save => {
+                self.watch();
                 self.timers.saved(now);
                 self.conns.iter_mut().for_each(|c| c.todo.push_back(Work::Save { always: true }));
             }
@@ -296,10 +297,12 @@ impl Session {
 
     fn ping(&mut self, now: Time) {
         let mut handed = Vec::new();
-        let link = self.conns.first().and_then(|c| c.link.as_ref());
+        let link = self.conns.first().and_then(|c| c.link.clone());
         if let Some(link) = link.filter(|l| l.is_restorable()) {
+            // What passes from here on asks for another ping.
+            self.watch();
             // Positions first, emptiness second: what is handed over in between is then still waiting here.
-            let positions = restore::positions(&self.node, link);
+            let positions = restore::positions(&self.node, &link);
             if self.line.is_idle() && self.outbox.is_empty() {
                 handed = positions;
                 self.unconfirmed = false;

@@ -128,9 +128,14 @@ impl Link {
         self.ahead.lock().take().map(|ahead| *ahead).unwrap_or_default()
     }
 
-    /// What a Socket.IO client can recover from.
+    /// What a Socket.IO client can recover from, with everything noted that went out to it.
     pub(super) fn recovery(&self) -> MutexGuard<'_, Option<Box<Recovery>>> {
-        self.recovery.lock()
+        let mut guard = self.recovery.lock();
+        if let Some(recovery) = guard.as_mut() {
+            let sent = self.listener.outbox.take_sent(Some(self.listener.number));
+            sent.iter().for_each(|mark| recovery.sent(mark.offset));
+        }
+        guard
     }
 
     /// Whether its session has a place in a conversation from since its user came there.

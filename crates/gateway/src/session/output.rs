@@ -1,9 +1,10 @@
 //! What goes out of a session, and how it ends: events and answers, notices of the hub, the farewell.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_hub::Notice;
+use parlance_hub::{Mark, Notice, Passed};
 use parlance_model::{Channel, ConversationId, Event, MaintenanceNotice, Reject, RejectCode, Topic};
 use parlance_wire::Tag;
 
@@ -57,18 +58,33 @@ impl Session {
         }
     }
 
-    pub(super) fn output(&mut self) {
+    /// Lets whoever delivers write to the socket, where there is one; not while something is held back.
+    pub(super) fn open_exit(&mut self) {
         let held = self.conns.iter().any(Conn::holds_events);
-        if self.line.is_idle() && !held && !self.outbox.is_empty() {
-            let mut marks = Vec::new();
-            self.outbox.take(self.line.queue(), &mut marks, TAKE);
-            self.unconfirmed = true;
-            if !marks.is_empty() {
-                self.timers.save_soon(self.node.clock.now(), self.node.links.len());
+        if held != self.held {
+            self.held = held;
+            self.outbox.hold(held);
+        }
+        if !self.closing
+            && !self.open
+            && let Some(pen) = self.line.pen()
+        {
+            self.open = true;
+            self.outbox.set_exit(Some(pen.clone()));
+            self.watch();
+            // What came before is nobody's to write but the session's.
+            self.outbox.wake();
+        }
+    }
+
+    pub(super) fn output(&mut self) {
+        if !self.open {
+            self.take();
+        } else {
+            while self.outbox.write_out() {
+                self.note_passed();
             }
-            for mark in marks {
-                self.note_sent(mark);
-            }
+            self.note_passed();
         }
         if self.outbox.is_overflown() {
             self.node.metrics.slow_consumers.inc();
@@ -80,7 +96,47 @@ impl Session {
         }
     }
 
-    fn note_sent(&self, mark: parlance_hub::Mark) {
+    /// Takes what waits: without a socket nobody else writes it.
+    fn take(&mut self) {
+        if self.held || !self.line.is_idle() || self.outbox.is_empty() {
+            return;
+        }
+        let (mut pieces, mut marks) = (VecDeque::new(), Vec::new());
+        self.outbox.take(&mut pieces, &mut marks, TAKE);
+        self.line.append(&mut pieces);
+        self.note(Passed { any: true, marked: !marks.is_empty() }, marks);
+    }
+
+    /// Notes what passed the session by.
+    fn note_passed(&mut self) {
+        let passed = self.outbox.take_passed();
+        self.note_marks(passed);
+    }
+
+    /// The same; the session is woken when more has passed.
+    pub(super) fn watch(&mut self) {
+        let passed = self.outbox.watch();
+        self.note_marks(passed);
+    }
+
+    fn note_marks(&mut self, passed: Passed) {
+        // Whoever looks at a recovery state notes in it what was sent. The rest is of namespaces that were left.
+        self.conns.iter().filter_map(|c| c.link.as_ref()).for_each(|link| drop(link.recovery()));
+        self.outbox.take_sent(None);
+        self.note(passed, Vec::new());
+    }
+
+    fn note(&mut self, passed: Passed, marks: Vec<Mark>) {
+        self.unconfirmed |= passed.any;
+        if passed.marked {
+            self.timers.save_soon(self.node.clock.now(), self.node.links.len());
+        }
+        for mark in marks {
+            self.note_sent(mark);
+        }
+    }
+
+    fn note_sent(&self, mark: Mark) {
         let of = |c: &&Conn| c.link.as_ref().is_some_and(|l| l.connection.number == mark.listener);
         if let Some(link) = self.conns.iter().find(of).and_then(|c| c.link.as_ref())
             && let Some(recovery) = link.recovery().as_mut()
@@ -176,8 +232,12 @@ impl Session {
         if self.closing {
             return;
         }
-        let mut marks = Vec::new();
-        self.outbox.take(self.line.queue(), &mut marks, usize::MAX);
+        // Nobody writes behind the close frame.
+        self.outbox.set_exit(None);
+        self.note_passed();
+        let (mut pieces, mut marks) = (VecDeque::new(), Vec::new());
+        self.outbox.take(&mut pieces, &mut marks, usize::MAX);
+        self.line.append(&mut pieces);
         for mark in marks {
             self.note_sent(mark);
         }
@@ -186,18 +246,22 @@ impl Session {
     }
 
     pub(super) fn begin_close(&mut self) {
+        self.outbox.set_exit(None);
         self.closing = true;
         self.timers.close_by(self.node.clock.now() + CLOSING);
     }
 
     /// Ends without a word: the transport is gone.
     pub(super) fn abandon(&mut self) {
+        self.outbox.set_exit(None);
         self.closing = true;
         self.line.clear();
     }
 
     /// Gives everything back, then lets the client read the last bytes before the transport goes.
     pub(super) async fn finish(&mut self) {
+        // What is kept of it is what went out.
+        self.outbox.set_exit(None);
         for conn in &mut self.conns {
             conn.finish(&self.node).await;
         }

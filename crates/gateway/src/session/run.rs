@@ -41,6 +41,10 @@ pub(super) struct Session {
     pub(super) closing: bool,
     /// Something was handed over since the last ping.
     pub(super) unconfirmed: bool,
+    /// Whoever delivers writes to the socket.
+    pub(super) open: bool,
+    /// Events wait for the answer of what is being done.
+    pub(super) held: bool,
 }
 
 enum Wake {
@@ -122,6 +126,8 @@ impl Session {
             timers,
             closing: false,
             unconfirmed: false,
+            open: false,
+            held: false,
         }
     }
 
@@ -135,6 +141,7 @@ impl Session {
         let mut armed = Time::default();
         loop {
             self.start_work();
+            self.open_exit();
             let now = self.node.clock.now();
             let waited = !self.line.is_idle();
             if self.line.flush(now).is_err() || (self.closing && self.line.is_idle()) {
