@@ -81,11 +81,14 @@ async fn open(
     internal: SocketAddr,
 ) -> Result<(SocketAddr, SocketAddr), StartError> {
     let doors = http::router::Public::new(node);
+    // Ready is who can be connected to.
+    node.health.owed.fetch_add(1, Ordering::Relaxed);
     let internal = http::listen_internal(&doors, internal).map_err(|e| StartError::Listen(internal, e))?;
     let joined = forward::join(node, internal).await;
     later(node, joined, |node| async move { forward::first(&node).await })?;
     node.tracker.spawn(forward::keep(node.clone()));
     let public = http::listen_public(&doors, listen).map_err(|e| StartError::Listen(listen, e))?;
+    node.health.owed.fetch_sub(1, Ordering::Relaxed);
     Ok((public, internal))
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use parlance_tests::Ws;
+use parlance_tests::hostile::metric;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -18,7 +20,11 @@ async fn a_server_that_dies_in_the_middle_loses_messages() {
     let mut gateway = gateway().await;
     let words = "fanout --members 3 --rate 50 --warmup 0.5 --seconds 6 --patience 1";
     let running = begin(words, to(&gateway));
-    sleep(Duration::from_secs(3)).await;
+    // In the middle: warm-up is over, and three seconds of messages are still due.
+    let delivered = async || metric(&gateway, "parlance_deliveries_total").await.unwrap();
+    while delivered().await < 3.0 * 50.0 * 2.0 {
+        sleep(Duration::from_millis(20)).await;
+    }
     gateway.kill9().unwrap();
     let done = running.join_all().await.remove(0);
     assert_eq!(done.code, Some(1), "{done:?}");
@@ -31,7 +37,11 @@ async fn a_server_that_stalls_is_seen_in_the_times_of_all_it_held_up() {
     let words =
         format!("fanout --kind floor --members 3 --rate 100 --warmup 0.2 --seconds 4 --nodes {}", floor.url);
     let running = begin(&words, Vec::new());
-    sleep(Duration::from_secs(2)).await;
+    // In the middle: somebody who is there hears the first half of what is sent.
+    let mut witness = Ws::connect(&floor.url).await.unwrap();
+    for _ in 0..200 {
+        witness.line().await.unwrap();
+    }
     let pid = Pid::from_raw(i32::try_from(floor.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
     sleep(Duration::from_secs(1)).await;
