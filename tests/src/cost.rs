@@ -2,18 +2,35 @@
 //!
 //! Must not know: what is measured.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// The processor time all threads of a process that still live have had so far.
+/// The processor time that each thread of a process has had so far.
+#[derive(Debug, Clone, Default)]
+pub struct Spent(BTreeMap<OsString, Duration>);
+
+impl Spent {
+    /// What was spent since. Of a thread that has ended meanwhile nothing is known any more: idle ones end.
+    pub fn since(&self, before: &Self) -> Duration {
+        let of_thread = |(thread, spent): (&OsString, &Duration)| {
+            spent.saturating_sub(before.0.get(thread).copied().unwrap_or_default())
+        };
+        self.0.iter().map(of_thread).sum()
+    }
+}
+
+/// What a process has spent so far.
 ///
 /// # Errors
 /// When there is no such process.
-pub fn cpu(pid: u32) -> Result<Duration> {
-    let mut spent = Duration::ZERO;
+pub fn cpu(pid: u32) -> Result<Spent> {
+    let mut spent = Spent::default();
     for thread in std::fs::read_dir(format!("/proc/{pid}/task")).context("no such process")? {
-        spent += one(&thread?.path().join("schedstat"));
+        let thread = thread?;
+        spent.0.insert(thread.file_name(), one(&thread.path().join("schedstat")));
     }
     Ok(spent)
 }
@@ -44,7 +61,18 @@ mod tests {
         while own_thread() < thread + Duration::from_millis(5) {
             text = black_box(format!("{}", text.len()));
         }
-        assert!(cpu(pid).unwrap() >= process + Duration::from_millis(5), "{text}");
+        assert!(cpu(pid).unwrap().since(&process) >= Duration::from_millis(5), "{text}");
         assert!(cpu(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn threads_that_have_ended_take_nothing_away() {
+        let of = |threads: &[(&str, u64)]| {
+            Spent(
+                threads.iter().map(|(name, ms)| (OsString::from(name), Duration::from_millis(*ms))).collect(),
+            )
+        };
+        let (before, after) = (of(&[("1", 500), ("2", 70)]), of(&[("2", 90), ("3", 5)]));
+        assert_eq!(after.since(&before), Duration::from_millis(25));
     }
 }

@@ -114,7 +114,7 @@ fn read(criterion: &mut Criterion) {
         bencher.iter_custom(|times| {
             let before = cpu(&[std::process::id()]);
             runtime.block_on(hear(&server, &mut inbox, &channel, times));
-            cpu(&[std::process::id()]) - before
+            cpu(&[std::process::id()]).since(&before)
         });
     });
     group.finish();

@@ -32,28 +32,21 @@ async fn all_heard(nodes: &[Gateway]) -> Result<Vec<u64>> {
     Ok(all)
 }
 
-/// One says something, the other hears it and says so, which the first one hears.
-async fn exchange(
-    conversation: &str,
-    number: usize,
-    from: &mut Ws,
-    to: &mut Ws,
-    names: (&str, &str),
-) -> Result<()> {
+/// One says something, types and stops, and the other hears it all.
+async fn exchange(conversation: &str, number: usize, from: &mut Ws, to: &mut Ws) -> Result<()> {
     let id = format!("{conversation}-{number}");
-    let typing =
-        json!({ "type": "typing", "conversationId": conversation, "toUserIds": [names.1], "isTyping": true });
-    from.send(&typing).await?;
-    to.expect("typing").await?;
     let message = json!({
         "type": "message:send", "messageId": id, "conversationId": conversation, "toUserIds": [], "body": "hello",
     });
     from.send(&message).await?;
     from.expect("message:acked").await?;
     ensure!(to.expect("message:received").await?["messageId"] == id.as_str());
-    let receipt = json!({ "type": "receipt:read", "messageId": id, "toUserId": names.0 });
-    to.send(&receipt).await?;
-    from.expect("receipt:read").await?;
+    for on in [true, false] {
+        let typing =
+            json!({ "type": "typing", "conversationId": conversation, "toUserIds": [], "isTyping": on });
+        from.send(&typing).await?;
+        ensure!(to.expect("typing:update").await?["isTyping"] == on);
+    }
     Ok(())
 }
 
@@ -81,23 +74,22 @@ async fn nodes_with_nobody_in_a_conversation_hear_nothing_of_it() -> Result<()> 
     }
     let [alice, bob, carol, dave] = &mut people[..] else { anyhow::bail!("four people") };
     // Everybody is in the own conversation, and heard there.
-    exchange("here", 0, alice, bob, ("alice", "bob")).await?;
-    exchange("there", 0, carol, dave, ("carol", "dave")).await?;
+    exchange("here", 0, alice, bob).await?;
+    exchange("there", 0, carol, dave).await?;
 
     let before = all_heard(&nodes).await?;
     for number in 1..=MESSAGES {
-        exchange("here", number, alice, bob, ("alice", "bob")).await?;
+        exchange("here", number, alice, bob).await?;
     }
     let after = all_heard(&nodes).await?;
     let more: Vec<u64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
-    // Typing, the message, and the cursor.
     let least = 3 * u64::try_from(MESSAGES)?;
     ensure!(more[0] >= least && more[1] >= least, "the nodes of alice and bob have heard {more:?}");
     ensure!(more[2..] == [0, 0], "the other nodes have heard of what does not concern them: {more:?}");
     ensure!((told(&redis, "here").await?, told(&redis, "there").await?) == (2, 2));
 
     // What concerns them, they do hear.
-    exchange("there", 1, carol, dave, ("carol", "dave")).await?;
+    exchange("there", 1, carol, dave).await?;
     let last = all_heard(&nodes).await?;
     ensure!(last[2] > after[2] && last[3] > after[3], "from {after:?} to {last:?}");
     ensure!(last[..2] == after[..2], "from {after:?} to {last:?}");

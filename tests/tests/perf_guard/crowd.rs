@@ -117,7 +117,7 @@ impl<'a> Crowd<'a> {
             self.sender.expect("message:acked").await?;
             self.heard.all().await?;
         }
-        Ok((spent(self.node)? - before) / u32::try_from(messages)?)
+        Ok(spent(self.node)?.since(&before) / u32::try_from(messages)?)
     }
 }
 
@@ -155,6 +155,6 @@ impl Pair<'_> {
             let heard = self.listener.expect("message:received").await?;
             ensure!(heard["messageId"] == message["messageId"], "another message: {heard}");
         }
-        Ok((spent(self.node)? - before) / u32::try_from(messages)?)
+        Ok(spent(self.node)?.since(&before) / u32::try_from(messages)?)
     }
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crowd::{Crowd, pair};
-use parlance_tests::{Gateway, Options};
+use parlance_tests::cost::Spent;
+use parlance_tests::{Gateway, Options, cost};
 use tokio::sync::Mutex;
 
 /// What is compared is measured in turns, so often; the median counts.
@@ -98,6 +99,6 @@ async fn a_message_costs_the_same_however_many_conversations_there_are() -> Resu
 }
 
 /// The processor time of a node.
-fn spent(node: &Gateway) -> Result<Duration> {
-    parlance_tests::cost::cpu(node.pid().context("the node is gone")?)
+fn spent(node: &Gateway) -> Result<Spent> {
+    cost::cpu(node.pid().context("the node is gone")?)
 }

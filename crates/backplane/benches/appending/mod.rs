@@ -3,6 +3,8 @@
 //!
 //! Must not know: which engine.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,13 +33,25 @@ pub struct Subject {
     pub servers: Vec<u32>,
 }
 
-/// The processor time all threads of these processes have had.
-pub fn cpu(processes: &[u32]) -> Duration {
-    let of_thread = |path: std::path::PathBuf| -> Option<u64> {
-        std::fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
+/// The processor time that each thread of some processes has had.
+pub struct Spent(BTreeMap<PathBuf, Duration>);
+
+impl Spent {
+    /// What was spent since; of a thread that has ended meanwhile (idle ones end) nothing is known any more.
+    pub fn since(&self, before: &Self) -> Duration {
+        let earlier = |thread: &PathBuf| before.0.get(thread).copied().unwrap_or_default();
+        self.0.iter().map(|(thread, spent)| spent.saturating_sub(earlier(thread))).sum()
+    }
+}
+
+/// What these processes have spent.
+pub fn cpu(processes: &[u32]) -> Spent {
+    let of_thread = |path: PathBuf| -> Option<(PathBuf, Duration)> {
+        let nanos = std::fs::read_to_string(path.join("schedstat")).ok()?.split(' ').next()?.parse().ok()?;
+        Some((path, Duration::from_nanos(nanos)))
     };
     let threads = processes.iter().filter_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).ok());
-    Duration::from_nanos(threads.flatten().flatten().filter_map(|thread| of_thread(thread.path())).sum())
+    Spent(threads.flatten().flatten().filter_map(|thread| of_thread(thread.path())).collect())
 }
 
 /// A runtime as the gateway has it.
@@ -110,7 +124,7 @@ fn take(
     });
     *next += each;
     let spent = match time {
-        Time::Cpu => cpu(&processes) - before,
+        Time::Cpu => cpu(&processes).since(&before),
         Time::Wall => began.elapsed(),
     };
     spent.mul_f64(times as f64 / (each * tasks) as f64)
