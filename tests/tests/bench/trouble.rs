@@ -16,7 +16,7 @@ fn begin(words: &str, more: Vec<String>) -> JoinSet<Done> {
 }
 
 #[tokio::test]
-async fn a_server_that_dies_in_the_middle_loses_messages() {
+async fn a_server_that_dies_in_the_middle_is_no_clean_run() {
     let mut gateway = gateway().await;
     let words = "fanout --members 3 --rate 50 --warmup 0.5 --seconds 6 --patience 1";
     let running = begin(words, to(&gateway));
@@ -28,7 +28,9 @@ async fn a_server_that_dies_in_the_middle_loses_messages() {
     gateway.kill9().unwrap();
     let done = running.join_all().await.remove(0);
     assert_eq!(done.code, Some(1), "{done:?}");
-    assert!(done.check("lost") > 0 && !done.outcome["checks"]["errors"].as_object().unwrap().is_empty());
+    // What was due then was never sent, and is told; whether anything acknowledged was still on its way is chance.
+    assert!(!done.outcome["checks"]["errors"].as_object().unwrap().is_empty(), "{done:?}");
+    assert!(done.check("sent") < 325, "{done:?}");
 }
 
 #[tokio::test]
