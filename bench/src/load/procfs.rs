@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::outcome::{Machine, Server};
+use crate::outcome::{Machine, Server, is_store};
 
 /// A process to be watched: `name=pid`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +49,15 @@ impl Watcher {
         Ok(Self { watches: watches.to_vec(), before, peaks })
     }
 
-    /// Memory of all together now, in KiB; remembers the most of each.
+    /// Memory of all servers together now, in KiB; remembers the most of each process.
     pub fn sample(&mut self) -> u64 {
         let mut sum = 0;
         for (watch, peak) in self.watches.iter().zip(&mut self.peaks) {
             let now = resident_kib(watch.pid).unwrap_or(0);
             *peak = now.max(*peak);
-            sum += now;
+            if !is_store(&watch.name) {
+                sum += now;
+            }
         }
         sum
     }
@@ -83,9 +85,10 @@ impl Watcher {
         .collect()
     }
 
-    /// Memory of all together before the load came, in KiB.
+    /// Memory of all servers together before the load came, in KiB.
     pub fn before(&self) -> u64 {
-        self.before.0.iter().map(|(_, rss)| rss).sum()
+        let servers = self.watches.iter().zip(&self.before.0).filter(|(watch, _)| !is_store(&watch.name));
+        servers.map(|(_, (_, rss))| rss).sum()
     }
 
     /// Whether anything is watched.

@@ -49,7 +49,8 @@ pub struct Common {
     /// What this run is called in its outcome.
     #[arg(long, default_value = "")]
     pub label: String,
-    /// A local server process whose CPU time and memory is read: name=pid; repeatable.
+    /// A local server process whose CPU time and memory is read: name=pid; repeatable. Of what is called redis…, the memory
+    /// is told but not counted for connections.
     #[arg(long)]
     pub watch: Vec<Watch>,
     /// Writes the outcome to this file.

@@ -26,8 +26,10 @@ const SILENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(500);
 /// Read at once.
 const CHUNK: usize = 4096;
-/// So many batches are under way at once: what comes then goes out when one of them is answered.
+/// So many batches are under way at once: what comes then goes out when one of them is answered,
 const BATCHES: usize = 2;
+/// or after so long, where the way to Redis is far: nobody waits there for the answers of others.
+const HOLD: Duration = Duration::from_millis(1);
 
 type Answered = Result<Reply, LinkFault>;
 
@@ -58,9 +60,18 @@ struct State {
     out: BytesMut,
     /// Commands in `out`.
     unsent: usize,
+    /// When the first of them goes out, whatever is under way.
+    latest: Option<Instant>,
     waiting: VecDeque<Waiting>,
     /// Commands of each batch that were sent and not answered.
     batches: VecDeque<usize>,
+}
+
+/// What is to be done about what was not sent yet.
+enum Turn {
+    Send(BytesMut),
+    Hold(Instant),
+    Nothing,
 }
 
 /// The desk of one connection after the other.
@@ -107,7 +118,10 @@ impl Desk {
         spell(&mut state.out, question);
         state.waiting.push_back(Waiting { since, answer: Some(answer) });
         state.unsent += 1;
-        let goes = state.batches.len() < BATCHES;
+        // The first that is held begins the wait.
+        let first = state.latest.is_none();
+        state.latest.get_or_insert(since + HOLD);
+        let goes = first || state.batches.len() < BATCHES;
         drop(state);
         if goes {
             self.wake.notify_one();
@@ -127,24 +141,30 @@ impl Desk {
 
     async fn write(&self, mut stream: impl AsyncWrite + Unpin) -> io::Result<()> {
         loop {
-            match self.batch() {
-                Some(batch) => {
+            match self.turn() {
+                Turn::Send(batch) => {
                     stream.write_all(&batch).await?;
                     stream.flush().await?;
                 }
-                None => self.wake.notified().await,
+                Turn::Hold(until) => {
+                    // Earlier, when an answer comes; either way the next turn tells.
+                    let _ = tokio::time::timeout_at(until, self.wake.notified()).await;
+                }
+                Turn::Nothing => self.wake.notified().await,
             }
         }
     }
 
-    fn batch(&self) -> Option<BytesMut> {
+    fn turn(&self) -> Turn {
         let mut state = self.state.lock();
-        if state.unsent == 0 || state.batches.len() >= BATCHES {
-            return None;
+        let Some(latest) = state.latest else { return Turn::Nothing };
+        if state.batches.len() >= BATCHES && Instant::now() < latest {
+            return Turn::Hold(latest);
         }
+        state.latest = None;
         let commands = std::mem::take(&mut state.unsent);
         state.batches.push_back(commands);
-        Some(std::mem::take(&mut state.out))
+        Turn::Send(std::mem::take(&mut state.out))
     }
 
     async fn read(&self, mut stream: impl AsyncRead + Unpin, mut buffer: BytesMut) -> io::Result<()> {
@@ -246,20 +266,40 @@ mod tests {
         desk.put(&Question { name, ..Question::default() }, false).unwrap()
     }
 
-    #[test]
-    fn what_comes_while_batches_are_under_way_goes_out_with_the_next_answer() {
+    fn batch(desk: &Desk) -> Option<BytesMut> {
+        match desk.turn() {
+            Turn::Send(batch) => Some(batch),
+            Turn::Hold(_) | Turn::Nothing => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_goes_out_after_a_while_also_without_an_answer() {
+        let desk = Desk::default();
+        desk.open();
+        let _under_way = ["A", "B"].map(|name| (ask(&desk, name), batch(&desk).unwrap()));
+        let _third = ask(&desk, "C");
+        let Turn::Hold(until) = desk.turn() else { panic!("sent at once") };
+        let _fourth = ask(&desk, "D");
+        tokio::time::sleep_until(until).await;
+        assert_eq!(&batch(&desk).unwrap()[..], b"*1\r\n$1\r\nC\r\n*1\r\n$1\r\nD\r\n");
+        assert!(matches!(desk.turn(), Turn::Nothing));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_while_batches_are_under_way_goes_out_with_the_next_answer() {
         let desk = Desk::default();
         assert!(desk.put(&Question::default(), false).is_none(), "nobody is there");
         desk.open();
         let _first = ask(&desk, "A");
-        assert_eq!(&desk.batch().unwrap()[..], b"*1\r\n$1\r\nA\r\n");
-        assert!(desk.batch().is_none());
+        assert_eq!(&batch(&desk).unwrap()[..], b"*1\r\n$1\r\nA\r\n");
+        assert!(batch(&desk).is_none());
         let _second = ask(&desk, "B");
-        assert!(desk.batch().is_some());
+        assert!(batch(&desk).is_some());
         let (mut third, _fourth) = (ask(&desk, "C"), ask(&desk, "D"));
-        assert!(desk.batch().is_none());
+        assert!(batch(&desk).is_none());
         desk.answered(vec![Ok(Reply::Nil)].into_iter()).unwrap();
-        assert_eq!(&desk.batch().unwrap()[..], b"*1\r\n$1\r\nC\r\n*1\r\n$1\r\nD\r\n");
+        assert_eq!(&batch(&desk).unwrap()[..], b"*1\r\n$1\r\nC\r\n*1\r\n$1\r\nD\r\n");
         desk.answered(vec![Ok(Reply::Nil), Ok(Reply::Int(3))].into_iter()).unwrap();
         assert_eq!(third.try_recv().unwrap(), Ok(Reply::Int(3)));
         desk.answered(vec![Ok(Reply::Nil)].into_iter()).unwrap();
