@@ -20,11 +20,6 @@ use cli::{Cli, Command};
 use failure::Failure;
 use parlance_gateway::http::openapi;
 
-/// Letting clients in is a lot of small allocations that end on another thread than they began on, which glibc's allocator
-/// is slow at.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
