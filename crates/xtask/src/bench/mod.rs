@@ -63,13 +63,13 @@ pub struct Compare {
     /// The numbers of the targets, with commas between; all when absent.
     #[arg(long, value_delimiter = ',')]
     only: Vec<u32>,
-    /// How often everything is run.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
+    /// How often everything is run: three times, or once in a quick run.
+    #[arg(long)]
+    rounds: Option<usize>,
     /// The peers, with commas between; all when absent.
     #[arg(long, value_delimiter = ',')]
     peers: Vec<Kind>,
-    /// One short round, to see that everything works: its figures do not count.
+    /// Short runs, to see that everything works: their figures do not count.
     #[arg(long)]
     quick: bool,
     /// Builds nothing that is there: runs what was built last.
@@ -111,7 +111,7 @@ impl Compare {
         let programs = Programs::ensure(&kinds, &target, self.no_build)?;
         let out = self.folder()?;
         let stage = Stage::open(target.join(format!("tmp/bench-{}", std::process::id())))?;
-        let rounds = if self.quick { 1 } else { self.rounds };
+        let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { 3 });
         let mut table = Table {
             date: jiff::Zoned::now().strftime("%Y-%m-%d").to_string(),
             machine: machine(),
@@ -144,7 +144,7 @@ impl Compare {
         for target in &mut targets {
             target.runs.retain(|run| self.wants(run.setup.kind));
         }
-        ensure!(self.rounds > 0, "no rounds");
+        ensure!(self.rounds != Some(0), "no rounds");
         Ok(targets)
     }
 
@@ -273,7 +273,7 @@ mod tests {
     fn compare(only: &[u32], peers: &[Kind]) -> Compare {
         Compare {
             only: only.to_vec(),
-            rounds: 3,
+            rounds: None,
             peers: peers.to_vec(),
             quick: false,
             no_build: false,
