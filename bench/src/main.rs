@@ -12,7 +12,6 @@ mod finale;
 mod floor;
 mod load;
 mod net;
-#[allow(dead_code, unused_imports, reason = "not everything of an outcome is read here yet")]
 mod outcome;
 mod parts;
 mod results;

@@ -16,11 +16,11 @@ mod page;
 mod threshold;
 mod times;
 
-pub use compare::{Comparison, compare};
+pub use compare::compare;
 pub use file::{read, write};
 pub use join::join;
 pub use page::page;
-pub use threshold::{Threshold, Unknown};
+pub use threshold::Threshold;
 pub use times::Times;
 
 #[cfg(test)]
@@ -319,11 +319,6 @@ impl Checks {
             && self.doubled == 0
             && self.disordered == 0
             && self.errors.values().all(|count| *count == 0)
-    }
-
-    /// Counts one error of a kind.
-    pub fn error(&mut self, kind: &str) {
-        *self.errors.entry(kind.to_owned()).or_default() += 1;
     }
 
     /// Adds what another counted.

@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(outcome.number("delivery.p99").unwrap() as u64, p99);
         assert!((outcome.number("p99_ms").unwrap() * 1000.0 - p99 as f64).abs() < 1.0);
         assert_eq!(outcome.number("lost").unwrap() as u64, 0);
-        outcome.checks.error("timeout");
+        outcome.checks.errors.insert("timeout".to_owned(), 1);
         assert_eq!(outcome.number("errors").unwrap() as u64, 1);
         let again = outcome.times["delivery"].clone();
         outcome.times.insert("ack".to_owned(), again);

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::join;
-use crate::outcome::{Better, Checks, Join, Outcome, Server, sample};
+use crate::outcome::{Better, Checks, Join, Outcome, sample};
 
 /// Parts of one run: what each could find, but with one that watches.
 #[derive(Clone, Debug)]
