@@ -1,7 +1,7 @@
 //! Several load processes for one run: this program starts itself so many times, lets all begin at one moment, and
 //! joins what they found.
 //!
-//! Owns: what the processes say to each other (`ready`, the moment to begin, the outcome). Must not know: scenarios.
+//! Owns: what the processes say to each other (`made`, `ready`, the moment to begin, the outcome). Must not know: scenarios.
 
 use std::ffi::{OsStr, OsString};
 use std::process::Stdio;
@@ -18,6 +18,11 @@ use crate::scenario::common::Common;
 /// Between the word to begin and the beginning: enough for every process to have read it.
 const NOTICE: Duration = Duration::from_millis(200);
 
+/// What a process says when its conversations stand.
+pub const MADE: &str = "made";
+/// What a process says when it only waits for the moment to begin.
+pub const READY: &str = "ready";
+
 /// The outcome of `alone`, or, with `--processes`, of several processes of this program that run it together.
 ///
 /// # Errors
@@ -28,17 +33,25 @@ pub async fn run(common: &Common, alone: impl Future<Output = Result<Outcome>>) 
     }
     let (own, id) = (std::env::current_exe().context("where does this program lie?")?, new_id());
     let given: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let mut parts = Vec::new();
-    for index in 0..common.processes {
+    let start = |index| {
         let mut command = Command::new(&own);
         command.args(arguments(&given, index)).arg("--quiet").arg("--run").arg(&id);
         command.arg("--part").arg(format!("{index}/{}", common.processes));
-        parts.push(Part::start(command, index)?);
-    }
-    together(parts).await
+        Part::start(command, index)
+    };
+    together(common.processes, start).await
 }
 
-async fn together(mut parts: Vec<Part>) -> Result<Outcome> {
+async fn together(count: usize, start: impl Fn(usize) -> Result<Part>) -> Result<Outcome> {
+    let mut parts = Vec::new();
+    for index in 0..count {
+        let mut part = start(index)?;
+        if index == 0 {
+            // The first makes what all of them enter.
+            part.made().await?;
+        }
+        parts.push(part);
+    }
     for part in &mut parts {
         part.ready().await?;
     }
@@ -80,6 +93,7 @@ struct Part {
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
+    is_ready: bool,
 }
 
 impl Part {
@@ -89,12 +103,24 @@ impl Part {
         let mut child = command.spawn().context("cannot start a load process")?;
         let input = child.stdin.take().context("a load process without input")?;
         let output = child.stdout.take().context("a load process without output")?;
-        Ok(Self { index, child, input, lines: BufReader::new(output).lines() })
+        Ok(Self { index, child, input, lines: BufReader::new(output).lines(), is_ready: false })
+    }
+
+    /// Waits until the conversations stand that all processes enter; one without any is ready at once.
+    async fn made(&mut self) -> Result<()> {
+        let line = self.lines.next_line().await?;
+        self.is_ready = line.as_deref() == Some(READY);
+        ensure!(self.is_ready || line.as_deref() == Some(MADE), "load process {} did not begin", self.index);
+        Ok(())
     }
 
     async fn ready(&mut self) -> Result<()> {
-        let line = self.lines.next_line().await?;
-        ensure!(line.as_deref() == Some("ready"), "load process {} did not get ready", self.index);
+        while !self.is_ready {
+            let line = self.lines.next_line().await?;
+            self.is_ready = line.as_deref() == Some(READY);
+            let goes_on = self.is_ready || line.as_deref() == Some(MADE);
+            ensure!(goes_on, "load process {} did not get ready", self.index);
+        }
         Ok(())
     }
 
@@ -173,7 +199,7 @@ mod tests {
         // Joining refuses unlike settings, and each part says here when it was told to begin.
         let script =
             format!("echo ready; read at; printf '%s' '{before}\"at\":'; printf '%s' $at; echo '{after}'");
-        let joined = together((0..3).map(|index| part(index, &script)).collect()).await.unwrap();
+        let joined = together(3, |index| Ok(part(index, &script))).await.unwrap();
         assert_eq!(joined.parts, 3);
         assert_eq!(joined.checks.sent, 3 * outcome.checks.sent);
         assert!(joined.settings["at"].as_u64().unwrap() > 1_600_000_000_000_000);
@@ -182,11 +208,24 @@ mod tests {
     #[tokio::test]
     async fn one_that_fails_is_named() {
         let says = async |script: &str| {
-            let error =
-                together(vec![part(0, "echo ready; read at; exit 3"), part(1, script)]).await.unwrap_err();
+            let scripts = ["echo made; echo ready; read at; exit 3", script];
+            let error = together(2, |index| Ok(part(index, scripts[index]))).await.unwrap_err();
             format!("{error:#}")
         };
         assert!(says("exit 2").await.contains("load process 1 did not get ready"));
         assert!(says("echo ready; read at; echo '{}'").await.contains("load process 0 failed"));
+    }
+
+    #[tokio::test]
+    async fn nobody_enters_what_the_first_has_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let room = folder.path().join("room").display().to_string();
+        let text = serde_json::to_string(&sample::outcome()).unwrap();
+        let end = format!("echo ready; read at; echo '{text}'");
+        let scripts = [
+            format!("sleep 0.2; touch {room}; echo made; {end}"),
+            format!("test -e {room} || exit 9; echo made; {end}"),
+        ];
+        assert_eq!(together(2, |index| Ok(part(index, &scripts[index]))).await.unwrap().parts, 2);
     }
 }

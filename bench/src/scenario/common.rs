@@ -15,6 +15,8 @@ use crate::load::progress::Progress;
 use crate::load::run::{Run, epoch_us, new_id};
 use crate::load::schedule::Plan;
 use crate::outcome::Threshold;
+use crate::parts::{MADE, READY};
+use crate::target::rooms::{self, Room};
 use crate::target::{Place, Target};
 
 /// The flags of every scenario.
@@ -174,10 +176,19 @@ impl Stage {
             self.run.begin(epoch_us() + 1000);
             return Ok(());
         }
-        println!("ready");
+        println!("{READY}");
         let mut line = String::new();
         BufReader::new(tokio::io::stdin()).read_line(&mut line).await?;
         self.run.begin(line.trim().parse().context("no time to begin at")?);
+        Ok(())
+    }
+
+    /// Makes conversations: once, before anybody of any load process enters them.
+    pub async fn make(&self, rooms: &[Room]) -> Result<()> {
+        rooms::create(&self.place, &self.run.id, rooms).await?;
+        if self.common.part.of > 1 {
+            println!("{MADE}");
+        }
         Ok(())
     }
 

@@ -84,7 +84,7 @@ impl Groups {
             .filter(|(room, _)| if self.rooms == 1 { common.part.index == 0 } else { common.part.has(*room) })
             .map(|(room, name)| Room { name: name.clone(), members: self.members(stage, room) })
             .collect();
-        rooms::create(&stage.place, &stage.run.id, &rooms).await?;
+        stage.make(&rooms).await?;
         let (mut queues, mut dues) = (Vec::new(), Vec::new());
         for sender in 0..self.all_senders() {
             let local = self.is_local(common, sender / self.senders, sender % self.senders);

@@ -52,7 +52,7 @@ impl Args {
                 all.push(Room { name, members: members.clone() });
             }
         }
-        rooms::create(&stage.place, &stage.run.id, &all).await
+        stage.make(&all).await
     }
 }
 

@@ -48,7 +48,7 @@ pub async fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let names = |kind: char, count: usize| (0..count).map(move |index| (kind, index));
     let user = |(kind, index): (char, usize)| format!("pb{}{kind}{index}", run.id);
     let members = names('w', args.watchers).chain(names('c', args.users)).map(user).collect();
-    rooms::create(&stage.place, &run.id, &[Room { name: room.clone(), members }]).await?;
+    stage.make(&[Room { name: room.clone(), members }]).await?;
     let comings: Comings = Arc::new((0..args.users).map(|_| AtomicU64::new(0)).collect());
     let mut tasks = JoinSet::new();
     for index in 0..args.watchers {

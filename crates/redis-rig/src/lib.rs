@@ -5,6 +5,8 @@
 //! Owns: starting, killing, pausing and reconfiguring servers, and moving slots. Must not know: what is kept in them.
 #![warn(missing_docs)]
 
+pub mod port;
+
 mod cluster;
 mod operator;
 mod proxy;

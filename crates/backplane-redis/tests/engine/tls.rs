@@ -1,18 +1,17 @@
 //! TLS and logins: an encrypted connection to a server of a private authority, as a user of limited rights.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::chat::{clock, conversation_in, create, say};
 use crate::support::papers::Papers;
 use parlance_backplane_redis::{Options, Redis};
-use parlance_redis_rig::{Kind, Server, Setup};
+use parlance_redis_rig::{Kind, Server, Setup, port};
 
 /// A server that also speaks TLS, on a port of its own, and knows a user for the gateway.
 async fn server(setup: Setup) -> (Server, u16) {
     for _ in 0..10 {
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = port::free().unwrap();
         let setup = setup.clone().set("tls-port", &port.to_string());
         // Another process may take the port first.
         if let Ok(server) = Server::start(setup).await {
