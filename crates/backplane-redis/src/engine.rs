@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -114,6 +115,8 @@ pub(crate) struct Node {
     pub subscriber: Subscriber,
     pub inbox: Mutex<Option<Inbox>>,
     pub sweeper: Option<Sweeper>,
+    /// One call may touch several partitions: Redis is no cluster.
+    pub together: AtomicBool,
     /// What an acknowledged message survives, in words.
     survives: Arc<str>,
     stop: CancellationToken,
@@ -132,6 +135,7 @@ impl Redis {
         let _ended = stop.clone().drop_guard();
         let times = Times { patience: options.patience, until: Instant::now() + options.start_patience };
         let place = Place::parse(&options.url)?;
+        let together = AtomicBool::new(!matches!(place, Place::Cluster(_)));
         let dialer = place.dialer(options.ca_file.as_deref())?;
         let topology = topology::start(place, dialer, times, &tasks, &stop).await?;
         let link = Routed::start(&topology, times, &tasks, &stop).await?;
@@ -158,6 +162,7 @@ impl Redis {
             subscriber,
             inbox,
             sweeper,
+            together,
             survives,
             stop: stop.clone(),
             _ended,

@@ -3,9 +3,13 @@
 local STATE, STREAM, MEMBERS, CLIENTS, CHANNEL, CURSORS, REACTED, REACTIONS, ROOM, EPOCH = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 -- Entries per number.
 local BLOCK = 4194304
+-- Less than the second after which who heard an entry looks at its log again (backplane/src/fences.rs).
+local SOON = 900
 -- How much longer than the retention a log lies there that nobody appends to; and a part of the retention, within
 -- which its lifetime needs no renewing.
 local LEEWAY, SLACK = 1000, 64
+-- How often in a life of a user's pointers that is renewed.
+local RENEWED = 8
 
 -- Numbers of a time's size fit because Redis is built for 64 bits; formatting doubles would cost ten times as much.
 local function int(number) return string.format('%d', number) end
@@ -67,7 +71,9 @@ local function fresh_log(epoch)
     version = 0, deleted = false, lost = false, since = 1, born = 1, numbers = {}, cursors = 0 }
 end
 
-local function save_log(key, log)
+-- What happens to logs is counted, by partition and kind (keys.rs, `changes`): whoever sees the same count as before need not
+-- look at each log. `soon`: not counted, because it came so soon after an entry that whoever heard that looks again.
+local function save_log(key, log, soon)
   local numbers = log.numbers
   local flags = (log.lost and 2 or log.deleted and 1 or 0) + (log.older and 4 or 0) + (log.marked and 8 or 0)
   if #numbers > 1 then
@@ -76,6 +82,7 @@ local function save_log(key, log)
   end
   redis.call('HSET', key, 'h', struct.pack(STANDS, log.seq, log.at, log.first, log.eldest, log.lives, log.bucket, flags,
     log.epoch, log.version, log.cursors, log.since, log.born, numbers[1] or 0))
+  if not soon then redis.call('INCR', string.match(key, '^[^}]*}.')) end
 end
 
 -- Whether `count` more entries have numbers, with those of `given` that are missing taken.
@@ -181,7 +188,7 @@ local function add_entry(keys, log, rules, mark, record)
   if log.first == 0 then log.first = seq end
   trim(keys, log, rules)
   expire(keys, log, rules)
-  save_log(keys[STATE], log)
+  save_log(keys[STATE], log, rules.now >= before and rules.now - before < SOON)
   redis.call('SPUBLISH', keys[CHANNEL],
     string.format(TOLD, seq, log.epoch, at, before, number, seq % BLOCK) .. record .. '}')
   return { 'new', seq, at, number }

@@ -36,6 +36,8 @@ local function leap(pointers, marks, margin, place)
   local integer = int(last and tonumber(last) + margin or place.now)
   redis.call('ZADD', pointers, integer, place.log .. '\0' .. place.seq)
   redis.call('HSET', marks, '', integer, place.log, place.seq)
+  -- As who assigns does at the beginning of an era.
+  redis.call('PEXPIRE', pointers, int(place.life + math.floor(place.life / RENEWED) + 1))
 end
 
 -- Arguments: time, entries kept, age kept, numbers, sequence, time and epoch seen, the first that may be lost, margin,
@@ -61,6 +63,6 @@ redis.register_function('gw1_fence', function(keys, args)
     return { 'there' }
   end
   local stored = add_entry(keys, log, rules, 'o', '{"l":{"f":' .. args[8] .. ',"t":' .. int(target - 1) .. '}}')
-  if keys[12] then leap(keys[11], keys[12], margin, { log = args[10], seq = int(target), now = rules.now }) end
+  if keys[12] then leap(keys[11], keys[12], margin, { log = args[10], seq = int(target), now = rules.now, life = rules.oldest }) end
   return stored
 end)

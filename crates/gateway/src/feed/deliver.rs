@@ -1,5 +1,7 @@
 //! From judged publications to the hub: what an entry does to the node, integers, fan-out.
 
+use std::collections::VecDeque;
+
 use parlance_backplane::{Outline, RoomChanged};
 use parlance_hub::{Announce, Fanout, Listener, Notice};
 use parlance_model::{ConversationId, Entry, Event, LogKey, Record, Role, RoomEvent, Topic, UserId};
@@ -104,12 +106,13 @@ impl Job {
     /// node halts.
     pub(super) async fn flush(&mut self) -> Option<()> {
         let ready = std::mem::take(&mut self.ready);
-        let integers = self.integers(&ready).await?;
-        for (index, item) in ready.into_iter().enumerate() {
+        let mut integers = self.integers(&ready).await?;
+        let nobodys = FxHashMap::default();
+        for item in ready {
             match item {
                 Ready::Entry { entry, event, change } => {
-                    let empty = FxHashMap::default();
-                    let own = integers.get(&index).unwrap_or(&empty);
+                    let own = integers.pop_front_if(|(seq, _)| *seq == entry.seq);
+                    let own = own.as_ref().map_or(&nobodys, |(_, own)| own);
                     self.deliver_entry(&entry, event.as_ref(), own).await?;
                     self.apply(&entry, change.as_deref());
                 }
@@ -119,27 +122,28 @@ impl Job {
         Some(())
     }
 
-    /// For each entry, the integer of each user who hears it in a sequenced accent.
-    async fn integers(&self, ready: &[Ready]) -> Option<FxHashMap<usize, FxHashMap<UserId, u64>>> {
-        let mut places = Vec::new();
-        let mut pointers = Vec::new();
-        let Some(key) = &self.track.key else { return Some(FxHashMap::default()) };
-        for (index, item) in ready.iter().enumerate() {
-            let Ready::Entry { entry, event: Some(event), .. } = item else { continue };
-            if !socialhub::is_numbered(event) {
-                continue;
+    /// For each entry that has any, the integer of each user who hears it in a sequenced accent, in order.
+    async fn integers(&self, ready: &[Ready]) -> Option<VecDeque<(u64, FxHashMap<UserId, u64>)>> {
+        let numbered = |item: &Ready| match item {
+            Ready::Entry { entry, event: Some(event), .. } => {
+                socialhub::is_numbered(event).then_some(entry.seq)
             }
-            for user in self.node.hub.sequenced_users(&self.topic) {
-                places.push((index, user.clone()));
-                pointers.push((user, key.clone(), entry.seq));
-            }
+            _ => None,
+        };
+        let seqs: Vec<u64> = ready.iter().filter_map(numbered).collect();
+        let users = if seqs.is_empty() { Vec::new() } else { self.node.hub.sequenced_users(&self.topic) };
+        let Some(key) = self.track.key.as_ref().filter(|_| !users.is_empty()) else {
+            return Some(VecDeque::new());
+        };
+        let mut pointers = Vec::with_capacity(seqs.len() * users.len());
+        for seq in &seqs {
+            pointers.extend(users.iter().map(|user| (user.clone(), key.clone(), *seq)));
         }
-        let mut integers: FxHashMap<usize, FxHashMap<UserId, u64>> = FxHashMap::default();
         let assigned = self.assign(&pointers).await?;
-        for ((index, user), integer) in places.into_iter().zip(assigned) {
-            integers.entry(index).or_default().insert(user, integer);
-        }
-        Some(integers)
+        let of_each = assigned
+            .chunks(users.len())
+            .map(|integers| users.iter().cloned().zip(integers.iter().copied()).collect());
+        Some(seqs.into_iter().zip(of_each).collect())
     }
 
     /// Assigns integers, trying again until the backplane does it: an event must not be shown without its
