@@ -88,7 +88,7 @@ impl Greeter {
     /// As one did not answer, when none did.
     async fn round(&self) -> Result<(Answered, Missed), LinkFault> {
         let layout = self.topology.layout();
-        let greeted = layout.primaries().into_iter().map(async |it| (it.clone(), self.greet(it).await));
+        let greeted = layout.primaries().into_iter().map(async |it| (it.clone(), self.greet(it, false).await));
         let (mut answered, mut missed) = (Answered::new(), Missed::new());
         for (address, greeted) in join_all(greeted).await {
             match greeted {
@@ -128,7 +128,7 @@ impl Greeter {
             self.missed.retain(|address| current.contains(&address));
             let new: Vec<&Address> =
                 current.into_iter().filter(|address| !self.known.contains(*address)).collect();
-            let greeted = join_all(new.iter().map(async |address| self.greet(address).await)).await;
+            let greeted = join_all(new.iter().map(async |address| self.greet(address, true).await)).await;
             let mut all = true;
             for (address, greeted) in new.into_iter().cloned().zip(greeted) {
                 match greeted {
@@ -158,21 +158,22 @@ impl Greeter {
         self.known.insert(address);
     }
 
-    /// Why this one must be refused, if it must.
-    async fn greet(&self, address: &Address) -> Result<Option<String>, LinkFault> {
+    /// Why this one must be refused, if it must. `anyway`: it is used all the same and gets the functions: one that was
+    /// started again has no replica for its first moments.
+    async fn greet(&self, address: &Address, anyway: bool) -> Result<Option<String>, LinkFault> {
         let greet = async {
             let mut server = Socket::open(self.topology.dialer(), address)
                 .await
                 .map_err(|error| LinkFault::Failed(format!("Redis at {address}: {error}")))?;
             let findings = checks::inspect(&mut server, self.demands).await?;
-            if findings.refused.is_some() {
+            if findings.refused.is_some() && !anyway {
                 return Ok(findings.refused);
             }
             self.keeps.fetch_and(findings.keeps, Ordering::Relaxed);
             for complaint in findings.complaints {
                 tracing::warn!(%address, "{complaint}");
             }
-            self.library.ensure(&mut server).await.map(|()| None)
+            self.library.ensure(&mut server).await.map(|()| findings.refused)
         };
         match tokio::time::timeout(self.patience, greet).await {
             Ok(greeted) => greeted,
