@@ -288,6 +288,23 @@ impl Node {
         Ok(answer?)
     }
 
+    /// Whether a call failed because it touched several partitions, where only one slot may be touched after all: from
+    /// here on none does.
+    pub fn turns_out_apart(&self, fault: &Fault) -> bool {
+        let apart = fault.to_string().contains("CROSSSLOT");
+        if apart && self.together.swap(false, Ordering::Relaxed) {
+            tracing::info!("this Redis is a cluster all the same: one call for each partition");
+        }
+        apart
+    }
+
+    /// A plain command on the key that is its first word, where nothing is promised of replicas.
+    pub async fn plain(&self, name: &str, words: &[&[u8]]) -> Result<Reply, Fault> {
+        let key = words.first().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
+        let work = |primary: Arc<Primary>| async move { primary.link.plain(name, words).await };
+        Ok(self.link.at(key, work).await?)
+    }
+
     /// What all nodes of an installation must agree about, settled by the first one; why this one cannot be of it.
     async fn settle(&self) -> Result<Option<String>, Fault> {
         let own = PARTITIONS.to_string();

@@ -123,13 +123,21 @@ impl Keys {
         let at = user_partition(user);
         let of = |kind| self.key(at, kind, user.as_str());
         let whole = |kind| self.key(at, kind, "");
-        vec![of("p"), of("pa"), of("pw"), whole("po"), whole("px"), of("ch:p"), whole("ch:pa")]
+        vec![of("p"), of("pa"), whole("px"), of("ch:p"), whole("ch:pa")]
     }
 
     /// What a sweep of a partition looks at.
     pub fn sweep(&self, partition: usize) -> Vec<String> {
         let whole = |kind| self.key(partition, kind, "");
         let kinds = ["sw", "po", "px", "ty", "tx", "ch:pa", "p", "pa", "pw", "ch:p"];
+        let mut keys = self.coming(user);
+        let at = user_partition(user);
+        keys.extend([self.key(at, "pw", user.as_str()), self.key(at, "po", "")]);
+        keys
+    }
+
+    /// The first five of them: who takes a lease needs no more.
+    pub fn coming(&self, user: &UserId) -> Vec<String> {
         let mut keys: Vec<String> = kinds.into_iter().map(whole).collect();
         keys.push(self.key(partition, "ch", "c:"));
         keys
@@ -279,10 +287,10 @@ mod tests {
         let (user, id) = (UserId::parse("u").unwrap(), ConversationId::parse("c").unwrap());
         let sweep = keys.sweep(user_partition(&user));
         let presence = keys.presence(&user);
-        for (stem, whole) in [(6, 0), (7, 1), (8, 2), (9, 5)] {
+        for (stem, whole) in [(6, 0), (7, 1), (8, 5), (9, 3)] {
             assert_eq!(format!("{}u", sweep[stem]), presence[whole]);
         }
-        assert_eq!((&sweep[1], &sweep[2], &sweep[5]), (&presence[3], &presence[4], &presence[6]));
+        assert_eq!((&sweep[1], &sweep[2], &sweep[5]), (&presence[6], &presence[2], &presence[4]));
         let sweep = keys.sweep(partition("c:c"));
         let typing = keys.typing(&id);
         assert_eq!((&sweep[3], &sweep[4], &format!("{}c", sweep[10])), (&typing[1], &typing[2], &typing[3]));

@@ -135,7 +135,7 @@ impl Presence for Node {
             .and(status_word(&touch))
             .and(millis(touch.deadline.since((self.options.clock)())))
             .and(touch.max);
-        let answer = self.call("gw1_touch", &self.keys.presence(&touch.user), args).await?;
+        let answer = self.call("gw1_touch", &self.keys.coming(&touch.user), args).await?;
         Ok(if answer.text()? == "many" { Touched::TooMany } else { Touched::Ok })
     }
 

@@ -1,13 +1,13 @@
--- Presence leases. Keys of a user: leases, announced status, places of the connections with the time of entering; of
--- the partition: endings by when they are to be carried out, deadlines; channels of the user and of everybody.
--- A lease is "status deadline lease mount".
+-- Presence leases. Keys: a user's leases and announced status, the partition's deadlines, the channels of the user and
+-- of everybody; a user's places of the connections with the time of entering; the partition's endings by when they are
+-- to be carried out. Who only takes a lease hands over the first five. A lease is "status deadline lease mount".
 -- Who is away for so long was never heard of.
 local REMEMBERED = 30 * 24 * 3600 * 1000
 -- An entering that was begun may arrive so late.
 local ENTERING = 10000
 -- Whoever ended a lease has so long to carry the endings out before others do.
 local CARRYING = 2000
-local LEASES, ANNOUNCED, PLACES, ENDINGS, DEADLINES, OWN, ALL = 1, 2, 3, 4, 5, 6, 7
+local LEASES, ANNOUNCED, DEADLINES, OWN, ALL, PLACES, ENDINGS = 1, 2, 3, 4, 5, 6, 7
 
 local function lease_of(value)
   local status, deadline, lease, mount = string.match(value, '^(%d) (%d+) (%d+) (.*)$')
@@ -16,7 +16,7 @@ end
 
 local function put_lease(keys, user, connection, lease)
   redis.call('HSET', keys[LEASES], connection,
-    lease.status .. ' ' .. int(lease.deadline) .. ' ' .. lease.lease .. ' ' .. lease.mount)
+    string.format('%s %d %s %s', lease.status, lease.deadline, lease.lease, lease.mount))
   redis.call('ZADD', keys[DEADLINES], int(lease.deadline), user .. '\0' .. connection)
 end
 
@@ -28,6 +28,13 @@ local function strongest(leases)
     if one > status then status = one end
   end
   return status
+end
+
+local function publish_status(keys, user, status, before, seen, now, told)
+  local word = 'p{"u":"' .. user .. '","s":' .. status .. ',"b":' .. before .. ',"l":' .. seen .. ',"t":' .. now
+    .. ',"c":"' .. told .. '"}'
+  redis.call('SPUBLISH', keys[OWN], word)
+  redis.call('SPUBLISH', keys[ALL], word)
 end
 
 -- Publishes the user's status when it changed. Seen: what is to be remembered as the time the user was seen, or nil.
@@ -49,10 +56,7 @@ local function announce(keys, user, status, told, now, seen)
     -- Only what was announced as offline expires.
     redis.call('PERSIST', keys[ANNOUNCED])
   end
-  local word = 'p{"u":"' .. user .. '","s":' .. status .. ',"b":' .. old .. ',"l":' .. (seen or before[2] or '0')
-    .. ',"t":' .. int(now) .. ',"c":"' .. told .. '"}'
-  redis.call('SPUBLISH', keys[OWN], word)
-  redis.call('SPUBLISH', keys[ALL], word)
+  publish_status(keys, user, status, old, seen or before[2] or '0', int(now), told)
 end
 
 -- The same, by the leases there are.
@@ -82,11 +86,31 @@ local function end_lease(keys, user, connection, now)
   return rooms
 end
 
+-- The only lease of a user: what was announced is that nobody is there, and need not be asked for. Who is there without
+-- showing it is for `announce`.
+local function come(keys, user, connection, lease, now)
+  put_lease(keys, user, connection, lease)
+  local seen = int(now)
+  if lease.status == '0' then return announce(keys, user, '0', 'said', now, seen) end
+  -- Where something was announced before, it expires.
+  if redis.call('HSET', keys[ANNOUNCED], 'seen', seen, 's', lease.status) < 2 then
+    redis.call('PERSIST', keys[ANNOUNCED])
+  end
+  publish_status(keys, user, lease.status, '0', seen, seen, 'said')
+end
+
 -- Arguments: time, user, connection, mount, status or '', how long, most.
 redis.register_function('gw1_touch', function(keys, args)
-  local now, user, connection, status = clock(args[1]), args[2], args[3], args[5]
-  local deadline, most = now + tonumber(args[6]), tonumber(args[7])
-  local all, others, live, lease = redis.call('HGETALL', keys[LEASES]), {}, 0, nil
+  local mark, user, connection, status = stamp(), args[2], args[3], args[5]
+  local now = args[1] == '0' and math.floor(mark / 1000) or tonumber(args[1])
+  local deadline, most = now + args[6], tonumber(args[7])
+  local all = redis.call('HGETALL', keys[LEASES])
+  if #all == 0 then
+    come(keys, user, connection,
+      { status = status ~= '' and status or '2', deadline = deadline, lease = int(mark), mount = args[4] }, now)
+    return 'ok'
+  end
+  local others, live, lease = {}, 0, nil
   for index = 1, #all, 2 do
     local value = all[index + 1]
     if all[index] == connection then
@@ -102,7 +126,7 @@ redis.register_function('gw1_touch', function(keys, args)
     if status ~= '' then lease.status = status end
   else
     if most > 0 and live >= most then return 'many' end
-    lease = { status = status ~= '' and status or '2', deadline = deadline, lease = int(stamp()), mount = args[4] }
+    lease = { status = status ~= '' and status or '2', deadline = deadline, lease = int(mark), mount = args[4] }
   end
   put_lease(keys, user, connection, lease)
   others[#others + 1] = lease.status
@@ -152,7 +176,7 @@ end)
 
 -- A user's keys, from those of the partition (keys.rs, `sweep`).
 local function keys_of(keys, user)
-  return { keys[7] .. user, keys[8] .. user, keys[9] .. user, keys[2], keys[3], keys[10] .. user, keys[6] }
+  return { keys[7] .. user, keys[8] .. user, keys[3], keys[10] .. user, keys[6], keys[9] .. user, keys[2] }
 end
 
 -- Refreshes leases of one partition. Arguments: time, what a prolongation is worth, and of each: user, connection, status or '', how long.

@@ -13,33 +13,12 @@ local function standing(key, now)
   return string.sub(kept, space + 1)
 end
 
--- Arguments: time, lifetime or 0 for ever, value.
-redis.register_function('gw1_save', function(keys, args)
-  return put(keys[1], clock(args[1]), tonumber(args[2]), args[3])
-end)
-
--- The same where what is there is what the caller takes it for.
+-- Puts a value where what is there is what the caller takes it for; whatever does not depend on that is a plain command
+-- (shared.rs).
 -- Arguments: time, lifetime or 0 for ever, value, anything|nothing|this, what `this` is.
 redis.register_function('gw1_keep', function(keys, args)
   local now, over = clock(args[1]), args[4]
   if over ~= 'anything' and standing(keys[1], now) ~= (over == 'this' and args[5]) then return 0 end
   put(keys[1], now, tonumber(args[2]), args[3])
   return 1
-end)
-
--- Argument: time.
-redis.register_function { function_name = 'gw1_load', flags = { 'no-writes' }, callback = function(keys, args)
-  return standing(keys[1], clock(args[1]))
-end }
-
--- Arguments: time, lifetime or 0 for ever, value.
-redis.register_function('gw1_load_or_save', function(keys, args)
-  local now = clock(args[1])
-  local kept = standing(keys[1], now)
-  if not kept then put(keys[1], now, tonumber(args[2]), args[3]) end
-  return kept
-end)
-
-redis.register_function('gw1_remove', function(keys)
-  return redis.call('DEL', keys[1])
 end)

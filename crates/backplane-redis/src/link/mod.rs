@@ -148,6 +148,9 @@ pub trait RedisLink: Send + Sync {
     /// Runs a function or a script.
     async fn run(&self, run: Run<'_>, keys: &[String], args: &[Bytes]) -> Result<Reply, LinkFault>;
 
+    /// Runs a plain command.
+    async fn plain(&self, name: &str, words: &[&[u8]]) -> Result<Reply, LinkFault>;
+
     /// Publishes on a sharded channel.
     async fn spublish(&self, channel: &str, payload: Bytes) -> Result<(), LinkFault>;
 

@@ -185,6 +185,10 @@ impl RedisLink for Pipe {
         self.ask(Question { name, function: Some(function), keys, words: &[], args }).await
     }
 
+    async fn plain(&self, name: &str, words: &[&[u8]]) -> Result<Reply, LinkFault> {
+        self.words(name, words).await
+    }
+
     async fn spublish(&self, channel: &str, payload: Bytes) -> Result<(), LinkFault> {
         self.words("SPUBLISH", &[channel.as_bytes(), &payload]).await.map(drop)
     }
