@@ -4,10 +4,12 @@
 //! publication, so that nodes of two versions can share a Redis. Must not know: channels, sockets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::engine::millis;
 use parlance_backplane::{
-    CursorChanged, Fault, PresenceCause, PresenceChanged, Publication, RoomChanged, Signal, TypingChanged,
-    record,
+    Behind, CursorChanged, Fault, PresenceCause, PresenceChanged, Publication, RoomChanged, Signal,
+    TypingChanged, record,
 };
 use parlance_model::delivery::Moved;
 use parlance_model::{Author, ConversationId, Status, Time, Topic, UserId};
@@ -79,6 +81,9 @@ enum SignalTwin {
     Orders,
 }
 
+/// A conversation, and milliseconds.
+type BehindTwin = (String, u64, u64);
+
 fn corrupt(why: impl std::fmt::Display) -> Fault {
     Fault::Corrupt(format!("publication: {why}"))
 }
@@ -148,6 +153,7 @@ pub fn status(digit: u64) -> Result<Status, Fault> {
 /// The bytes of a signal.
 pub fn signal(signal: &Signal) -> Vec<u8> {
     let twin = match signal {
+        Signal::Behind(all) => return behind(all),
         Signal::Typing(changed) => SignalTwin::Typing(TypingTwin {
             a: (&changed.author).into(),
             o: changed.on,
@@ -163,6 +169,26 @@ pub fn signal(signal: &Signal) -> Vec<u8> {
     let mut bytes = vec![b's'];
     bytes.extend(serde_json::to_vec(&twin).unwrap_or_default());
     bytes
+}
+
+/// Of a kind of its own: a node of an earlier release passes it over.
+fn behind(all: &[Behind]) -> Vec<u8> {
+    let twins: Vec<BehindTwin> =
+        all.iter().map(|b| (b.conversation.to_string(), millis(b.late), millis(b.each))).collect();
+    let mut bytes = vec![b'b'];
+    bytes.extend(serde_json::to_vec(&twins).unwrap_or_default());
+    bytes
+}
+
+fn read_behind(bytes: &[u8]) -> Result<Vec<Behind>, Fault> {
+    let of = |(id, late, each): BehindTwin| {
+        Ok(Behind {
+            conversation: ConversationId::parse(&id).map_err(corrupt)?,
+            late: Duration::from_millis(late),
+            each: Duration::from_millis(each),
+        })
+    };
+    read::<Vec<BehindTwin>>(bytes)?.into_iter().map(of).collect()
 }
 
 /// Reads a moved (or unmoved) cursor.
@@ -219,6 +245,7 @@ pub fn publication(topic: &Topic, bytes: &[u8]) -> Result<Option<Publication>, F
         b't' => Publication::Typing(read::<TypingTwin>(body)?.typing(place)?),
         b'r' => Publication::Room(room(body, here()?)?),
         b'p' => Publication::Presence(presence(body)?),
+        b'b' => Publication::Signal(Signal::Behind(read_behind(body)?)),
         b's' => Publication::Signal(match read(body)? {
             SignalTwin::Typing(twin) => Signal::Typing(twin.typing(None)?),
             SignalTwin::Disconnect(reason, reconnect) => Signal::Disconnect { reason, reconnect },
@@ -245,7 +272,12 @@ mod tests {
             at: Time(5),
         };
         let disconnect = Signal::Disconnect { reason: "a \"b\"".into(), reconnect: true };
-        for said in [Signal::Typing(typing), disconnect, Signal::Maintenance, Signal::Orders] {
+        let behind = Signal::Behind(vec![Behind {
+            conversation: ConversationId::parse("c").unwrap(),
+            late: Duration::from_millis(400),
+            each: Duration::from_millis(7),
+        }]);
+        for said in [Signal::Typing(typing), disconnect, Signal::Maintenance, Signal::Orders, behind] {
             let heard = publication(&Topic::Nodes, &signal(&said)).unwrap();
             assert_eq!(heard, Some(Publication::Signal(said)));
         }

@@ -1,5 +1,7 @@
 //! Publish and subscribe between nodes.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use parlance_model::{Author, ConversationId, Entry, Status, Time, Topic, UserId};
 use tokio::sync::mpsc;
@@ -51,6 +53,17 @@ pub struct TypingChanged {
     pub at: Time,
 }
 
+/// A node delivers a conversation's entries late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// By how much.
+    pub late: Duration,
+    /// How long that node takes for one entry.
+    pub each: Duration,
+}
+
 /// A passing word between nodes: whoever does not listen misses it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Signal {
@@ -67,6 +80,8 @@ pub enum Signal {
     Maintenance,
     /// There is something for every node to carry out (`Topic::Nodes`).
     Orders,
+    /// A node is behind in these conversations: whoever sends into them is to wait (`Topic::Nodes`).
+    Behind(Vec<Behind>),
 }
 
 /// What comes over the bus.

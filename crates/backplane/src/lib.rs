@@ -21,7 +21,9 @@ mod shared;
 
 use std::sync::Arc;
 
-pub use bus::{Bus, Delivery, Inbox, PresenceCause, PresenceChanged, Publication, Signal, TypingChanged};
+pub use bus::{
+    Behind, Bus, Delivery, Inbox, PresenceCause, PresenceChanged, Publication, Signal, TypingChanged,
+};
 pub use conversations::{
     Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet, Cursors, Found, MemberSet,
     Membership,

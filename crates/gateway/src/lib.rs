@@ -6,6 +6,7 @@
 
 pub mod auth;
 mod background;
+mod brake;
 pub mod clock;
 pub mod commands;
 pub mod config;

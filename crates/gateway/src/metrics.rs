@@ -96,6 +96,14 @@ pub struct Metrics {
     pub recovered: IntCounter,
     /// Requests taken to the node that owns their session, by kind and outcome.
     pub forwarded: IntCounterVec,
+    /// Sends that waited because some node delivers late.
+    pub sends_held: IntCounter,
+    /// Those of them that were refused because it took too long.
+    pub sends_held_refused: IntCounter,
+    /// Sends that wait for that now.
+    pub sends_waiting: IntGauge,
+    /// By how many milliseconds this node delivers late, where it is latest; 0 where that is nothing to speak of.
+    pub delivery_late: IntGauge,
     /// Calls of the backplane that failed.
     pub backplane_errors: IntCounter,
 }
@@ -194,6 +202,11 @@ impl Metrics {
                 "Requests taken to the node that owns their session",
                 &["kind", "outcome"],
             ),
+            sends_held: r.counter("sends_held_total", "Sends that waited because a node delivers late"),
+            sends_held_refused: r
+                .counter("sends_held_refused_total", "Sends refused because a node delivers late"),
+            sends_waiting: r.gauge("sends_waiting", "Sends that wait because a node delivers late"),
+            delivery_late: r.gauge("delivery_late_ms", "How late this node delivers, where it is latest"),
             backplane_errors: r.counter("backplane_errors_total", "Calls of the backplane that failed"),
             registry: r.0,
         };

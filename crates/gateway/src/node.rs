@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
+use crate::brake::Brakes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feed::FeedHandle;
@@ -61,6 +62,8 @@ pub struct Node {
     pub halt: CancellationToken,
     /// What every node carries out.
     pub(crate) orders: Orders,
+    /// Who waits because some node delivers late.
+    pub(crate) brakes: Brakes,
     /// The maintenance switch, when on.
     pub maintenance: ArcSwapOption<MaintenanceNotice>,
     /// When the node started.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
+use crate::brake::Brakes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::forward::{self, Forward};
@@ -157,6 +158,7 @@ pub async fn begin(
         shutdown: CancellationToken::new(),
         halt: CancellationToken::new(),
         orders: Orders::default(),
+        brakes: Brakes::new(),
         maintenance: ArcSwapOption::empty(),
         started_at: now,
         feed_pulse: AtomicU64::new(now.millis()),

@@ -6,6 +6,7 @@ mod connect;
 mod errors;
 mod history;
 mod messages;
+mod overload;
 mod poll;
 mod poll_cursors;
 mod poll_docs;

@@ -7,6 +7,7 @@ use parlance_model::{
     Answer, ConversationId, Event, LogKey, MessageId, React, ReactionEvent, Reject, RejectCode, Time,
 };
 
+use crate::brake;
 use crate::node::Node;
 use crate::session::Link;
 
@@ -24,6 +25,7 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, react: React) -> Res
     let log = &node.backplane.log;
     let found = log.find(Find::Id(react.message)).await.map_err(|f| node.unavailable(&f))?;
     let Some((LogKey::Conversation(conversation), target)) = found else { return Err(not_found()) };
+    brake::pass(node, &conversation).await?;
     let reacted = log.react(&conversation, link.author(), target, react.kind.clone(), react.added).await;
     let stored = match reacted.map_err(|f| node.unavailable(&f))? {
         Reacted::New(stored) => Some(stored),

@@ -11,6 +11,7 @@ use parlance_model::{
 use parlance_wire::sanitise;
 
 use super::conversations;
+use crate::brake;
 use crate::config::Membership;
 use crate::failpoints;
 use crate::node::Node;
@@ -29,6 +30,7 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
         // Only new messages are refused: what is in the log already is acknowledged again.
         return known(node, &link.listener.user, &send).await?.map(Answer::Accepted).ok_or(refusal);
     }
+    brake::pass(node, &send.conversation).await?;
     // As monotonic as the system's, and it stands still where simulations let time stand still.
     let started = tokio::time::Instant::now();
     let verdict = take(node, link).await?;
@@ -70,6 +72,7 @@ pub async fn on_behalf(node: &Arc<Node>, author: Author, send: Send) -> Result<A
     if let Some(refusal) = node.maintenance_refusal() {
         return Err(refusal);
     }
+    brake::pass(node, &send.conversation).await?;
     append(node, &author, &send, None).await
 }
 

@@ -1,6 +1,7 @@
 //! From judged publications to the hub: what an entry does to the node, integers, fan-out.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use parlance_backplane::{Outline, RoomChanged};
 use parlance_hub::{Announce, Fanout, Listener, Notice};
@@ -11,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::job::Job;
 use crate::config::PresenceScope;
 use crate::events;
+use crate::failpoints;
 use crate::node::Node;
 use crate::session::Own;
 
@@ -106,6 +108,7 @@ impl Job {
     /// node halts.
     pub(super) async fn flush(&mut self) -> Option<()> {
         let ready = std::mem::take(&mut self.ready);
+        let (begun, count) = (self.node.brakes.uptime(), ready.len());
         let mut integers = self.integers(&ready).await?;
         let nobodys = FxHashMap::default();
         for item in ready {
@@ -119,7 +122,20 @@ impl Job {
                 Ready::Event { topic, event, to } => tell(&self.node, &topic, &event, &to),
             }
         }
+        self.note(begun, count);
         Some(())
+    }
+
+    /// Notes how long that took, and how late what came just now is.
+    fn note(&mut self, begun: Duration, count: usize) {
+        let came = self.came.take();
+        let (Topic::Conversation(id), true) = (&self.topic, count > 0) else { return };
+        let now = self.node.brakes.uptime();
+        self.track.each = now.saturating_sub(begun) / u32::try_from(count).unwrap_or(u32::MAX);
+        if let Some(came) = came {
+            let late = self.track.lag.note(now, came);
+            self.node.brakes.delivered(id, late, self.track.each);
+        }
     }
 
     /// For each entry that has any, the integer of each user who hears it in a sequenced accent, in order.
@@ -139,6 +155,7 @@ impl Job {
         for seq in &seqs {
             pointers.extend(users.iter().map(|user| (user.clone(), key.clone(), *seq)));
         }
+        failpoints::linger("assigning", seqs.len()).await;
         let assigned = self.assign(&pointers).await?;
         let of_each = assigned
             .chunks(users.len())

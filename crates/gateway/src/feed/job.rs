@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_backplane::{Fault, Outline, Publication};
-use parlance_model::{ConversationId, Entry, LogKey, MessageRef, Record, Topic, UserId};
+use parlance_model::{ConversationId, Entry, LogKey, MessageRef, Record, Time, Topic, UserId};
 use tokio::sync::Semaphore;
 
 use super::deliver::Ready;
@@ -17,8 +17,10 @@ use crate::events;
 use crate::node::Node;
 use parlance_hub::Notice;
 
-/// Entries whose integers are assigned in one call.
+/// Entries whose integers are assigned together at most.
 const BATCH: usize = 256;
+/// What is assigned together is delivered when all of it is: that should take no longer.
+const TOGETHER: Duration = Duration::from_millis(100);
 /// Before a fault is tried again, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// Logs read at once to fill gaps; and those that could not be read at the first attempt.
@@ -31,6 +33,8 @@ pub(super) enum Todo {
     Heard(Publication),
     /// The log may be further than what was heard.
     Behind,
+    /// It is: more was heard than could be kept.
+    Overrun,
     /// The log is not what was heard.
     Differs,
     /// Cursors moved without a word, or back.
@@ -60,6 +64,8 @@ pub(super) struct Job {
     pub readers: Arc<Readers>,
     /// Judged, and to be handed to the hub next.
     pub ready: Vec<Ready>,
+    /// When the newest of them came into its log, where that tells how late this node is: it was heard just as it came.
+    pub came: Option<Time>,
 }
 
 impl Job {
@@ -79,6 +85,10 @@ impl Job {
                 Todo::Heard(Publication::Room(change)) => self.room_changed(change),
                 Todo::Heard(_) => {}
                 Todo::Behind => self.repair().await?,
+                Todo::Overrun => {
+                    self.repair().await?;
+                    self.came = self.newest();
+                }
                 Todo::Differs => {
                     self.fence().await?;
                     self.repair().await?;
@@ -86,17 +96,36 @@ impl Job {
                 Todo::Cursors => self.reread_cursors().await?,
                 Todo::Rooms { sure } => self.reread_room(sure).await?,
             }
-            if self.ready.len() >= BATCH {
+            if self.ready.len() >= self.batch() {
                 self.flush().await?;
             }
         }
         self.flush().await
     }
 
+    /// Entries to deliver together: what takes long is not made longer by waiting for others.
+    fn batch(&self) -> usize {
+        let each = self.track.each.as_micros().max(1);
+        usize::try_from(TOGETHER.as_micros() / each).unwrap_or(BATCH).clamp(1, BATCH)
+    }
+
+    /// When the newest entry that is ready came into its log.
+    fn newest(&self) -> Option<Time> {
+        self.ready.iter().rev().find_map(|item| match item {
+            Ready::Entry { entry, .. } => Some(entry.at),
+            Ready::Event { .. } => None,
+        })
+    }
+
     async fn judge(&mut self, entry: Entry) -> Option<()> {
         match self.track.judge(&entry) {
             Judgement::Drop => Some(()),
-            Judgement::Deliver => self.accept(entry).await,
+            Judgement::Deliver => {
+                let at = entry.at;
+                self.accept(entry).await?;
+                self.came = Some(at);
+                Some(())
+            }
             Judgement::Gap => {
                 self.node.metrics.feed_gaps.inc();
                 self.repair().await

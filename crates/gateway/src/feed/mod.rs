@@ -33,6 +33,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::brake;
 use crate::node::Node;
 use announce::Announcer;
 use check::{Checks, Look};
@@ -50,6 +51,8 @@ const BATCH: usize = 256;
 const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two looks for topics nobody listens to.
 const IDLE_TICKS: u64 = 50;
+/// A table with room for no more open topics than this is not made smaller.
+const SMALL: usize = 1024;
 /// After a loss connections are present in their rooms again by then.
 const SURE: Duration = Duration::from_secs(5);
 /// Waiting requests to open topics.
@@ -149,7 +152,7 @@ impl Slot {
         } else {
             // The log has the entries, and says so of the cursors; the engine knows who is present.
             self.todo.clear();
-            self.todo.extend([Todo::Behind, Todo::Cursors, Todo::Rooms { sure: false }]);
+            self.todo.extend([Todo::Overrun, Todo::Cursors, Todo::Rooms { sure: false }]);
         }
     }
 }
@@ -165,6 +168,8 @@ enum Outcome {
     /// Subscriptions were ended.
     Closed,
 }
+    /// The other nodes know that this one is late.
+    Told,
 
 pub(crate) struct Feed {
     node: Arc<Node>,
@@ -319,6 +324,7 @@ impl Feed {
             }
             Signal::Maintenance | Signal::Orders => self.node.orders.look(),
         }
+            Signal::Behind(all) => self.node.brakes.heard(all),
     }
 
     /// Hands events that are in no log to the hub.
@@ -345,6 +351,7 @@ impl Feed {
             readers: self.readers.clone(),
             ready: Vec::new(),
         };
+            came: None,
         let mut work = job.run().map(|(topic, track)| Outcome::Worked(topic, track)).boxed();
         // Mostly there is nothing to wait for.
         match (&mut work).now_or_never() {
@@ -372,6 +379,7 @@ impl Feed {
             Outcome::Closed => self.closing = false,
         }
     }
+            Outcome::Told => {}
 
     fn tick(&mut self, ticks: u64) {
         let mut ready = Vec::new();
@@ -381,6 +389,13 @@ impl Feed {
         self.ask_presence();
         if self.rooms_at.is_some_and(|at| at <= self.node.clock.now()) {
             self.rooms_at = None;
+        if let Some(word) = brake::word(&self.node) {
+            let node = self.node.clone();
+            self.under_way.push(Box::pin(async move {
+                brake::tell(&node, word).await;
+                Outcome::Told
+            }));
+        }
             self.look_into_rooms(true);
         }
         let every = self.node.config.load().timings.head_check();
@@ -410,6 +425,9 @@ impl Feed {
         }
         self.announcer.forget(|topic| !self.open.contains_key(topic));
         closing.extend(self.stray.drain(..).filter(|topic| !self.open.contains_key(topic)));
+        if self.open.capacity() > SMALL && self.open.len() < self.open.capacity() / 8 {
+            self.open.shrink_to(self.open.len() * 2);
+        }
         if closing.is_empty() || self.closing {
             self.stray.append(&mut closing);
             return;

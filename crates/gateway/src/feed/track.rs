@@ -3,7 +3,9 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use crate::brake::Lag;
 use parlance_backplane::Seen;
 use parlance_model::{Entry, Head, LogKey, MessageRef, Time, UserId, delivery::Marks};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -44,6 +46,10 @@ pub struct Track {
     pub present: Option<FxHashSet<UserId>>,
     /// The conversation was lost, and nobody said yet who is a member.
     pub lost: bool,
+    /// How late this node delivers it.
+    pub lag: Lag,
+    /// And how long one entry took.
+    pub each: Duration,
 }
 
 /// Where a track stood when a log's head was asked for.
@@ -105,6 +111,8 @@ impl Track {
             recent: VecDeque::new(),
             present: None,
             lost: false,
+            lag: Lag::default(),
+            each: Duration::ZERO,
         }
     }
 
