@@ -7,6 +7,7 @@ use parlance_backplane::{FENCE_MARGIN, Fault, Fenced, Fences, Place, Seen};
 use parlance_model::{Head, LogKey, Time};
 
 use crate::batches::ask_all;
+use crate::changes;
 use crate::engine::{Args, Node};
 use crate::keys::{log_text, partition};
 use crate::link::{Reply, at};
@@ -39,7 +40,6 @@ fn place(told: Reply) -> Result<Place, Fault> {
     })
 }
 
-impl Node {
 fn epoch_or_none(of: &Reply) -> Result<u32, Fault> {
     if matches!(of, Reply::Nil) { Ok(0) } else { epoch(of) }
 }
@@ -72,7 +72,7 @@ fn packed_place(packed: &[u8]) -> Result<Place, Fault> {
     })
 }
 
-    /// The places of some logs of one partition.
+impl Node {
     /// The place of one log, in two plain commands: a connection that comes asks about one, and a function costs Redis more
     /// than twice as much. The epoch first: it is of use only where there is no log even after that.
     async fn place_of(&self, log: &LogKey) -> Result<Place, Fault> {
@@ -89,11 +89,12 @@ fn packed_place(packed: &[u8]) -> Result<Place, Fault> {
         }
     }
 
+    /// The places of some logs of one partition.
     async fn places_of(&self, logs: &[&LogKey]) -> Result<Vec<Place>, Fault> {
-        let states = logs.iter().map(|log| self.keys.state(log));
         if let [log] = logs {
             return Ok(vec![self.place_of(log).await?]);
         }
+        let states = logs.iter().map(|log| self.keys.state(log));
         let keys: Vec<String> = states.chain(logs.first().map(|log| self.keys.epoch(log))).collect();
         self.list("gw1_heads", &keys, Args::none()).await?.into_iter().map(place).collect()
     }
@@ -115,6 +116,14 @@ impl Fences for Node {
     async fn heads(&self, logs: &[LogKey]) -> Vec<Result<Place, Fault>> {
         ask_all(logs, |log| partition(&log_text(log)), |logs| async move { self.places_of(&logs).await })
             .await
+    }
+
+    fn group(&self, log: &LogKey) -> Option<u32> {
+        changes::group(log)
+    }
+
+    async fn stamps(&self, groups: &[u32]) -> Vec<Option<u64>> {
+        self.stamps_of(groups).await
     }
 
     async fn fence(&self, log: &LogKey, seen: Seen) -> Result<Fenced, Fault> {

@@ -60,6 +60,11 @@ pub fn partition(text: &str) -> usize {
     usize::try_from(xxh3_64(text.as_bytes()) % PARTITIONS as u64).unwrap_or(0)
 }
 
+/// The partition of a log.
+pub fn log_partition(log: &LogKey) -> usize {
+    partition(&log_text(log))
+}
+
 /// The partition of a user's own things.
 pub fn user_partition(user: &UserId) -> usize {
     partition(&format!("u:{user}"))
@@ -113,13 +118,26 @@ impl Keys {
         ["l", "m", "r", "s"].map(|kind| self.key(partition(&text), kind, &text))
     }
 
+    /// The counter of changes of a partition's logs of a kind: `c`, `u` or `a`. `save_log` finds it at the beginning of the states.
+    pub fn changes(&self, partition: usize, kind: &str) -> String {
+        self.key(partition, "l", kind)
+    }
+
     /// The epoch of a log's partition.
     pub fn epoch(&self, log: &LogKey) -> String {
         self.key(partition(&log_text(log)), "e", "")
     }
 
-    /// A user's presence: leases, announced status, places, the partition's endings and deadlines, channels.
+    /// A user's presence: leases, announced status, the partition's deadlines, channels; places, the partition's endings.
     pub fn presence(&self, user: &UserId) -> Vec<String> {
+        let mut keys = self.coming(user);
+        let at = user_partition(user);
+        keys.extend([self.key(at, "pw", user.as_str()), self.key(at, "po", "")]);
+        keys
+    }
+
+    /// The first five of them: who takes a lease needs no more.
+    pub fn coming(&self, user: &UserId) -> Vec<String> {
         let at = user_partition(user);
         let of = |kind| self.key(at, kind, user.as_str());
         let whole = |kind| self.key(at, kind, "");
@@ -130,14 +148,6 @@ impl Keys {
     pub fn sweep(&self, partition: usize) -> Vec<String> {
         let whole = |kind| self.key(partition, kind, "");
         let kinds = ["sw", "po", "px", "ty", "tx", "ch:pa", "p", "pa", "pw", "ch:p"];
-        let mut keys = self.coming(user);
-        let at = user_partition(user);
-        keys.extend([self.key(at, "pw", user.as_str()), self.key(at, "po", "")]);
-        keys
-    }
-
-    /// The first five of them: who takes a lease needs no more.
-    pub fn coming(&self, user: &UserId) -> Vec<String> {
         let mut keys: Vec<String> = kinds.into_iter().map(whole).collect();
         keys.push(self.key(partition, "ch", "c:"));
         keys
@@ -174,7 +184,12 @@ impl Keys {
     /// a function on one key that is not there is sent to the new owner, and would begin the bucket there anew; on two
     /// it has to wait.
     pub fn uses(&self, user: &UserId) -> [String; 2] {
-        [format!("{}/", self.key(user_partition(user), "mi", user.as_str())), self.belongs(user)]
+        [self.uses_stem(user), self.belongs(user)]
+    }
+
+    /// The stem alone.
+    pub fn uses_stem(&self, user: &UserId) -> String {
+        format!("{}/", self.key(user_partition(user), "mi", user.as_str()))
     }
 
     /// A user's integers, and their marks.

@@ -7,6 +7,7 @@
 
 mod batches;
 mod bus;
+mod changes;
 mod checks;
 mod conversations;
 mod cursors;

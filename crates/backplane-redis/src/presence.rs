@@ -5,12 +5,15 @@
 //! struck off: after a crash in between any sweeper carries it out. Must not know: why connections end.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
-use parlance_backplane::{Fault, Nodes as _, Presence, Swept, Touch, Touched, UserPresence, WORTH};
+use parlance_backplane::{
+    Fault, Nodes as _, Presence, Refreshed, Swept, Touch, Touched, UserPresence, WORTH,
+};
 use parlance_model::{ConnectionId, ConversationId, LogKey, NodeId, Time, UserId};
 
 use crate::engine::{Node, millis};
@@ -21,6 +24,8 @@ use crate::turns::Turns;
 
 /// Leases and typists that one call ends at most; the rest waits for the next sweep.
 const MOST: usize = 200;
+/// Partitions that one call looks at, where one call may.
+const SWEPT: usize = 16;
 /// Leases that one call refreshes at most: Redis does nothing else meanwhile.
 const REFRESHED: usize = 200;
 /// How often a sweeper asks which nodes there are.
@@ -78,13 +83,40 @@ impl Node {
         self.call("gw1_ended", &[self.keys.endings(partition)], self.timed().all(done)).await.map(drop)
     }
 
-    async fn sweep_one(&self, partition: usize) -> Result<(Swept, Option<u64>), Fault> {
-        let answer = self.list("gw1_sweep", &self.keys.sweep(partition), self.timed().and(MOST)).await?;
-        self.carry_out(partition, at(&answer, 2).clone().list()?).await?;
-        let count = |of: &Reply| of.number().map(|count| usize::try_from(count).unwrap_or(usize::MAX));
-        let swept = Swept { leases: count(at(&answer, 0))?, typists: count(at(&answer, 1))? };
-        // Negative: nothing is there at all.
-        Ok((swept, at(&answer, 3).number().ok()))
+    /// Sweeps partitions in one call. Returns of each what was done, and in how many milliseconds something is due.
+    async fn sweep_some(&self, partitions: &[usize]) -> Vec<Result<(Swept, Option<u64>), Fault>> {
+        let keys: Vec<String> = partitions.iter().flat_map(|partition| self.keys.sweep(*partition)).collect();
+        let answer = match self.list("gw1_sweep", &keys, self.timed().and(MOST)).await {
+            Ok(answer) => answer,
+            Err(fault) => return vec![Err(fault); partitions.len()],
+        };
+        join_all(partitions.iter().enumerate().map(|(index, partition)| {
+            let of_one = at(&answer, index).clone();
+            async move {
+                let answer = of_one.list()?;
+                self.carry_out(*partition, at(&answer, 2).clone().list()?).await?;
+                let count =
+                    |of: &Reply| of.number().map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+                let swept = Swept { leases: count(at(&answer, 0))?, typists: count(at(&answer, 1))? };
+                // Negative: nothing is there at all.
+                Ok((swept, at(&answer, 3).number().ok()))
+            }
+        }))
+        .await
+    }
+
+    /// Sweeps partitions, many with one call where that may be.
+    async fn sweep_all(&self, turn: &[usize]) -> Vec<Result<(Swept, Option<u64>), Fault>> {
+        let by =
+            async |size: usize| join_all(turn.chunks(size).map(|some| self.sweep_some(some))).await.concat();
+        if self.together.load(Ordering::Relaxed) {
+            let done = by(SWEPT).await;
+            let apart = |one: &Result<_, Fault>| one.as_ref().is_err_and(|fault| self.turns_out_apart(fault));
+            if !done.iter().any(apart) {
+                return done;
+            }
+        }
+        by(1).await
     }
 
     /// The partitions to be swept now.
@@ -139,34 +171,37 @@ impl Presence for Node {
         Ok(if answer.text()? == "many" { Touched::TooMany } else { Touched::Ok })
     }
 
-    async fn refresh(&self, touches: &[Touch]) -> Result<Vec<usize>, Fault> {
+    async fn refresh(&self, touches: &[Touch]) -> Result<Refreshed, Fault> {
         let mut partitions: BTreeMap<usize, Vec<(usize, &Touch)>> = BTreeMap::new();
         for (index, touch) in touches.iter().enumerate() {
             partitions.entry(user_partition(&touch.user)).or_default().push((index, touch));
         }
         let calls = partitions.iter().flat_map(|(partition, all)| {
-            all.chunks(REFRESHED).map(move |some| self.refresh_some(*partition, some))
+            all.chunks(REFRESHED).map(move |some| async move {
+                let refreshed = self.refresh_some(*partition, some).await;
+                refreshed.map_err(|fault| (fault, some.iter().map(|(index, _)| *index)))
+            })
         });
-        let (mut ended, mut any) = (Vec::new(), false);
+        let mut refreshed = Refreshed::default();
         // Of several faults one says enough.
         let mut failed = None;
         for answer in join_all(calls).await {
             match answer {
-                Ok(missing) => {
-                    ended.extend(missing);
-                    any = true;
+                Ok(missing) => refreshed.ended.extend(missing),
+                Err((fault, of)) => {
+                    refreshed.away.extend(of);
+                    failed = Some(fault);
                 }
-                Err(fault) => failed = Some(fault),
             }
         }
-        ended.sort_unstable();
+        refreshed.ended.sort_unstable();
         match failed {
-            Some(fault) if !any => Err(fault),
+            Some(fault) if refreshed.away.len() == touches.len() => Err(fault),
             Some(fault) => {
                 tracing::warn!(%fault, "some leases could not be refreshed");
-                Ok(ended)
+                Ok(refreshed)
             }
-            None => Ok(ended),
+            None => Ok(refreshed),
         }
     }
 
@@ -178,7 +213,7 @@ impl Presence for Node {
 
     async fn sweep(&self) -> Result<Swept, Fault> {
         let turn = self.turn().await;
-        let done = join_all(turn.iter().map(|partition| self.sweep_one(*partition))).await;
+        let done = self.sweep_all(&turn).await;
         let (mut sum, mut failed) = (Swept::default(), None);
         for (partition, done) in turn.iter().zip(done) {
             match done {

@@ -16,8 +16,7 @@ use crate::keys::PARTITIONS;
 const DEPUTY: u64 = 2_000;
 const FALLBACK: u64 = 10_000;
 /// What is not due yet is looked at this often: leases and typists may have come meanwhile.
-const BUSY: u64 = 1_000;
-const EMPTY: u64 = 2_000;
+const LOOK: u64 = 2_000;
 
 /// One node's plan. Times are milliseconds since any fixed moment.
 pub struct Turns {
@@ -71,7 +70,7 @@ impl Turns {
     /// A partition was swept; `idle`: in so many milliseconds something is due there, `None`: it is empty.
     pub fn swept(&mut self, partition: usize, now: u64, idle: Option<u64>) {
         let wait = match self.ranks.get(partition) {
-            Some(0) => idle.map_or(EMPTY.min(self.least / 2), |idle| idle.min(BUSY.min(self.least / 4))),
+            Some(0) => idle.unwrap_or(LOOK).min(LOOK.min(self.least / 2)),
             Some(1) => DEPUTY,
             _ => FALLBACK,
         };
@@ -134,7 +133,7 @@ mod tests {
         alone.swept(7, 0, None);
         alone.swept(8, 0, Some(300));
         alone.swept(9, 0, Some(60_000));
-        for (now, expected) in [(299, vec![]), (300, vec![8]), (1_000, vec![8, 9]), (2_000, vec![7, 8, 9])] {
+        for (now, expected) in [(299, vec![]), (300, vec![8]), (1_999, vec![8]), (2_000, vec![7, 8, 9])] {
             let due: Vec<usize> = alone.due(now).into_iter().filter(|it| [7, 8, 9].contains(it)).collect();
             assert_eq!(due, expected, "at {now}");
         }

@@ -2,6 +2,8 @@
 //!
 //! Owns: the meaning of "lost", and what is done about it. Must not know: how a store comes to lose something.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use parlance_model::{Head, LogKey, Time};
 
@@ -10,6 +12,9 @@ use crate::{Fault, Stored};
 /// Sequences left free beyond everything the fencing node saw: others may have seen a little more. One that saw still
 /// more fences again.
 pub const FENCE_MARGIN: u64 = 1024;
+
+/// What happens to a log so soon after an entry need not change its group's stamp: see [`Fences::stamps`].
+pub const SOON: Duration = Duration::from_secs(1);
 
 /// What is at a log's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +81,20 @@ pub enum Fenced {
 pub trait Fences: Send + Sync {
     /// Where these logs stand. Those of a part of the store that is away fail alone.
     async fn heads(&self, logs: &[LogKey]) -> Vec<Result<Place, Fault>>;
+
+    /// The group of logs that a log belongs to, for [`Self::stamps`]; `None`: there are no groups, ask about each log.
+    fn group(&self, _log: &LogKey) -> Option<u32> {
+        None
+    }
+
+    /// A number for each group: while it stays the same, nothing happened to any log of the group, except to one whose last
+    /// entry came less than [`SOON`] before. `None`: not known.
+    ///
+    /// So a log of which nothing was heard for that long, or that was looked at that long after the last entry that was
+    /// heard, stands where it stood as long as the number is the same.
+    async fn stamps(&self, groups: &[u32]) -> Vec<Option<u64>> {
+        vec![None; groups.len()]
+    }
 
     /// Makes sure that what was seen of a log is there, or that its loss stands in it.
     async fn fence(&self, log: &LogKey, seen: Seen) -> Result<Fenced, Fault>;

@@ -28,14 +28,14 @@ pub use conversations::{
     Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet, Cursors, Found, MemberSet,
     Membership,
 };
-pub use fences::{FENCE_MARGIN, Fenced, Fences, Place, Seen};
+pub use fences::{FENCE_MARGIN, Fenced, Fences, Place, SOON, Seen};
 pub use limits::{Limits, Rule, Verdict};
 pub use log::{Appended, Find, Log, Page, Posted, Range, Reacted, Reactions, Sequences, Standing, Stored};
 pub use members::{Enlisted, Enlistment, MANY, Members, NAMED, Outline};
 pub use nodes::{LiveNode, NodeState, Nodes, Pass};
 pub use overviews::{BEHIND, Belonging, COUNTED, FEW, Overview, Overviews, Reading, SCANNED, SCANNED_BYTES};
 use parlance_model::Time;
-pub use presence::{Presence, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, WORTH};
+pub use presence::{Presence, Refreshed, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, WORTH};
 pub use rooms::{Entering, Leaving, RoomChanged, Rooms};
 pub use shared::{Over, Shared};
 

@@ -37,6 +37,15 @@ pub enum Touched {
     TooMany,
 }
 
+/// Which leases of a refresh are not refreshed, by their indexes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Refreshed {
+    /// They had ended: touch them again.
+    pub ended: Vec<usize>,
+    /// They are out of reach: refresh them again.
+    pub away: Vec<usize>,
+}
+
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -69,9 +78,8 @@ pub trait Presence: Send + Sync {
     async fn touch(&self, touch: Touch) -> Result<Touched, Fault>;
 
     /// Refreshes many at once; one that is prolonged by less than [`WORTH`] and says no status is left as it is.
-    /// Returns the indexes of those that had ended: touch them again. What is out of reach now is passed over, unless
-    /// it is everything.
-    async fn refresh(&self, touches: &[Touch]) -> Result<Vec<usize>, Fault>;
+    /// What is out of reach now is passed over, unless it is everything.
+    async fn refresh(&self, touches: &[Touch]) -> Result<Refreshed, Fault>;
 
     /// Ends a lease now. Unknown ones are fine.
     async fn close(&self, user: &UserId, connection: &ConnectionId) -> Result<(), Fault>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use parlance_backplane::{Fault, Touch};
 use parlance_hub::Notice;
-use parlance_model::Topic;
+use parlance_model::{Time, Topic};
 use rustc_hash::FxHashSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -18,7 +18,9 @@ use crate::session::Link;
 /// Leases refreshed together.
 const BATCH: usize = 10_000;
 /// How often connections are looked at whose lease is to be extended by much.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(3);
+/// How often leases are refreshed that have not moved, to find out that they are there.
+const SURE: Duration = Duration::from_secs(60);
 /// Leases taken again at once.
 const AT_ONCE: usize = 64;
 
@@ -41,11 +43,12 @@ pub async fn sweep(node: Arc<Node>) {
 /// Carries the connections' last signs of life to the backplane until the node halts, and at once after an outage.
 ///
 /// A client that only answers pings is heard of every 25 s: carried up to 12 s later, its next sign of life would come
-/// after the lease of 35 s had ended. So what extends a lease by much is carried at the next look.
+/// after the lease of 35 s had ended. So what extends a lease by much is carried at the next look, many together. One that has not
+/// moved is as it was carried: what loses leases is noticed (an outage), or found out by a slower round.
 pub async fn refresh(node: Arc<Node>) {
     let every = node.config.load().timings.presence_refresh();
     let mut looks = ticker(every.min(LOOK));
-    let mut whole = node.clock.now();
+    let (mut whole, mut sure) = (node.clock.now(), node.clock.now());
     let mut passed_by = VecDeque::new();
     loop {
         let outage = tokio::select! {
@@ -55,12 +58,19 @@ pub async fn refresh(node: Arc<Node>) {
             () = node.leases.notified() => true,
         };
         let now = node.clock.now();
-        let all = outage || now.since(whole) >= every;
-        if all {
+        let moved = now.since(whole) >= every;
+        if moved {
             whole = now;
         }
+        let all = outage || now.since(sure) >= SURE.max(every);
+        if all {
+            sure = now;
+        }
         let ttl = node.config.load().timings.presence_ttl();
-        let due = |link: &Link| all || link.last_heard().since(link.carried()) >= every;
+        let due = |link: &Link| {
+            let by = link.last_heard().since(link.carried());
+            all || by >= every || (moved && !by.is_zero())
+        };
         let links: Vec<Arc<Link>> = node.links.iter().filter(|l| due(l)).map(|l| l.value().clone()).collect();
         for batch in links.chunks(BATCH) {
             let taken = refresh_batch(&node, batch, ttl).await;
@@ -83,21 +93,29 @@ async fn refresh_batch(node: &Arc<Node>, links: &[Arc<Link>], ttl: Duration) -> 
         // The status said last may be on its way: a refresh leaves it as it is.
         .map(|l| Touch { status: None, ..l.lease(ttl) })
         .collect();
-    let missing = match node.backplane.presence.refresh(&leases).await {
-        Ok(missing) => missing,
+    let refreshed = match node.backplane.presence.refresh(&leases).await {
+        Ok(refreshed) => refreshed,
         Err(fault) => {
             tracing::warn!(%fault, "refreshing leases");
             return Vec::new();
         }
     };
-    for (link, lease) in links.iter().zip(&leases) {
-        link.carry(lease.deadline - ttl);
+    let away: FxHashSet<usize> = refreshed.away.into_iter().collect();
+    for (index, (link, lease)) in links.iter().zip(&leases).enumerate() {
+        // What could not be carried is due again at the next look.
+        if !away.contains(&index) {
+            link.carry(lease.deadline - ttl);
+        }
     }
-    let missing: Vec<Arc<Link>> = missing.into_iter().filter_map(|i| links.get(i)).cloned().collect();
+    let missing: Vec<Arc<Link>> = refreshed.ended.into_iter().filter_map(|i| links.get(i)).cloned().collect();
     for some in missing.chunks(AT_ONCE) {
         let taken = join_all(some.iter().map(|link| take_again(node, link, ttl))).await;
-        for fault in taken.into_iter().filter_map(Result::err) {
-            tracing::warn!(%fault, "taking a lease again");
+        for (link, taken) in some.iter().zip(taken) {
+            if let Err(fault) = taken {
+                tracing::warn!(%fault, "taking a lease again");
+                // At the next look.
+                link.carry(Time::default());
+            }
         }
     }
     missing

@@ -134,6 +134,11 @@ impl Hub {
             .unwrap_or_default()
     }
 
+    /// Whether anybody is in a room.
+    pub fn has_listeners(&self, topic: &Topic) -> bool {
+        self.rooms.get(topic).is_some_and(|room| !room.seats.is_empty())
+    }
+
     /// Whether a listener has entered a room and hears nothing yet.
     pub fn is_reading(&self, topic: &Topic, number: u64) -> bool {
         let Some(room) = self.rooms.get(topic) else { return false };
@@ -194,6 +199,11 @@ impl Hub {
     pub fn close_if_empty(&self, topic: &Topic) -> bool {
         self.rooms.remove_if(topic, |_, room| room.seats.is_empty());
         !self.rooms.contains_key(topic)
+    }
+
+    /// Gives back the room of rooms that are gone.
+    pub fn shrink(&self) {
+        self.rooms.shrink_to_fit();
     }
 
     /// Rooms that exist.

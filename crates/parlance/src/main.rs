@@ -7,6 +7,7 @@ mod cli;
 mod dev;
 mod failure;
 mod logging;
+mod memory;
 mod nodes;
 mod serve;
 mod sources;

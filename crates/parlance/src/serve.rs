@@ -6,10 +6,12 @@ use parlance_gateway::auth::Authenticator;
 use parlance_gateway::clock::Clock;
 use parlance_gateway::config::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use crate::cli::NodeFlags;
 use crate::failure::Failure;
 use crate::logging::{self, Logs};
+use crate::memory::{self, Memory};
 use crate::sources::Sources;
 use crate::start::{self, Running};
 
@@ -92,8 +94,11 @@ pub async fn live(
     sources: &Sources,
     logs: &Logs,
 ) -> Result<(), Failure> {
+    let (mut memory, mut looks) = (Memory::default(), tokio::time::interval(memory::LOOK));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = looks.tick() => memory.look(&running),
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.hangup.recv() => reload(&running, sources, logs),

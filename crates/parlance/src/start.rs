@@ -59,6 +59,16 @@ impl Running {
         self.node.internal_addr()
     }
 
+    /// Connections that are authenticated.
+    pub fn connections(&self) -> usize {
+        self.node.connections()
+    }
+
+    /// Gives up what is kept only to be quicker.
+    pub fn forget(&self) {
+        self.node.forget();
+    }
+
     /// Drains and ends; the engine last, so that nothing is accepted that it could not keep.
     pub async fn stop(self) {
         if !self.node.stop().await {

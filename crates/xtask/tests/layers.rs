@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "parlance",
         &[
             "parlance-gateway",
+            "parlance-heap",
             "parlance-backplane",
             "parlance-backplane-redis",
             "parlance-client",
@@ -27,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("parlance-bench", &["parlance-client", "parlance-model"]),
     ("parlance-tests", &["parlance-client", "parlance-model", "parlance-redis-rig"]),
     ("parlance-redis-rig", &[]),
+    ("parlance-heap", &[]),
     ("parlance-model", &[]),
     ("parlance-xtask", &[]),
 ];

@@ -7,6 +7,7 @@ mod hostile;
 mod import;
 mod maintenance;
 mod membership;
+mod memory;
 mod openapi;
 mod remote;
 mod slow_socketio;

@@ -84,8 +84,8 @@ async fn an_idle_cluster_is_swept_with_few_calls() {
     sweep_for(&nodes, Duration::from_secs(6)).await;
     let rate = (server.calls_of("fcall").await.unwrap() - before) / 6;
     println!("{rate} calls per second of two idle nodes");
-    // Each partition by its sweeper and by its deputy, every 2 s.
-    assert!((100..=350).contains(&rate), "{rate}");
+    // Each partition by its sweeper and by its deputy, every 2 s, many in one call.
+    assert!((4..=40).contains(&rate), "{rate}");
     let (sweep, last) = (Instant::now(), server.calls_of("fcall").await.unwrap());
     nodes[0].presence.sweep().await.unwrap();
     let calls = server.calls_of("fcall").await.unwrap() - last;
@@ -129,7 +129,7 @@ async fn ten_thousand_leases_are_refreshed_in_some_hundred_calls() {
     }
     let later: Vec<Touch> = (0..10_000).map(|number| lease(number, 47_000)).collect();
     let (before, began) = (server.calls_of("fcall").await.unwrap(), Instant::now());
-    let missing = node.presence.refresh(&later).await.unwrap();
+    let missing = node.presence.refresh(&later).await.unwrap().ended;
     let (calls, took) = (server.calls_of("fcall").await.unwrap() - before, began.elapsed());
     println!("10,000 leases: {calls} calls, {took:?}");
     assert_eq!(missing, (9_000..10_000).collect::<Vec<_>>());

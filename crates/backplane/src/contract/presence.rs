@@ -79,7 +79,7 @@ pub async fn an_unrefreshed_lease_ends_once(rig: &dyn Rig) {
     assert_eq!(told(&mut inbox).await.status, Status::Online);
     assert_eq!(sweep_through(rig, &nodes[1], 3).await.leases, 0);
     assert_eq!(
-        nodes[1].presence.refresh(&[lease(rig, "u", 2, None).await]).await.unwrap(),
+        nodes[1].presence.refresh(&[lease(rig, "u", 2, None).await]).await.unwrap().ended,
         Vec::<usize>::new()
     );
     assert_eq!(sweep_through(rig, &nodes[1], 3).await.leases, 1);
@@ -108,7 +108,10 @@ pub async fn a_pause_of_the_sweepers_ends_no_lease(rig: &dyn Rig) {
     }
     rig.advance(LEASE + Duration::from_secs(1)).await;
     assert_eq!(sweep_through(rig, node, 5).await.leases, 0);
-    assert_eq!(node.presence.refresh(&[lease(rig, "u", 1, None).await]).await.unwrap(), Vec::<usize>::new());
+    assert_eq!(
+        node.presence.refresh(&[lease(rig, "u", 1, None).await]).await.unwrap().ended,
+        Vec::<usize>::new()
+    );
     assert_eq!(status(node, "v").await.0, Status::Online);
     for _ in 0..4 {
         sweep_through(rig, node, 3).await;
@@ -146,7 +149,7 @@ pub async fn refresh_names_what_had_ended(rig: &dyn Rig) {
         lease(rig, "u", 1, Some(Status::Busy)).await,
         lease(rig, "v", 1, None).await,
     ];
-    assert_eq!(node.presence.refresh(&touches).await.unwrap(), vec![0, 2]);
+    assert_eq!(node.presence.refresh(&touches).await.unwrap().ended, vec![0, 2]);
     assert_eq!(status(node, "u").await, (Status::Busy, 1));
     assert_eq!(status(node, "v").await, (Status::Offline, 0), "a refresh makes no lease");
 }

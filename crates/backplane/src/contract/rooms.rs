@@ -181,7 +181,7 @@ pub async fn an_expired_lease_leaves_its_rooms_once(rig: &dyn Rig) {
     }
     sweep_through(rig, &nodes[1], 3).await;
     let kept = [lease(rig, "b", 2).await];
-    assert_eq!(nodes[1].presence.refresh(&kept).await.unwrap(), Vec::<usize>::new());
+    assert_eq!(nodes[1].presence.refresh(&kept).await.unwrap().ended, Vec::<usize>::new());
     for _ in 0..4 {
         rig.advance(Duration::from_secs(1)).await;
         // Every node sweeps; one wins.
@@ -194,7 +194,7 @@ pub async fn an_expired_lease_leaves_its_rooms_once(rig: &dyn Rig) {
     assert_eq!(present(&nodes[0], "c").await, ["b"]);
     // Refresh says what ended; the touch alone brings nothing back, entering again does.
     let late = [lease(rig, "a", 1).await];
-    assert_eq!(nodes[0].presence.refresh(&late).await.unwrap(), vec![0]);
+    assert_eq!(nodes[0].presence.refresh(&late).await.unwrap().ended, vec![0]);
     touch(rig, &nodes[0], "a", 1).await;
     assert_eq!(present(&nodes[0], "c").await, ["b"]);
     silent(&nodes[1], &mut inbox).await;

@@ -14,7 +14,8 @@ use super::tables::LAST_SEEN;
 use super::typing::Moment;
 use super::{Engine, Node};
 use crate::{
-    Fault, Presence, PresenceCause, PresenceChanged, Publication, Swept, Touch, Touched, UserPresence, WORTH,
+    Fault, Presence, PresenceCause, PresenceChanged, Publication, Refreshed, Swept, Touch, Touched,
+    UserPresence, WORTH,
 };
 
 /// Longer without a sweep means that the nodes could not refresh their leases either …
@@ -197,14 +198,14 @@ impl Presence for Node {
         Ok(self.engine.leases.lock().touch(&touch, now, &self.engine.hub))
     }
 
-    async fn refresh(&self, touches: &[Touch]) -> Result<Vec<usize>, Fault> {
+    async fn refresh(&self, touches: &[Touch]) -> Result<Refreshed, Fault> {
         let now = self.engine.now();
         let mut leases = self.engine.leases.lock();
         let missing = touches
             .iter()
             .enumerate()
             .filter(|(_, touch)| !leases.refresh(touch, Some(WORTH), Instant { now, hub: &self.engine.hub }));
-        Ok(missing.map(|(index, _)| index).collect())
+        Ok(Refreshed { ended: missing.map(|(index, _)| index).collect(), away: Vec::new() })
     }
 
     async fn close(&self, user: &UserId, connection: &ConnectionId) -> Result<(), Fault> {

@@ -62,8 +62,7 @@ impl VerifiedTokens {
 
     pub(super) fn clear(&self) {
         let mut inner = self.0.lock();
-        inner.by_slot.clear();
-        inner.order.clear();
+        *inner = Inner::default();
     }
 
     #[cfg(test)]

@@ -188,6 +188,11 @@ impl Authenticator {
         Ok(identity)
     }
 
+    /// Whoever comes is verified anew.
+    pub(crate) fn forget_verified(&self) {
+        self.verified.clear();
+    }
+
     /// Asks again about the session of a connection that lives, unless that was done since `asked_since`.
     ///
     /// # Errors

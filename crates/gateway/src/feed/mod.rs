@@ -163,13 +163,14 @@ enum Outcome {
     Worked(Topic, Box<Track>),
     Opened(Opened),
     Checked(check::Answers),
+    Stamped(check::Stamps),
     /// Presence was asked for.
     Looked(Question, Result<Vec<UserPresence>, Fault>),
     /// Subscriptions were ended.
     Closed,
-}
     /// The other nodes know that this one is late.
     Told,
+}
 
 pub(crate) struct Feed {
     node: Arc<Node>,
@@ -323,8 +324,8 @@ impl Feed {
                 }
             }
             Signal::Maintenance | Signal::Orders => self.node.orders.look(),
-        }
             Signal::Behind(all) => self.node.brakes.heard(all),
+        }
     }
 
     /// Hands events that are in no log to the hub.
@@ -350,8 +351,8 @@ impl Feed {
             todo: std::mem::take(&mut slot.todo),
             readers: self.readers.clone(),
             ready: Vec::new(),
-        };
             came: None,
+        };
         let mut work = job.run().map(|(topic, track)| Outcome::Worked(topic, track)).boxed();
         // Mostly there is nothing to wait for.
         match (&mut work).now_or_never() {
@@ -375,11 +376,12 @@ impl Feed {
             }
             Outcome::Opened(opened) => self.opened(opened),
             Outcome::Checked(answers) => self.checked(answers),
+            Outcome::Stamped(stamps) => self.stamped(stamps),
             Outcome::Looked(question, answer) => self.looked(question, answer),
             Outcome::Closed => self.closing = false,
+            Outcome::Told => {}
         }
     }
-            Outcome::Told => {}
 
     fn tick(&mut self, ticks: u64) {
         let mut ready = Vec::new();
@@ -387,8 +389,6 @@ impl Feed {
         self.announcements_due(&mut ready);
         self.tell(ready);
         self.ask_presence();
-        if self.rooms_at.is_some_and(|at| at <= self.node.clock.now()) {
-            self.rooms_at = None;
         if let Some(word) = brake::word(&self.node) {
             let node = self.node.clone();
             self.under_way.push(Box::pin(async move {
@@ -396,6 +396,8 @@ impl Feed {
                 Outcome::Told
             }));
         }
+        if self.rooms_at.is_some_and(|at| at <= self.node.clock.now()) {
+            self.rooms_at = None;
             self.look_into_rooms(true);
         }
         let every = self.node.config.load().timings.head_check();
@@ -412,7 +414,7 @@ impl Feed {
     fn close_idle(&mut self) {
         let mut closing = Vec::new();
         for (topic, slot) in &mut self.open {
-            let empty = *topic != Topic::Nodes && self.node.hub.listeners(topic).is_empty();
+            let empty = *topic != Topic::Nodes && !self.node.hub.has_listeners(topic);
             if empty && slot.idle && slot.track.is_some() {
                 closing.push(topic.clone());
             }
@@ -423,11 +425,11 @@ impl Feed {
             self.open.remove(topic);
             self.known.closed(topic);
         }
-        self.announcer.forget(|topic| !self.open.contains_key(topic));
-        closing.extend(self.stray.drain(..).filter(|topic| !self.open.contains_key(topic)));
         if self.open.capacity() > SMALL && self.open.len() < self.open.capacity() / 8 {
             self.open.shrink_to(self.open.len() * 2);
         }
+        self.announcer.forget(|topic| !self.open.contains_key(topic));
+        closing.extend(self.stray.drain(..).filter(|topic| !self.open.contains_key(topic)));
         if closing.is_empty() || self.closing {
             self.stray.append(&mut closing);
             return;

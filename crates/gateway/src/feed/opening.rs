@@ -95,10 +95,12 @@ impl Feed {
             let waiting = std::mem::take(&mut slot.waiting);
             let fault = match result {
                 Ok(track) => {
+                    let group = track.key.as_ref().and_then(|key| self.node.backplane.fences.group(key));
+                    let empty = track.seq == 0;
                     self.node.hub.set_last(&topic, track.seq);
                     self.node.hub.set_number(&topic, track.number);
                     slot.track = Some(track);
-                    slot.look = self.checks.opened();
+                    slot.look = self.checks.opened(slot.look, group, empty);
                     self.known.opened(&topic);
                     if room::is_told(&self.node.hub, &topic) {
                         slot.push(Todo::Rooms { sure: false });

@@ -9,8 +9,8 @@ use parlance_backplane::{
     Appended, Backplane, Belonging, Bus, Change, ChangeRefused, Changed, Conversations, CursorChanged,
     CursorSet, Cursors, Enlisted, Enlistment, Entering, Fault, Fenced, Fences, Find, Inbox, Leaving, Limits,
     LiveNode, Log, Members, Membership, NodeState, Nodes, Outline, Over, Overview, Overviews, Page, Place,
-    Posted, Presence, Range, Reacted, Reactions, Rooms, Rule, Seen, Sequences, Shared, Signal, Standing,
-    Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, Verdict,
+    Posted, Presence, Range, Reacted, Reactions, Refreshed, Rooms, Rule, Seen, Sequences, Shared, Signal,
+    Standing, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, Verdict,
 };
 use parlance_model::{
     Author, ConnectionId, Conversation, ConversationId, Cursor, LogKey, Message, NodeId, ReceiptKind, Record,
@@ -220,7 +220,7 @@ impl Presence for Far {
         through!(self, self.inner.presence.touch(touch))
     }
 
-    async fn refresh(&self, touches: &[Touch]) -> Result<Vec<usize>, Fault> {
+    async fn refresh(&self, touches: &[Touch]) -> Result<Refreshed, Fault> {
         through!(self, self.inner.presence.refresh(touches))
     }
 

@@ -295,7 +295,8 @@ fn storms() -> Vec<Target> {
             number: 11,
             title: "resident memory after three waves of connections",
             scenario: "connect-storm",
-            flags: "--connections 10000 --waves 3",
+            // Memory is given back 15 s after a crowd has gone.
+            flags: "--connections 10000 --waves 3 --settle 20",
             quick: "--connections 3000",
             runs: vec![parlance(1), node(1), siox(1)],
             goals: vec![
