@@ -17,6 +17,7 @@ mod presence;
 mod rig;
 mod sentinel_faults;
 mod sentinel_zombie;
+mod stamps;
 mod start;
 mod storm;
 mod support;

@@ -22,7 +22,7 @@ pub fn conversation_in(slots: std::ops::Range<u16>) -> ConversationId {
     ids.into_iter().find(|id| slots.contains(&slot_of(id))).unwrap()
 }
 
-fn user() -> UserId {
+pub fn user() -> UserId {
     UserId::parse("a").unwrap()
 }
 
