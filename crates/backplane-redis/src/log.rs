@@ -1,10 +1,11 @@
 //! The log and reactions traits.
 //!
-//! Append and publication are one function. The index by author and client id lies in the author's partition and is
-//! written beside the append: it only says where to look, so an entry without a message is harmless, and one that is
-//! missing after a crash is written by the resend. Must not know: how Redis keeps a log.
+//! Append and publication are one function. The index by author and client id lies in the author's partition: where one
+//! call may touch two, it is written by the same; in a cluster beside the append. It only says where to look, so an entry
+//! without a message is harmless, and one that is missing after a crash is written by the resend. Must not know: how Redis keeps a log.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
@@ -79,17 +80,61 @@ impl Node {
         &self,
         function: &str,
         log: &LogKey,
+        numbers: Vec<u32>,
+        rest: impl Fn(Args) -> Args + Send + Sync,
+    ) -> Result<Vec<Reply>, Fault> {
+        let keys = self.keys.log_for(log, usize::MAX);
+        self.append_by(function, (log, &keys), numbers, rest).await
+    }
+
+    /// The same with keys of one's own.
+    async fn append_by(
+        &self,
+        function: &str,
+        (log, keys): (&LogKey, &[String]),
         mut numbers: Vec<u32>,
         rest: impl Fn(Args) -> Args + Send + Sync,
     ) -> Result<Vec<Reply>, Fault> {
-        let keys = self.keys.log_for(log, if function == "gw1_append" { APPENDS } else { usize::MAX });
         loop {
-            let answer = self.list(function, &keys, rest(self.appending(&numbers))).await?;
+            let answer = self.list(function, keys, rest(self.appending(&numbers))).await?;
             if at(&answer, 0).text()? != "number" {
                 return Ok(answer);
             }
             numbers.push(self.assign_number(log, at(&answer, 1).number()?).await?);
         }
+    }
+
+    /// Appends a message and notes with its author where the client id was used: in one call, or in two beside each other.
+    async fn append_message(
+        &self,
+        conversation: &ConversationId,
+        message: &Message,
+        together: bool,
+    ) -> Result<Vec<Reply>, Fault> {
+        let log = LogKey::Conversation(conversation.clone());
+        let (author, client_id) = (message.author.id.as_str(), message.client_id.as_deref());
+        let window = millis(self.options.dedupe_window);
+        let bytes = record::encode_record(&Record::Message(message.clone()));
+        let named = client_id.map_or_else(Vec::new, |id| name(author, id));
+        let used = client_id.filter(|_| together).map(short);
+        let mut keys = self.keys.log_for(&log, APPENDS);
+        keys.extend(used.is_some().then(|| self.keys.uses_stem(&message.author.id)));
+        let append = self.append_by("gw1_append", (&log, &keys), Vec::new(), |args| {
+            let args = args.and(author).bytes(named.clone()).and(window).bytes(bytes.clone());
+            match &used {
+                Some(id) => args.bytes(id.clone()).and(conversation),
+                None => args,
+            }
+        });
+        if together {
+            return append.await;
+        }
+        let (noted, answer) = tokio::join!(self.note_use(message, conversation), append);
+        // What is stored is stored, whatever became of the index: a resend writes what is missing there.
+        if let (Err(fault), Ok(_)) = (noted, &answer) {
+            tracing::warn!(%fault, %conversation, "noting a client id with its author");
+        }
+        answer
     }
 
     async fn note_use(&self, message: &Message, conversation: &ConversationId) -> Result<(), Fault> {
@@ -150,20 +195,13 @@ impl Node {
 #[async_trait]
 impl Log for Node {
     async fn append(&self, conversation: &ConversationId, message: Message) -> Result<Appended, Fault> {
-        let log = LogKey::Conversation(conversation.clone());
-        let window = millis(self.options.dedupe_window);
-        let bytes = record::encode_record(&Record::Message(message.clone()));
-        let author = message.author.id.as_str();
-        let named = message.client_id.as_deref().map_or_else(Vec::new, |id| name(author, id));
-        let append = self.append_to("gw1_append", &log, Vec::new(), |args| {
-            args.and(author).bytes(named.clone()).and(window).bytes(bytes.clone())
-        });
-        let (noted, answer) = tokio::join!(self.note_use(&message, conversation), append);
-        let answer = answer?;
-        // What is stored is stored, whatever became of the index: a resend writes what is missing there.
-        if let Err(fault) = noted {
-            tracing::warn!(%fault, %conversation, "noting a client id with its author");
-        }
+        let together = message.client_id.is_some() && self.together.load(Ordering::Relaxed);
+        let answer = match self.append_message(conversation, &message, together).await {
+            Err(fault) if together && self.turns_out_apart(&fault) => {
+                self.append_message(conversation, &message, false).await?
+            }
+            answer => answer?,
+        };
         Ok(match at(&answer, 0).text()? {
             "new" => Appended::New(stored(&answer)?),
             "known" => Appended::Duplicate(stored(&answer)?),

@@ -1,6 +1,8 @@
 -- Names of entries (an author's client id, a publisher's key) live in two buckets of one dedupe window each: nothing
 -- younger than the window is missed. A name stands for sequence, epoch and time.
 local NAMED = '<I5I4I6'
+-- The stem of an author's uses, for who appends a message.
+local USES = 6
 
 local function place_under(key, name, log, now, window)
   local found = redis.call('HGET', key, name)
@@ -57,10 +59,25 @@ local function add_once(keys, log, rules, new)
   return type(stored) == 'table' and stored or { err = stored }
 end
 
+-- Where an author used a client id, or one that is shortened to the same. Key: the stem of the author's uses.
+local function note_use(stem, id, window, conversation, now)
+  local key = stem .. int(math.floor(now / window))
+  if redis.call('HSETNX', key, id, conversation) == 1 then
+    redis.call('PEXPIRE', key, 2 * window, 'NX')
+    return
+  end
+  local places = redis.call('HGET', key, id)
+  if not string.find(' ' .. places .. ' ', ' ' .. conversation .. ' ', 1, true) and #places < 4096 then
+    redis.call('HSET', key, id, places .. ' ' .. conversation)
+  end
+end
+
 -- A member's message: membership, dedupe, append and publication in one step.
--- Arguments: time, entries kept, age kept, numbers, sender, name or '', dedupe window, record.
+-- Arguments: time, entries kept, age kept, numbers, sender, name or '', dedupe window, record. Where one call may touch
+-- two partitions, two more and a sixth key: what `gw1_used` is told otherwise.
 redis.register_function('gw1_append', function(keys, args)
   local rules = rules_of(args)
+  if keys[USES] then note_use(keys[USES], args[9], tonumber(args[7]), args[10], rules.now) end
   local log = live_log(keys[STATE])
   if not log then return { 'gone' } end
   -- Before dedupe: who is no member learns nothing of what is in the log.

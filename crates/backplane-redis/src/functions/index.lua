@@ -22,19 +22,9 @@ redis.register_function { function_name = 'gw1_belongs', flags = { 'no-writes' }
   return redis.call('HKEYS', keys[1])
 end }
 
--- Where an author used a client id, or one that is shortened to the same. Arguments: time, client id, dedupe window,
--- conversation.
+-- Arguments: time, client id, dedupe window, conversation.
 redis.register_function('gw1_used', function(keys, args)
-  local window = tonumber(args[3])
-  local key = keys[1] .. int(math.floor(clock(args[1]) / window))
-  if redis.call('HSETNX', key, args[2], args[4]) == 1 then
-    redis.call('PEXPIRE', key, 2 * window, 'NX')
-    return 1
-  end
-  local places = redis.call('HGET', key, args[2])
-  if not string.find(' ' .. places .. ' ', ' ' .. args[4] .. ' ', 1, true) and #places < 4096 then
-    redis.call('HSET', key, args[2], places .. ' ' .. args[4])
-  end
+  note_use(keys[1], args[2], tonumber(args[3]), args[4], clock(args[1]))
   return 1
 end)
 

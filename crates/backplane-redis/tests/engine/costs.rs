@@ -102,9 +102,9 @@ async fn what_is_said_costs_one_round_trip() {
             node.log.append(&id, message(None)).await.unwrap();
         })
         .await;
-    // Both at once: one round trip.
+    // Where its author used the id is noted by the same call.
     meter
-        .cost("an append by id", 2, async |node| {
+        .cost("an append by id", 1, async |node| {
             node.log.append(&id, message(Some("m"))).await.unwrap();
         })
         .await;
