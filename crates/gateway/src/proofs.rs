@@ -12,7 +12,7 @@ use parlance_hub::Notice;
 use parlance_model::{Identity, Proof, Time};
 use tokio::time::MissedTickBehavior;
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, Authenticator};
 use crate::node::Node;
 use crate::session::Link;
 
@@ -35,6 +35,7 @@ pub(crate) fn stand(node: &Node, identity: &Identity) -> bool {
 pub(crate) async fn watch_keys(node: Arc<Node>) {
     let mut every = tokio::time::interval(LOOK);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looked: Option<Arc<Authenticator>> = None;
     loop {
         tokio::select! {
             biased;
@@ -45,6 +46,10 @@ pub(crate) async fn watch_keys(node: Arc<Node>) {
         if node.halt.run_until_cancelled(auth.tend()).await.is_none() {
             return;
         }
+        // Whoever came since was looked at when it came.
+        if auth.has_fixed_keys() && looked.as_ref().is_some_and(|before| Arc::ptr_eq(before, &auth)) {
+            continue;
+        }
         let mut ended = 0_usize;
         for link in node.links.iter().filter(|link| auth.has_withdrawn(&link.identity().proof)) {
             link.listener.notify(Notice::Revoked);
@@ -53,6 +58,7 @@ pub(crate) async fn watch_keys(node: Arc<Node>) {
         if ended > 0 {
             tracing::warn!(connections = ended, "a key was withdrawn; the connections that live on it end");
         }
+        looked = Some(auth);
     }
 }
 
@@ -60,11 +66,17 @@ pub(crate) async fn watch_keys(node: Arc<Node>) {
 pub(crate) async fn watch_sessions(node: Arc<Node>) {
     let mut every = tokio::time::interval(TICK);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut any = false;
     loop {
         tokio::select! {
             biased;
             () = node.halt.cancelled() => return,
             _ = every.tick() => {}
+        }
+        // Once there were sessions some may live on, whatever was configured since.
+        any |= node.auth.load().knows_sessions();
+        if !any {
+            continue;
         }
         let recheck = Duration::from_millis(node.config.load().auth.session_recheck_ms);
         if recheck.is_zero() {

@@ -216,6 +216,16 @@ impl Authenticator {
         }
     }
 
+    /// Whether its keys are those that it was configured with.
+    pub(crate) const fn has_fixed_keys(&self) -> bool {
+        self.jwks.is_none()
+    }
+
+    /// Whether there are tokens that stand for sessions.
+    pub(crate) const fn knows_sessions(&self) -> bool {
+        self.sessions.is_some()
+    }
+
     /// Whether what vouched for an identity was taken away since. Keys that cannot be fetched are not: their tokens
     /// are only not accepted anew.
     pub(crate) fn has_withdrawn(&self, proof: &Proof) -> bool {
