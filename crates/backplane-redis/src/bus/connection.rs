@@ -2,6 +2,8 @@
 //!
 //! Owns: the socket, the greeting, noticing that the server is gone. Must not know: what is subscribed and why.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
@@ -31,7 +33,7 @@ pub enum Push<'a> {
         payload: &'a [u8],
     },
     /// A subscription is confirmed.
-    Subscribed(String),
+    Subscribed(Cow<'a, str>),
     /// A subscription ended.
     Unsubscribed(String),
     /// The oldest command cannot be carried out here, now.
@@ -47,12 +49,12 @@ pub struct Connection {
     asked: bool,
 }
 
-fn encode(command: &str, args: &[&str]) -> Vec<u8> {
-    let mut out = format!("*{}\r\n${}\r\n{command}\r\n", args.len() + 1, command.len()).into_bytes();
-    for arg in args {
-        out.extend_from_slice(format!("${}\r\n{arg}\r\n", arg.len()).as_bytes());
+fn encode<T: AsRef<str>>(out: &mut String, command: &str, args: &[T]) {
+    // Writing to a string does not fail.
+    let _ = write!(out, "*{}\r\n${}\r\n{command}\r\n", args.len() + 1, command.len());
+    for arg in args.iter().map(AsRef::as_ref) {
+        let _ = write!(out, "${}\r\n{arg}\r\n", arg.len());
     }
-    out
 }
 
 fn broken(why: impl Into<String>) -> io::Error {
@@ -82,14 +84,21 @@ impl Connection {
         tokio::time::timeout(patience, connect).await?
     }
 
-    /// Sends a command about channels.
-    pub async fn send(&mut self, command: &str, channels: &[Channel]) -> io::Result<()> {
-        let args: Vec<&str> = channels.iter().map(AsRef::as_ref).collect();
-        tokio::time::timeout(SILENCE, self.write(command, &args)).await?
+    /// Sends commands about channels, all at once.
+    pub async fn send(&mut self, commands: &[(&str, Vec<Channel>)]) -> io::Result<()> {
+        let mut out = String::new();
+        commands.iter().for_each(|(command, channels)| encode(&mut out, command, channels));
+        tokio::time::timeout(SILENCE, self.write_all(&out)).await?
     }
 
     async fn write(&mut self, command: &str, args: &[&str]) -> io::Result<()> {
-        self.stream.write_all(&encode(command, args)).await?;
+        let mut out = String::new();
+        encode(&mut out, command, args);
+        self.write_all(&out).await
+    }
+
+    async fn write_all(&mut self, out: &str) -> io::Result<()> {
+        self.stream.write_all(out.as_bytes()).await?;
         self.stream.flush().await
     }
 
@@ -100,6 +109,13 @@ impl Connection {
             if let Some(found) = Found::at_front_of(&self.buffer) {
                 self.taken = found.end;
                 return found.message(&self.buffer).map(Some);
+            }
+            if let Some((channel, end)) = confirmed(&self.buffer) {
+                self.taken = end;
+                let channel = self.buffer.get(channel).unwrap_or_default();
+                let channel =
+                    std::str::from_utf8(channel).map_err(|_| broken("a channel that is no text"))?;
+                return Ok(Some(Push::Subscribed(channel.into())));
             }
             let decoded = decode_bytes_mut(&mut self.buffer).map_err(|error| broken(error.to_string()))?;
             let Some((frame, ..)) = decoded else { return Ok(None) };
@@ -168,6 +184,19 @@ impl Found {
     }
 }
 
+/// A whole confirmation at the front of what has arrived: its channel, and where it ends. Every client that comes brings one.
+fn confirmed(buffer: &[u8]) -> Option<(Range<usize>, usize)> {
+    const HEAD: &[u8] = b">3\r\n$10\r\nssubscribe\r\n";
+    if !buffer.starts_with(HEAD) {
+        return None;
+    }
+    let channel = blob(buffer, HEAD.len())?;
+    let count = buffer.get(channel.end + 2..)?.strip_prefix(b":")?;
+    let end = count.iter().take(20).position(|byte| *byte == b'\n')?;
+    let end = channel.end + 2 + 1 + end + 1;
+    Some((channel, end))
+}
+
 /// Where the bytes of a whole blob string lie that begins at `at`.
 fn blob(buffer: &[u8], at: usize) -> Option<Range<usize>> {
     let rest = buffer.get(at..)?.strip_prefix(b"$")?;
@@ -208,7 +237,7 @@ fn push(data: Vec<BytesFrame>) -> io::Result<Option<Push<'static>>> {
     let (kind, channel) = (part(), part());
     let channel = String::from_utf8(channel.to_vec()).map_err(|_| broken("a channel that is no text"))?;
     Ok(match &kind[..] {
-        b"ssubscribe" => Some(Push::Subscribed(channel)),
+        b"ssubscribe" => Some(Push::Subscribed(channel.into())),
         b"sunsubscribe" => Some(Push::Unsubscribed(channel)),
         b"smessage" => return Err(broken("a publication in an unknown form")),
         _ => None,
@@ -234,6 +263,18 @@ mod tests {
         assert!(read(b">2\r\n$10\r\nssubscribe\r\n$1\r\n\xff\r\n").is_err());
         assert!(matches!(read(b"-MOVED 1 a:1\r\n").unwrap(), Some(Push::Refused(_))));
         assert!(read(b"-NOPERM\r\n").is_err());
+    }
+
+    #[test]
+    fn confirmations_are_read_where_they_lie_once_they_are_whole() {
+        let bytes = b">3\r\n$10\r\nssubscribe\r\n$2\r\nch\r\n:12\r\n";
+        for end in 0..bytes.len() {
+            assert!(confirmed(&bytes[..end]).is_none(), "{end}");
+        }
+        let more = [&bytes[..], b">3\r\n"].concat();
+        let (channel, end) = confirmed(&more).unwrap();
+        assert_eq!((&more[channel], end), (&b"ch"[..], bytes.len()));
+        assert!(confirmed(b">3\r\n$12\r\nsunsubscribe\r\n$2\r\nch\r\n:1\r\n").is_none());
     }
 
     #[test]

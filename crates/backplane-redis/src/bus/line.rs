@@ -84,17 +84,21 @@ impl Line {
                 self.topology.doubt();
                 retry = Some(Instant::now() + RETRY);
             }
-            for command in work {
-                let name = match command.verb {
-                    Verb::Subscribe => "SSUBSCRIBE",
-                    Verb::Unsubscribe => "SUNSUBSCRIBE",
-                };
-                connection.send(name, &command.channels).await?;
+            let name = |verb| match verb {
+                Verb::Subscribe => "SSUBSCRIBE",
+                Verb::Unsubscribe => "SUNSUBSCRIBE",
+            };
+            let work: Vec<_> = work.into_iter().map(|it| (name(it.verb), it.channels)).collect();
+            if !work.is_empty() {
+                connection.send(&work).await?;
             }
             let at = retry.unwrap_or_else(Instant::now);
             tokio::select! {
                 more = connection.more() => more?,
-                () = self.assignment.wake.notified() => {}
+                () = self.assignment.wake.notified() => {
+                    // Who else is about to want something goes first: many that come at once are one write.
+                    tokio::task::yield_now().await;
+                }
                 () = tokio::time::sleep_until(at), if retry.is_some() => {
                     self.desk.lock().retry(id);
                     retry = None;

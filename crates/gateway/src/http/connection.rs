@@ -23,6 +23,7 @@ use tower::ServiceExt;
 
 use super::patience::{Marks, Patient, Watched};
 use super::permit::Permit;
+use super::router::{self, Public};
 use super::socket::{Io, finish};
 use super::{head, reply};
 use crate::node::Node;
@@ -52,6 +53,8 @@ connection: close\r\ncontent-length: 56\r\n\r\n\
 pub struct Visit {
     pub node: Arc<Node>,
     pub router: Router,
+    /// What is answered without it: the public listener's raw mounts.
+    pub public: Option<Public>,
     pub stream: Arc<TcpStream>,
     pub permit: Arc<Permit>,
     pub sockets: IntGauge,
@@ -76,13 +79,14 @@ pub async fn serve(visit: Visit) {
     let served = Arc::new(AtomicBool::new(false));
     let marks = Arc::<Marks>::default();
     let builder = builder(&visit.node);
-    let (router, origin) = (visit.router.clone(), Origin(visit.permit.clone()));
+    let (router, public) = (visit.router.clone(), visit.public.clone());
+    let origin = Origin(visit.permit.clone());
     let (any, body_marks) = (served.clone(), marks.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         any.store(true, Ordering::Relaxed);
         let mut request = request.map(|body| Body::new(Watched::new(body, body_marks.clone())));
         request.extensions_mut().insert(origin.clone());
-        answer(router.clone(), request)
+        answer(router.clone(), public.clone(), request)
     });
     let stall = Duration::from_millis(visit.node.config.load().limits.write_stall_ms);
     let io = TokioIo::new(Patient::new(Io(visit.stream.clone()), stall, marks.clone()));
@@ -118,11 +122,24 @@ pub async fn serve(visit: Visit) {
 }
 
 /// What a request is answered. A panic on the way ends neither the answer nor the connection.
-async fn answer(router: Router, mut request: Request<Body>) -> Result<Response, Infallible> {
+async fn answer(
+    router: Router,
+    public: Option<Public>,
+    mut request: Request<Body>,
+) -> Result<Response, Infallible> {
     if let Err(refusal) = head::settle(&mut request) {
         return Ok(*refusal);
     }
-    let answered = AssertUnwindSafe(router.oneshot(request)).catch_unwind().await;
+    let answered = async {
+        if let Some(public) = &public
+            && let Some(mount) = public.raw(&request)
+        {
+            // Boxed like what follows: they are large, and a connection that is kept alive keeps room for what is not.
+            return Ok(Box::pin(router::raw(public, mount, request)).await);
+        }
+        Box::pin(router.oneshot(request)).await
+    };
+    let answered = AssertUnwindSafe(answered).catch_unwind().await;
     Ok(answered.map_or_else(
         |_| {
             tracing::error!("a request's handler panicked");

@@ -26,6 +26,15 @@ const EXPOSED: HeaderValue =
 
 /// Refuses foreign origins, answers preflights and marks the answers to allowed ones.
 pub async fn guard(State(public): State<Public>, request: Request, next: Next) -> Response {
+    guarded(&public, request, |request| next.run(request)).await
+}
+
+/// The same, before any answer.
+pub async fn guarded<F: Future<Output = Response>>(
+    public: &Public,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let mut origins = request.headers().get_all(header::ORIGIN).iter();
     let (origin, another) = (origins.next().cloned(), origins.next().is_some());
     if let Some(origin) = &origin
@@ -39,11 +48,8 @@ pub async fn guard(State(public): State<Public>, request: Request, next: Next) -
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
         return response;
     }
-    let mut response = if request.method() == Method::OPTIONS {
-        preflight(request.headers())
-    } else {
-        next.run(request).await
-    };
+    let mut response =
+        if request.method() == Method::OPTIONS { preflight(request.headers()) } else { next(request).await };
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::connection::{self, Visit};
 use super::permit::Permits;
+use super::router::Public;
 use crate::node::Node;
 
 /// Connections the kernel completes ahead of us. The usual 128 overflows when clients return all at once,
@@ -25,13 +26,19 @@ pub struct Gate {
     node: Arc<Node>,
     name: &'static str,
     router: Router,
+    public: Option<Public>,
     permits: Permits,
 }
 
 impl Gate {
     /// A listener that serves `router`. Only the public one limits connections.
     pub fn new(node: &Arc<Node>, name: &'static str, router: Router, permits: Permits) -> Self {
-        Self { node: node.clone(), name, router, permits }
+        Self { node: node.clone(), name, router, public: None, permits }
+    }
+
+    /// The same, which answers what it can of `public` without the router.
+    pub fn shortcut(self, public: &Public) -> Self {
+        Self { public: Some(public.clone()), ..self }
     }
 
     /// Binds and begins to accept, until the node halts.
@@ -102,6 +109,7 @@ impl Gate {
         let visit = Visit {
             node: self.node.clone(),
             router: self.router.clone(),
+            public: self.public.clone(),
             stream: Arc::new(stream),
             permit,
             sockets: self.node.metrics.door.sockets.with_label_values(&[self.name]),

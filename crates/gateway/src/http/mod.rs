@@ -35,7 +35,8 @@ use router::Public;
 /// # Errors
 /// When the address cannot be listened on.
 pub(crate) fn listen_public(public: &Public, address: SocketAddr) -> io::Result<SocketAddr> {
-    Gate::new(&public.node, "public", router::public(public), public.permits.clone()).open(address)
+    let gate = Gate::new(&public.node, "public", router::public(public), public.permits.clone());
+    gate.shortcut(public).open(address)
 }
 
 /// Opens the internal listener: health, metrics, server API, other nodes. Returns the address it is bound to.

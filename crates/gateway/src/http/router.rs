@@ -109,6 +109,14 @@ impl Public {
         here().find(own).or_else(|| here().find(|p| p.host.is_none()))
     }
 
+    /// The raw mount at the address of a request.
+    pub fn raw(&self, request: &Request) -> Option<Arc<Mount>> {
+        match &self.place(&host(request), request.uri().path())?.door {
+            Door::Raw(mount) => Some(mount.clone()),
+            Door::Engine(_) => None,
+        }
+    }
+
     /// Whether a request is to an address where Engine.IO is spoken.
     pub(super) fn is_engine(&self, request: &Request) -> bool {
         self.engine(request).is_some()
@@ -121,6 +129,11 @@ impl Public {
             Door::Raw(_) => None,
         }
     }
+}
+
+/// Answers a request to a raw mount, as [`public`] would: the way through a router costs as much again as the handshake.
+pub async fn raw(public: &Public, mount: Arc<Mount>, request: Request) -> Response {
+    cors::guarded(public, request, |request| upgrade::handle(&public.node, mount, request)).await
 }
 
 /// The public listener. Mounts are matched by hand: they depend on the host too, and a path from the

@@ -254,8 +254,7 @@ pub(super) async fn removed(node: &Node, link: &Link, conversation: Conversation
 /// Leaves conversations the user was removed from between the look at the members and the subscription: the
 /// removal was published before this connection was in the room. Whether that is known of all it is in.
 async fn leave_lost(node: &Node, link: &Link) -> Result<bool, Fault> {
-    let in_rooms = |t: &Topic| matches!(t, Topic::Conversation(_));
-    if !link.topics().iter().any(in_rooms) {
+    if !link.is_in_any_conversation() {
         return Ok(true);
     }
     let now = node.backplane.conversations.found_of_user(&link.listener.user).await?;

@@ -153,8 +153,14 @@ impl Session {
 
     fn attached(&mut self, index: usize) {
         self.greet_recovered(index);
-        if let Some(conn) = self.conns.get_mut(index) {
+        // There is something to settle of conversations only.
+        let empty = |link: &Arc<Link>| !link.is_in_any_conversation();
+        let settled = self.conns.get(index).and_then(|c| c.link.as_ref()).is_some_and(empty);
+        if let Some(conn) = self.conns.get_mut(index).filter(|_| !settled) {
             conn.joins.push_front(Work::Settle);
+        }
+        if settled {
+            self.settled(index);
         }
         if let Some((code, reason)) = self.conns.get_mut(index).and_then(|c| c.leaving.take()) {
             self.told_to_go(index, code, &reason);

@@ -300,6 +300,11 @@ impl Link {
         self.state.lock().topics.clone()
     }
 
+    /// Whether it is in the room of any conversation.
+    pub(super) fn is_in_any_conversation(&self) -> bool {
+        self.state.lock().topics.iter().any(|topic| matches!(topic, Topic::Conversation(_)))
+    }
+
     /// Notes an explicit subscription. `false` when there are `max` already.
     pub fn add_channel(&self, channel: &Channel, max: usize) -> bool {
         let mut state = self.state.lock();

@@ -62,15 +62,24 @@ pub(super) async fn join_with(
     let number = link.listener.number;
     // The user's own feed was entered at admission; nothing but attaching joins it.
     let entered = |topic: &Topic| matches!(topic, Topic::User(_)) && node.hub.is_reading(topic, number);
-    let mut fresh: Vec<(Topic, Start, Role)> = topics
-        .into_iter()
-        .filter(|(topic, _, role)| node.hub.enter(topic, &link.listener, *role) || entered(topic))
-        .collect();
+    let (mut fresh, mut unheard) = (Vec::with_capacity(topics.len()), Vec::new());
+    for (topic, start, role) in topics {
+        if node.hub.enter(&topic, &link.listener, role) {
+            unheard.push(topic.clone());
+        } else if !entered(&topic) {
+            continue;
+        }
+        fresh.push((topic, start, role));
+    }
     for (topic, ..) in &fresh {
         link.entered(topic.clone());
     }
+    if fresh.is_empty() {
+        return Ok(());
+    }
     let mut all: Vec<Result<(), Fault>> = Vec::new();
-    match node.feed.open_each(fresh.iter().map(|(t, ..)| t.clone()).collect()).await {
+    // What was entered at admission is heard since then.
+    match open_each(node, unheard).await {
         Ok(failed) => {
             for (topic, fault) in failed {
                 leave(node, link, &topic);
@@ -117,10 +126,22 @@ pub(super) async fn join_with(
     let (feeds, rooms): (Vec<_>, Vec<_>) =
         reading.iter().partition(|(topic, ..)| matches!(topic, Topic::User(_)));
     for topics in [rooms, feeds] {
+        // Most often there is nothing but the feed.
+        if let [one] = topics[..] {
+            all.push(Box::pin(read(one)).await);
+            continue;
+        }
         let reads: Vec<_> = topics.into_iter().map(&mut read).collect();
+        if reads.is_empty() {
+            continue;
+        }
         all.extend(stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
     }
     all.into_iter().collect()
+}
+
+async fn open_each(node: &Node, topics: Vec<Topic>) -> Result<Vec<(Topic, Fault)>, Fault> {
+    if topics.is_empty() { Ok(Vec::new()) } else { node.feed.open_each(topics).await }
 }
 
 /// Notes from where on a conversation is heard, for a client that may recover.

@@ -66,9 +66,11 @@ pub async fn begin(admission: Admission, socket: Socket) -> Running {
     let (node, mount, port, link) = admission.take();
     let line = Line::raw(socket, mount.max_frame_bytes, node.clock.clone(), port.heart).await;
     let mut conn = Conn::new(&node, mount.clone(), link);
-    if conn.link.is_some() {
+    if let Some(link) = &conn.link {
         // What is asked is answered only once the connection hears what needs no reading.
-        conn.todo.push_back(Work::Greet);
+        if link.dialect.implied_role().is_some() {
+            conn.todo.push_back(Work::Greet);
+        }
         conn.joins.push_back(Work::Attach);
     }
     let mut session = Box::new(Session::new(node, line, port.outbox, &mount));
