@@ -26,7 +26,7 @@ const LATE: Duration = Duration::from_millis(300);
 /// Whoever would wait longer is refused: it sends again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two words to the other nodes.
-const EVERY: Duration = Duration::from_millis(120);
+const EVERY: Duration = Duration::from_millis(90);
 /// Conversations in one word; those that are latest.
 const MOST: usize = 256;
 

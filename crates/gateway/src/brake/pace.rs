@@ -2,20 +2,22 @@
 //!
 //! First all wait, until nobody says any more that they are late: by then the queue is empty. Then one goes after the
 //! other, as far apart as the delivery of one took; ever closer, until somebody is late again. How many nodes send is
-//! not known: whoever let go too early lets go at half the speed the next time. Must not know: who waits.
+//! not known: whoever let go too early lets go more slowly the next time. Must not know: who waits.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 /// Silence of those who are late means so much: they say it more than twice as often.
-const HOLD: Duration = Duration::from_millis(350);
+const HOLD: Duration = Duration::from_millis(250);
 /// Nobody waits longer for a word from a node that may be dead.
 const LONGEST_HOLD: Duration = Duration::from_secs(2);
 /// The distances worth keeping.
 const SPACING: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
 /// Within which the distance halves.
-const HALVES: f64 = 2.0;
+const HALVES: f64 = 1.0;
+/// How much further apart they go when that was too early.
+const SLOWER: f64 = 1.5;
 
 /// What was heard of one conversation.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +36,11 @@ impl Pace {
     /// Somebody is late, still or again.
     pub fn heard(&mut self, now: Instant, each: Duration) {
         let let_go = self.last.is_some_and(|last| last >= self.held_until) && now > self.held_until;
-        self.spacing =
-            clamp(if let_go { each.max(self.spacing_at(now) * 2) } else { each.max(self.spacing) });
+        self.spacing = clamp(if let_go {
+            each.max(self.spacing_at(now).mul_f64(SLOWER))
+        } else {
+            each.max(self.spacing)
+        });
         self.held_until = self.held_until.max(now + hold(each));
     }
 
@@ -84,7 +89,7 @@ mod tests {
         let begun = Instant::now();
         let mut pace = Pace::new(begun, EACH);
         pace.heard(begun + ms(150), EACH);
-        assert_eq!(pace.free_at(begun + ms(200)), begun + ms(500), "350 ms after the last word");
+        assert_eq!(pace.free_at(begun + ms(200)), begun + ms(400), "250 ms after the last word");
         let mut now = begun;
         let mut distances = Vec::new();
         while now < begun + ms(4_500) {
@@ -106,11 +111,11 @@ mod tests {
     fn who_let_go_too_early_lets_go_more_slowly() {
         let begun = Instant::now();
         let mut pace = Pace::new(begun, EACH);
-        for doubled in [2, 4, 8] {
+        for slower in [1.5, 2.25, 3.375] {
             let now = pace.held_until;
             pace.went(now);
             pace.heard(now + ms(1), EACH);
-            assert!(pace.spacing > EACH * doubled * 9 / 10, "{doubled}: {:?}", pace.spacing);
+            assert!(pace.spacing > EACH.mul_f64(slower * 0.9), "{slower}: {:?}", pace.spacing);
         }
         let spacing = pace.spacing;
         pace.heard(begun, EACH);
