@@ -57,7 +57,7 @@ impl Node {
 
     async fn several(&self, keys: &[String]) -> Vec<Option<u64>> {
         let words: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
-        let told: Result<Vec<Reply>, Fault> = async { Ok(self.plain("MGET", &words).await?.list()?) }.await;
+        let told: Result<Vec<Reply>, Fault> = async { self.plain("MGET", &words).await?.list() }.await;
         match told {
             Ok(told) => told.iter().map(stamp).collect(),
             Err(fault) => {

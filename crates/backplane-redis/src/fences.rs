@@ -47,13 +47,13 @@ fn epoch_or_none(of: &Reply) -> Result<u32, Fault> {
 /// Where a log stands, from its packed state (`STANDS` in `00_common.lua`).
 fn packed_place(packed: &[u8]) -> Result<Place, Fault> {
     let mut rest = packed;
-    let mut next = |bytes: usize| {
+    let next = |bytes: usize| {
         let (number, behind) = rest.split_at_checked(bytes)?;
         rest = behind;
         Some(number.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)))
     };
     // Sequence, time, first, eldest, lives, bucket, flags, epoch, version, cursors, since, and two more.
-    let fields = [5, 6, 5, 6, 6, 6, 1, 4, 5, 5, 5].map(|bytes| next(bytes));
+    let fields = [5, 6, 5, 6, 6, 6, 1, 4, 5, 5, 5].map(next);
     let corrupt = || Fault::Corrupt(format!("a log's state of {} bytes", packed.len()));
     let [seq, at, _, _, _, _, flags, epoch, version, cursors, since] =
         fields.map(|field| field.ok_or_else(corrupt));
