@@ -60,25 +60,11 @@ pub(super) async fn join_with(
     mut pages: FxHashMap<Topic, Page>,
 ) -> Result<(), Fault> {
     let number = link.listener.number;
-    // The user's own feed was entered at admission; nothing but attaching joins it.
-    let entered = |topic: &Topic| matches!(topic, Topic::User(_)) && node.hub.is_reading(topic, number);
-    let (mut fresh, mut unheard) = (Vec::with_capacity(topics.len()), Vec::new());
-    for (topic, start, role) in topics {
-        if node.hub.enter(&topic, &link.listener, role) {
-            unheard.push(topic.clone());
-        } else if !entered(&topic) {
-            continue;
-        }
-        fresh.push((topic, start, role));
-    }
-    for (topic, ..) in &fresh {
-        link.entered(topic.clone());
-    }
+    let (mut fresh, unheard) = enter(node, link, topics);
     if fresh.is_empty() {
         return Ok(());
     }
     let mut all: Vec<Result<(), Fault>> = Vec::new();
-    // What was entered at admission is heard since then.
     match open_each(node, unheard).await {
         Ok(failed) => {
             for (topic, fault) in failed {
@@ -132,12 +118,32 @@ pub(super) async fn join_with(
             continue;
         }
         let reads: Vec<_> = topics.into_iter().map(&mut read).collect();
-        if reads.is_empty() {
-            continue;
-        }
         all.extend(stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
     }
     all.into_iter().collect()
+}
+
+/// Enters the rooms of topics: those that are to be joined, and which of them this node may not hear yet. What was entered
+/// at admission is heard since then.
+fn enter(
+    node: &Node,
+    link: &Link,
+    topics: Vec<(Topic, Start, Role)>,
+) -> (Vec<(Topic, Start, Role)>, Vec<Topic>) {
+    // The user's own feed was entered at admission; nothing but attaching joins it.
+    let entered =
+        |topic: &Topic| matches!(topic, Topic::User(_)) && node.hub.is_reading(topic, link.listener.number);
+    let (mut fresh, mut unheard) = (Vec::with_capacity(topics.len()), Vec::new());
+    for (topic, start, role) in topics {
+        if node.hub.enter(&topic, &link.listener, role) {
+            unheard.push(topic.clone());
+        } else if !entered(&topic) {
+            continue;
+        }
+        link.entered(topic.clone());
+        fresh.push((topic, start, role));
+    }
+    (fresh, unheard)
 }
 
 async fn open_each(node: &Node, topics: Vec<Topic>) -> Result<Vec<(Topic, Fault)>, Fault> {
