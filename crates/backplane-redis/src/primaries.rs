@@ -88,7 +88,8 @@ impl Greeter {
     /// As one did not answer, when none did.
     async fn round(&self) -> Result<(Answered, Missed), LinkFault> {
         let layout = self.topology.layout();
-        let greeted = layout.primaries().into_iter().map(async |it| (it.clone(), self.greet(it, false).await));
+        let greeted =
+            layout.primaries().into_iter().map(async |it| (it.clone(), self.greet(it, false).await));
         let (mut answered, mut missed) = (Answered::new(), Missed::new());
         for (address, greeted) in join_all(greeted).await {
             match greeted {

@@ -1,7 +1,7 @@
 //! A node that cannot keep up with a conversation slows down whoever sends into it: what is acknowledged does not run
 //! ahead of what is delivered. Other conversations notice nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use parlance_redis_rig::Server;
 use parlance_tests::{Gateway, Options};
 use serde_json::json;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 /// What the slow node takes for an entry: it delivers 20 in a second.
@@ -95,14 +96,16 @@ async fn what_is_acknowledged_stays_close_to_what_is_delivered() -> Result<()> {
     a.conversation("quick", &["carol", "dora"]).await?;
     let mut bob = Client::on(&b, "bob", "conversation:slow").await?;
     let counts = Arc::new(Counts::default());
-    let mut senders = Vec::new();
+    let mut senders = JoinSet::new();
     for n in 0..SENDERS {
         let client = Client::connect(&a, &format!("s{n}")).await?;
-        senders.push(tokio::spawn(send(client, n, counts.clone())));
+        let counts = counts.clone();
+        senders.spawn(async move { anyhow::Ok((n, send(client, n, counts).await?)) });
     }
-    let quick = tokio::spawn(beside(Client::connect(&a, "carol").await?));
+    let (mut quick, mut heard) = (JoinSet::new(), JoinSet::new());
+    quick.spawn(beside(Client::connect(&a, "carol").await?));
     let listening = counts.clone();
-    let heard = tokio::spawn(async move {
+    heard.spawn(async move {
         let mut heard = Vec::new();
         loop {
             let text = bob.hear_text().await?;
@@ -113,17 +116,17 @@ async fn what_is_acknowledged_stays_close_to_what_is_delivered() -> Result<()> {
             heard.push(text);
         }
     });
-    let mut acked = Vec::new();
-    for sender in senders {
-        acked.push(sender.await??);
+    let mut acked = BTreeMap::new();
+    while let Some(sender) = senders.join_next().await {
+        acked.extend([sender??]);
     }
-    let quick = quick.await??;
+    let quick = quick.join_next().await.context("nobody sends beside")???;
     Client::connect(&a, "s0").await?.say("slow", "end").await?;
-    let heard = heard.await??;
+    let heard = heard.join_next().await.context("nobody listens")???;
 
     let furthest = counts.furthest.load(Ordering::SeqCst);
     let held = metric(&a, "parlance_sends_held_total").await?;
-    let all: usize = acked.iter().map(Vec::len).sum();
+    let all: usize = acked.values().map(Vec::len).sum();
     println!("acked {all}, at most {furthest} ahead, {held} held, beside: {:?}", quick[quick.len() / 2]);
     ensure!(furthest <= SECOND, "{furthest} acknowledged and not delivered");
     ensure!(held > 0.0, "nothing was held");
@@ -132,7 +135,7 @@ async fn what_is_acknowledged_stays_close_to_what_is_delivered() -> Result<()> {
     for text in &heard {
         of.entry(text.split('-').next().unwrap_or_default()).or_default().push(text);
     }
-    for (n, acked) in acked.iter().enumerate() {
+    for (n, acked) in &acked {
         let heard = of.remove(n.to_string().as_str()).unwrap_or_default();
         ensure!(acked.iter().eq(heard.iter().copied()), "acked {acked:?}, heard {heard:?}");
     }

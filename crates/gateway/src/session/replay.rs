@@ -59,7 +59,6 @@ pub(super) async fn join_with(
     topics: Vec<(Topic, Start, Role)>,
     mut pages: FxHashMap<Topic, Page>,
 ) -> Result<(), Fault> {
-    let number = link.listener.number;
     let (mut fresh, unheard) = enter(node, link, topics);
     if fresh.is_empty() {
         return Ok(());
@@ -80,19 +79,7 @@ pub(super) async fn join_with(
             return Err(fault);
         }
     }
-    // What needs no reading goes live first: it must not wait for a long backlog of something else.
-    let (reading, live): (Vec<_>, Vec<_>) = fresh.into_iter().partition(|(topic, start, _)| {
-        matches!(start, Start::After { .. }) && LogKey::of_topic(topic).is_some()
-    });
-    for (topic, _, role) in &live {
-        node.hub.go_live_now(topic, number);
-        note(node, link, topic, (*role, node.hub.began(topic, number).unwrap_or_default()));
-    }
-    for (topic, start, role) in &reading {
-        if let Start::After { seq, .. } = start {
-            note(node, link, topic, (*role, *seq));
-        }
-    }
+    let reading = begin(node, link, fresh);
     let mut read = |(topic, start, _): &(Topic, Start, Role)| {
         let (topic, start, ahead) = (topic.clone(), *start, pages.remove(topic));
         async move {
@@ -121,6 +108,24 @@ pub(super) async fn join_with(
         all.extend(stream::iter(reads).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
     }
     all.into_iter().collect()
+}
+
+/// What needs no reading goes live first: it must not wait for a long backlog of something else. Returns what is to be read.
+fn begin(node: &Node, link: &Link, fresh: Vec<(Topic, Start, Role)>) -> Vec<(Topic, Start, Role)> {
+    let number = link.listener.number;
+    let (reading, live): (Vec<_>, Vec<_>) = fresh.into_iter().partition(|(topic, start, _)| {
+        matches!(start, Start::After { .. }) && LogKey::of_topic(topic).is_some()
+    });
+    for (topic, _, role) in &live {
+        node.hub.go_live_now(topic, number);
+        note(node, link, topic, (*role, node.hub.began(topic, number).unwrap_or_default()));
+    }
+    for (topic, start, role) in &reading {
+        if let Start::After { seq, .. } = start {
+            note(node, link, topic, (*role, *seq));
+        }
+    }
+    reading
 }
 
 /// Enters the rooms of topics: those that are to be joined, and which of them this node may not hear yet. What was entered
