@@ -75,7 +75,8 @@ pub struct Compare {
     /// Builds nothing that is there: runs what was built last.
     #[arg(long)]
     no_build: bool,
-    /// Where the results go; `bench/runs/<date>-<machine>` when absent (quick runs: below `bench/runs/tmp`).
+    /// Where the results go; `bench/runs/<date>-<machine>` when absent (quick runs: below `bench/runs/tmp`). In a folder
+    /// with a comparison of as many rounds, targets are added or measured anew.
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -119,13 +120,14 @@ impl Compare {
             quick: self.quick,
             skipped: programs.absent.iter().map(|(kind, reason)| format!("{kind}: {reason}")).collect(),
             targets: Vec::new(),
-        };
+        }
+        .begin(&out)?;
         for target in &targets {
             let mut turn =
                 Turn { programs: &programs, stage: &stage, out: &out, quick: self.quick, frame: None };
             let (row, machine) = play(target, rounds, &mut turn);
             table.machine = machine.unwrap_or(table.machine);
-            table.targets.push(row);
+            table.put(row);
             // After each, so that a comparison that is broken off has left what it found.
             table.write(&out)?;
         }

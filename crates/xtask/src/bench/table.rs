@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::goals::{Judged, Verdict, median};
@@ -68,6 +68,32 @@ impl Table {
         let path = folder.join(FILE);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// A new one, or the one that lies in the folder when it was made in the same way: a comparison goes on there.
+    ///
+    /// # Errors
+    /// When one lies there that was made in another way.
+    pub fn begin(self, folder: &Path) -> Result<Self> {
+        if !folder.join(FILE).exists() {
+            return Ok(self);
+        }
+        let before = Self::read(folder)?;
+        ensure!(
+            (before.rounds, before.quick) == (self.rounds, self.quick),
+            "in {} lies a comparison of {} rounds{}",
+            folder.display(),
+            before.rounds,
+            if before.quick { ", a quick one" } else { "" }
+        );
+        Ok(Self { targets: before.targets, ..self })
+    }
+
+    /// Adds a target, or puts it in the place of what was found before.
+    pub fn put(&mut self, row: Row) {
+        self.targets.retain(|known| known.number != row.number);
+        self.targets.push(row);
+        self.targets.sort_by_key(|row| row.number);
     }
 
     /// Writes it, and a page of it.
@@ -207,6 +233,23 @@ mod tests {
         assert!(page.contains("| a / b ≤ 1.4 | 1.150 (1.100–1.200) | met |"), "{page}");
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(Table::read(&folder).is_err());
+    }
+
+    #[test]
+    fn a_comparison_goes_on_where_one_of_its_kind_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let fresh = Table { rounds: 2, ..Table::default() };
+        let numbers = |table: &Table| table.targets.iter().map(|row| row.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&fresh.clone().begin(folder.path()).unwrap()), [0; 0]);
+        table(Verdict::Met).write(folder.path()).unwrap();
+        let mut on = fresh.begin(folder.path()).unwrap();
+        on.put(Row { number: 7, ..Row::default() });
+        on.put(Row { number: 3, ..Row::default() });
+        on.put(Row { number: 1, title: "anew".into(), ..Row::default() });
+        assert_eq!(numbers(&on), [1, 3, 7]);
+        assert_eq!(on.targets[0].title, "anew");
+        let other = Table { rounds: 3, ..Table::default() }.begin(folder.path()).unwrap_err();
+        assert!(other.to_string().contains("a comparison of 2 rounds"), "{other}");
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn fan_out() -> Vec<Target> {
             number: 1,
             title: "fan-out to 1,000 in one room on another node, CPU time for each delivery",
             scenario: "fanout",
-            flags: "--dialect sechat --cross --members 1000 --rate 20 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --members 1000 --rate 20 --warmup 2 --seconds 8",
             quick: "--warmup 1 --seconds 4",
             runs: vec![parlance(2), floor(), node(2), siox(2), streams(2), centrifugo(2)],
             goals: vec![
@@ -169,7 +169,7 @@ fn fan_out() -> Vec<Target> {
             number: 2,
             title: "fan-out to 10,000 in one room on another node, CPU time for each delivery",
             scenario: "fanout",
-            flags: "--dialect sechat --cross --members 10000 --rate 2 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --members 10000 --rate 2 --warmup 2 --seconds 8",
             quick: "--members 5000 --warmup 1 --seconds 4",
             runs: vec![parlance(2), floor(), node(2), siox(2)],
             goals: vec![
@@ -182,7 +182,7 @@ fn fan_out() -> Vec<Target> {
             number: 3,
             title: "fan-out to 1,000 with four messages on the way, CPU time for each delivery",
             scenario: "fanout",
-            flags: "--dialect sechat --cross --members 1000 --closed --window 4 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --members 1000 --closed --window 4 --warmup 2 --seconds 8",
             quick: "--warmup 1 --seconds 4",
             runs: vec![parlance(2), floor()],
             goals: vec![at_most(over(DELIVERY, "floor"), 0.75).stretch(0.55)],
@@ -196,7 +196,7 @@ fn messages() -> Vec<Target> {
             number: 4,
             title: "100 rooms of 20, CPU time for each message (Parlance durable, the others not)",
             scenario: "rooms",
-            flags: "--dialect sechat --cross --rooms 100 --members 20 --rate 400 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --rooms 100 --members 20 --rate 400 --warmup 2 --seconds 8",
             quick: "--warmup 1 --seconds 4",
             runs: vec![parlance(2), node(2), siox(2), streams(2), centrifugo(2)],
             goals: vec![
@@ -208,7 +208,7 @@ fn messages() -> Vec<Target> {
             number: 5,
             title: "500 pairs on two nodes, CPU time for each message (Parlance durable)",
             scenario: "direct",
-            flags: "--dialect sechat --cross --pairs 500 --no-receipts --rate 2000 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --cross --pairs 500 --no-receipts --rate 2000 --warmup 2 --seconds 8",
             quick: "--warmup 1 --seconds 4",
             runs: vec![parlance(2), node(2)],
             goals: vec![
@@ -220,7 +220,7 @@ fn messages() -> Vec<Target> {
             number: 6,
             title: "durable acknowledgements a second, 200 senders",
             scenario: "acks",
-            flags: "--dialect sechat --senders 200 --closed --window 8 --warmup 3 --seconds 15",
+            flags: "--dialect sechat --senders 200 --closed --window 8 --warmup 2 --seconds 8",
             quick: "--warmup 1 --seconds 4",
             runs: vec![
                 parlance(1),
@@ -236,7 +236,7 @@ fn messages() -> Vec<Target> {
             number: 7,
             title: "latency across nodes at 4,000 deliveries a second",
             scenario: "rooms",
-            flags: "--dialect sechat --cross --rooms 20 --members 20 --rate 200 --warmup 3 --seconds 20",
+            flags: "--dialect sechat --cross --rooms 20 --members 20 --rate 200 --warmup 2 --seconds 12",
             quick: "--warmup 1 --seconds 5",
             runs: vec![parlance(2), node(2)],
             goals: vec![
@@ -268,7 +268,7 @@ fn idle() -> Vec<Target> {
             number: 10,
             title: "CPU time of an idle connection with presence, for each second",
             scenario: "idle",
-            flags: "--connections 10000 --rooms 0 --warmup 30 --seconds 75",
+            flags: "--connections 10000 --rooms 0 --warmup 15 --seconds 50",
             quick: "--connections 3000 --warmup 5 --seconds 30",
             runs: vec![parlance(1), node(1), centrifugo(1)],
             goals: vec![at_most(value("cpu_us_per_connection_second"), 0.8).stretch(0.5).unit("µs")],
@@ -317,7 +317,7 @@ fn growth() -> Target {
         number: 12,
         title: "how CPU time for each message grows: with members, with nodes that are not concerned, with conversations",
         scenario: "rooms",
-        flags: "--dialect sechat --cross --warmup 3 --seconds 15",
+        flags: "--dialect sechat --cross --warmup 2 --seconds 8",
         quick: "--warmup 1 --seconds 4",
         runs: vec![
             members("members-1k", "--members 1000 --rate 2", "--members 500"),
