@@ -144,7 +144,7 @@ async fn churn(
                 run.time(index, Timing::Connect, intended);
                 place.join(&mut line, &room, 0, &mut |_| {}).await?;
                 run.counts.sent.fetch_add(1, Ordering::Relaxed);
-                tokio::time::timeout(stay, line.until(|_| None::<()>)).await.unwrap_or(Ok(()))
+                tokio::time::timeout(stay, line.until(|_| None::<()>, &mut |_| {})).await.unwrap_or(Ok(()))
             };
             if let Err(error) = visit.await {
                 run.failed("visit", &error);

@@ -242,13 +242,9 @@ impl Place {
                     recovery.recovered = recovery.pid.as_deref() == Some(pid);
                     recovery.pid = Some(pid.to_owned());
                 }
-                let admitted = speech.admitted(packet).map(|is_in| is_in.then_some(())).transpose();
-                if admitted.is_none() {
-                    missed(packet);
-                }
-                admitted
+                speech.admitted(packet).map(|is_in| is_in.then_some(())).transpose()
             };
-            line.until(&mut admitted).await??;
+            line.until(&mut admitted, missed).await??;
         }
         Ok(line)
     }
@@ -275,7 +271,7 @@ impl Place {
         }
         let mut line = Line::WebSocket(WebSocket::open(dial, &path, engine).await?);
         if engine {
-            line.until(|packet| packet.starts_with(b"0{\"sid\"").then_some(())).await?;
+            line.until(|packet| packet.starts_with(b"0{\"sid\"").then_some(()), &mut |_| {}).await?;
         }
         Ok(line)
     }
@@ -302,13 +298,9 @@ impl Place {
     ) -> Result<()> {
         let speech = self.speech();
         line.send(request)?;
-        let answered = line.until(|packet| {
-            let joined = speech.joined(packet, number).map(|is_in| is_in.then_some(())).transpose();
-            if joined.is_none() {
-                other(packet);
-            }
-            joined
-        });
+        let joined =
+            |packet: &[u8]| speech.joined(packet, number).map(|is_in| is_in.then_some(())).transpose();
+        let answered = line.until(joined, other);
         timeout(PATIENCE, answered).await.context("not in the room within a minute")??
     }
 }

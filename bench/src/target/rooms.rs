@@ -110,12 +110,13 @@ async fn open(place: &Place, run: &str, rooms: &[Room]) -> Result<()> {
         let id = format!("{run}-open-0");
         let say = Say { user: author, room: &room.name, to: others, id: &id, number: 0, text: "open" };
         line.send(&speech.message(&say))?;
-        let taken = line.until(|packet| match speech.hear(packet) {
+        let answer = |packet: &[u8]| match speech.hear(packet) {
             Heard::Ack { good, .. } => Some(good),
             Heard::Refused => Some(false),
             _ => None,
-        });
-        ensure!(taken.await?, "the conversation {} could not be opened", room.name);
+        };
+        let taken = line.until(answer, &mut |_| {}).await?;
+        ensure!(taken, "the conversation {} could not be opened", room.name);
     }
     Ok(())
 }

@@ -249,7 +249,9 @@ fn messages() -> Vec<Target> {
 
 fn idle() -> Vec<Target> {
     const RESIDENT: &str = "rss_kib_per_connection";
-    let socketio = Run { name: "parlance-socketio", ..parlance(1) }.flags("--dialect famly");
+    let socketio = Run { name: "parlance-socketio", ..parlance(1) }.flags("--dialect chatgenius");
+    // Hears of the presence of everybody it shares a room with, here 99 people: no peer has that.
+    let famly = Run { name: "parlance-famly", ..parlance(1) }.flags("--dialect famly");
     let of_socketio = Measure::Value { of: "parlance-socketio", figure: RESIDENT };
     vec![
         Target {
@@ -258,7 +260,7 @@ fn idle() -> Vec<Target> {
             scenario: "idle",
             flags: "--connections 10000 --rooms 3 --seconds 5",
             quick: "--connections 3000 --seconds 2",
-            runs: vec![parlance(1), socketio, node(1), siox(1), centrifugo(1)],
+            runs: vec![parlance(1), socketio, famly, node(1), siox(1), centrifugo(1)],
             goals: vec![
                 at_most(value(RESIDENT), 6.0).stretch(2.5).unit("KiB"),
                 at_most(of_socketio, 6.0).stretch(2.5).unit("KiB"),
