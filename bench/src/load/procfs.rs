@@ -129,6 +129,34 @@ pub fn resident_kib(pid: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 
+/// What this machine's processors did since it started, in ticks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ticks {
+    busy: u64,
+    stolen: u64,
+}
+
+impl Ticks {
+    /// Until now; nothing where the system does not tell.
+    pub fn now() -> Self {
+        Self::read(&std::fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    /// The first line (proc(5)): user, nice, system, idle, iowait, irq, softirq, steal.
+    fn read(stat: &str) -> Self {
+        let line = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<u64> = line.split_whitespace().skip(1).map_while(|tick| tick.parse().ok()).collect();
+        let [user, nice, system, _, _, irq, softirq, stolen, ..] = ticks[..] else { return Self::default() };
+        Self { busy: user + nice + system + irq + softirq, stolen }
+    }
+
+    /// Of the time since `from` in which there was something to do, the share that a hypervisor gave to others.
+    pub fn stolen_since(self, from: Self) -> f64 {
+        let (busy, stolen) = (self.busy.saturating_sub(from.busy), self.stolen.saturating_sub(from.stolen));
+        stolen as f64 / (busy + stolen).max(1) as f64
+    }
+}
+
 /// This machine; what it does not tell is left out.
 pub fn machine() -> Machine {
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -142,6 +170,15 @@ pub fn machine() -> Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_hypervisor_took_is_a_share_of_what_was_to_be_done() {
+        let from = Ticks::read("cpu  100 0 50 1000 7 0 10 40 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n");
+        assert_eq!(from, Ticks { busy: 160, stolen: 40 });
+        let to = Ticks { busy: 220, stolen: 60 };
+        assert!((to.stolen_since(from) - 0.25).abs() < 1e-9);
+        assert!(Ticks::read("").stolen_since(from) == 0.0, "nothing is told");
+    }
 
     #[test]
     fn work_of_this_process_is_seen() {

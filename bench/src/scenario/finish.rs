@@ -12,9 +12,11 @@ use tokio::task::JoinSet;
 use super::common::Stage;
 use super::crowd::{Ended, Who};
 use super::mouth::Spoken;
-use crate::load::procfs::{Snapshot, machine};
+use crate::load::procfs::{Snapshot, Ticks, machine};
 use crate::outcome::{Better, Checks, Join, Outcome, Server};
 
+/// What a hypervisor may take of the time before that is worth a warning.
+const STOLEN: f64 = 0.05;
 /// How often memory and rates are sampled.
 const SAMPLE: Duration = Duration::from_millis(500);
 
@@ -46,19 +48,27 @@ pub struct Window {
     pub rates: Vec<(f64, f64)>,
     /// Seconds and KiB of all watched processes.
     pub memory: Vec<(f64, f64)>,
+    /// Which share of the time a hypervisor gave to others while there was something to do.
+    pub stolen: f64,
 }
 
 /// One moment: where CPU time and counters stand.
 pub struct Moment {
     at: Instant,
     cpu: Snapshot,
+    ticks: Ticks,
     counted: Counted,
 }
 
 impl Moment {
     /// This one.
     pub fn now(stage: &mut Stage) -> Result<Self> {
-        Ok(Self { at: Instant::now(), cpu: stage.watcher.snapshot()?, counted: counted(stage) })
+        Ok(Self {
+            at: Instant::now(),
+            cpu: stage.watcher.snapshot()?,
+            ticks: Ticks::now(),
+            counted: counted(stage),
+        })
     }
 
     /// What was between this moment and now.
@@ -68,6 +78,7 @@ impl Moment {
             servers: stage.watcher.servers(&self.cpu, &now.cpu),
             seconds: now.at.duration_since(self.at).as_secs_f64(),
             counted: now.counted.since(self.counted),
+            stolen: now.ticks.stolen_since(self.ticks),
             ..Window::default()
         })
     }
@@ -198,6 +209,13 @@ pub fn outcome(stage: &Stage, scenario: &str, window: &Window) -> Result<Outcome
         outcome.times(timing.name(), &times)?;
     }
     outcome.servers.clone_from(&window.servers);
+    if window.stolen > STOLEN {
+        outcome.warn(format!(
+            "The hypervisor gave {:.0} % of the time in which there was something to do to other machines: processor \
+             times and latencies are too high.",
+            window.stolen * 100.0
+        ));
+    }
     if !window.rates.is_empty() {
         outcome.series("deliveries", "1/s", Join::Sum, window.rates.clone());
     }
