@@ -13,7 +13,7 @@ use crate::link::Reply;
 
 /// Pointers kept per user; beyond, the oldest are forgotten.
 const POINTERS: u64 = 10_000;
-/// What one call does: so many integers take Redis about a millisecond, in which it serves nobody else.
+/// What one call does: so many integers take Redis one to two milliseconds, in which it serves nobody else.
 const CHUNK: usize = 100;
 
 /// A pointer: a log and a sequence in it.

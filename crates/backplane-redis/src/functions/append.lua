@@ -77,11 +77,11 @@ end
 -- two partitions, two more and a sixth key: what `gw1_used` is told otherwise.
 redis.register_function('gw1_append', function(keys, args)
   local rules = rules_of(args)
-  if keys[USES] then note_use(keys[USES], args[9], tonumber(args[7]), args[10], rules.now) end
   local log = live_log(keys[STATE])
   if not log then return { 'gone' } end
   -- Before dedupe: who is no member learns nothing of what is in the log.
   if redis.call('HEXISTS', keys[MEMBERS], args[5]) == 0 then return { 'stranger' } end
+  if keys[USES] then note_use(keys[USES], args[9], tonumber(args[7]), args[10], rules.now) end
   return add_once(keys, log, rules,
     { name = args[6], window = tonumber(args[7]), mark = 'm', record = args[8] })
 end)
