@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::front::Place;
 use crate::http::{Request, Response};
 use crate::{API_KEY, PATIENCE, SECRET, Ws, token};
 
@@ -30,6 +31,7 @@ pub struct Options {
     environment: Vec<(String, String)>,
     config: Option<String>,
     binary: Option<PathBuf>,
+    place: Option<Place>,
 }
 
 impl Options {
@@ -50,6 +52,13 @@ impl Options {
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
         self.config = Some(toml.to_owned());
+        self
+    }
+
+    /// Has the node listen where others expect it, and not on any free ports.
+    #[must_use]
+    pub fn at(mut self, place: &Place) -> Self {
+        self.place = Some(place.clone());
         self
     }
 
@@ -137,12 +146,12 @@ impl Gateway {
     /// # Errors
     /// When it cannot be started or does not become ready; the error shows its log.
     pub async fn start(options: Options) -> Result<Self> {
-        let any = || Ok::<_, anyhow::Error>(format!("127.0.0.1:{}", parlance_redis_rig::port::free()?));
+        let Place { public, internal } = options.place.clone().map_or_else(Place::any, Ok)?;
         let mut gateway = Self {
             engine: Engine::of(&options).await?,
             options,
             folder: tempfile::tempdir()?,
-            addresses: Addresses { public: any()?, internal: any()? },
+            addresses: Addresses { public, internal },
             process: None,
             log: Arc::default(),
         };

@@ -176,7 +176,15 @@ impl Ws {
     /// # Errors
     /// When the server does not close in time.
     pub async fn closed(&mut self) -> Result<Option<u16>> {
-        let until = Instant::now() + PATIENCE;
+        self.closed_within(PATIENCE).await
+    }
+
+    /// The same, where it takes longer.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub async fn closed_within(&mut self, patience: Duration) -> Result<Option<u16>> {
+        let until = Instant::now() + patience;
         while self.ended.is_none() {
             ensure!(self.message(until).await?.is_some(), "the server does not close");
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use parlance_tests::http::{read_body, read_head};
+use parlance_tests::metrics::Samples;
 use parlance_tests::{Gateway, Options, token};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -64,9 +65,7 @@ async fn wave(gateway: &Gateway) -> Result<u64> {
 }
 
 async fn connections(gateway: &Gateway) -> Result<f64> {
-    let metrics = gateway.internal("GET", "/metrics", None, None).await?.body;
-    let line = metrics.lines().find(|l| l.starts_with("parlance_connections{mount=\"famly\"}"));
-    Ok(line.and_then(|l| l.rsplit(' ').next()).context("no such metric")?.parse()?)
+    Ok(Samples::of(gateway).await?.sum("parlance_connections", &[("mount", "famly")]))
 }
 
 fn resident_kib(gateway: &Gateway) -> Result<u64> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use parlance_tests::metrics::total;
 use parlance_tests::{Gateway, Options, Ws};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -18,9 +19,7 @@ fn message(index: usize, body: &str) -> Value {
 }
 
 async fn slow_consumers(gateway: &Gateway) -> Result<f64> {
-    let metrics = gateway.internal("GET", "/metrics", None, None).await?.body;
-    let line = metrics.lines().find(|l| l.starts_with("parlance_slow_consumers_total"));
-    Ok(line.and_then(|l| l.rsplit(' ').next()).context("no such metric")?.parse()?)
+    total(gateway, "parlance_slow_consumers_total").await
 }
 
 async fn quick_reader(mut quick: Ws) -> Result<(Vec<String>, Ws)> {

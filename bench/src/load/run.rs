@@ -71,6 +71,10 @@ pub struct Counts {
     pub repeated: AtomicU64,
     /// Connections that came back after a cut.
     pub returned: AtomicU64,
+    /// How often the one that was cut most came back.
+    pub most_returns: AtomicU64,
+    /// Of those that came back, who named a session that was not gone on with: what they missed is in the history.
+    pub anew: AtomicU64,
     /// Errors.
     pub errors: AtomicU64,
 }
@@ -158,6 +162,16 @@ impl Run {
     /// How many connections came back after a cut.
     pub fn returned(&self) -> u64 {
         self.counts.returned.load(Ordering::Relaxed)
+    }
+
+    /// How often the connection that was cut most came back.
+    pub fn most_returns(&self) -> u64 {
+        self.counts.most_returns.load(Ordering::Relaxed)
+    }
+
+    /// How many came back and did not find their session again.
+    pub fn anew(&self) -> u64 {
+        self.counts.anew.load(Ordering::Relaxed)
     }
 
     /// How many deliveries came again after a cut.

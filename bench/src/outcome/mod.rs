@@ -175,6 +175,9 @@ pub struct Checks {
     pub disordered: u64,
     /// Errors by their kind.
     pub errors: BTreeMap<String, u64>,
+    /// Some of those who lack something, and what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<String>,
 }
 
 /// Whether a watched process is what servers share rather than one of them: its CPU time counts, its memory grows with
@@ -333,5 +336,6 @@ impl Checks {
         for (kind, count) in &other.errors {
             *self.errors.entry(kind.clone()).or_default() += count;
         }
+        self.examples.extend(other.examples.iter().cloned());
     }
 }

@@ -103,7 +103,13 @@ async fn return_(gate: &Gate, seat: &Seat, way: &mut Way, ear: &mut Ear) -> Opti
     // What was not confirmed may come again.
     ear.may_repeat = true;
     let line = gate.come_back(seat, way, ear).await?;
+    ear.returns += 1;
+    if way.anew {
+        ear.seen.skip();
+        ear.run.counts.anew.fetch_add(1, Ordering::Relaxed);
+    }
     ear.run.counts.returned.fetch_add(1, Ordering::Relaxed);
+    ear.run.counts.most_returns.fetch_max(u64::from(ear.returns), Ordering::Relaxed);
     ear.run.record(ear.shard, Timing::Recovered, ear.run.now() - cut);
     Some(line)
 }

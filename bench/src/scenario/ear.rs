@@ -37,6 +37,8 @@ pub struct Ear {
     pub replies: Vec<String>,
     /// Where Socket.IO's recovery goes on.
     pub offset: Option<String>,
+    /// How often it came back after a cut.
+    pub returns: u32,
 }
 
 impl Ear {
@@ -55,6 +57,7 @@ impl Ear {
             follows: false,
             replies: Vec::new(),
             offset: None,
+            returns: 0,
         }
     }
 

@@ -17,6 +17,8 @@ use crate::outcome::{Better, Checks, Join, Outcome, Server};
 
 /// What a hypervisor may take of the time before that is worth a warning.
 const STOLEN: f64 = 0.05;
+/// So many of those that lack something are named.
+const EXAMPLES: usize = 20;
 /// How often memory and rates are sampled.
 const SAMPLE: Duration = Duration::from_millis(500);
 
@@ -188,7 +190,11 @@ pub fn check(
         for sender in hears(one.who) {
             let (count, refused) = &sent[sender as usize];
             checks.expected += count - refused.len() as u64;
-            checks.lost += one.seen.lost(sender, *count, refused);
+            let lost = one.seen.lost(sender, *count, refused);
+            checks.lost += lost.len() as u64;
+            if !lost.is_empty() && checks.examples.len() < EXAMPLES {
+                checks.examples.push(format!("{:?} lacks {lost:?} of {count} of sender {sender}", one.who));
+            }
         }
     }
     let now = counted(stage);

@@ -47,6 +47,8 @@ pub struct Way {
     /// The last event one had.
     pub offset: Option<String>,
     attempts: usize,
+    /// Its session was not gone on with.
+    pub anew: bool,
 }
 
 /// Where connections wait for their turn to come in, and say that they are.
@@ -142,6 +144,7 @@ impl Gate {
         let dial = self.place.dial(seat.plug(), way.attempts);
         let mut entry = Entry { speaker: self.place.speaker(&seat.user)?, dial, side: seat.side, recovery };
         let mut line = self.place.enter(&mut entry, missed).await?;
+        way.anew = way.pid.is_some() && !entry.recovery.recovered;
         way.pid = entry.recovery.pid;
         let restored = entry.recovery.recovered || (way.attempts > 0 && self.place.speech().restores());
         if !restored && !self.place.polls(seat.side) {

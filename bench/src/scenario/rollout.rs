@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, default_value_t = 10)]
     pub members: usize,
     /// What restarts a node, for the shell: {node} stands for its number from 0, {url} for its address. Without it, restart
-    /// the nodes yourself while --seconds pass.
+    /// the nodes yourself while --seconds pass: so, too, behind a balancer.
     #[arg(long)]
     pub restart: Option<String>,
     /// Seconds between two nodes.
@@ -52,11 +52,15 @@ pub async fn run(args: &Args, common: &Common) -> Result<Outcome> {
     load.begin(&stage).await?;
     let run = stage.run.clone();
     let (arrived, nodes) = (load.arrived(&stage), common.target.nodes.clone());
+    let clients = load.locals() as f64;
     let (window, restarted) =
         tokio::join!(finish::measure(&mut stage, arrived), restart(args, &run, &nodes, stage_part(&common)));
     let (mut outcome, _) = load.finish(&mut stage, "rollout", window?).await?;
     outcome.figure("restarted", restarted? as f64, "", Better::None, Join::Max);
     outcome.figure("came_back", run.returned() as f64, "", Better::None, Join::Sum);
+    outcome.figure("bounces_per_client", run.returned() as f64 / clients, "", Better::Lower, Join::Mean);
+    outcome.figure("bounces_most", run.most_returns() as f64, "", Better::Lower, Join::Max);
+    outcome.figure("came_back_anew", run.anew() as f64, "", Better::Lower, Join::Sum);
     outcome.figure("repeated", run.repeated() as f64, "", Better::Lower, Join::Sum);
     outcome.warn("CPU time of restarted processes is not seen");
     Ok(outcome)

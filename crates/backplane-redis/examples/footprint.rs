@@ -99,6 +99,7 @@ async fn touch(node: &Backplane, number: u64, connection: u64) -> anyhow::Result
         mount: "sechat".into(),
         status: Some(Status::Online),
         deadline: clock() + Duration::from_secs(35),
+        heard: clock(),
         max: 0,
     };
     node.presence.touch(touch).await?;

@@ -3,19 +3,20 @@
 //! Owns: connecting, options, the node handle. Must not know: what any one function does.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use parlance_backplane::{AckLevel, Backplane, Clock, Fault, Inbox};
 use parlance_model::{LogKey, NodeId};
-use tokio::time::Instant;
+use smallvec::SmallVec;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::bus::Subscriber;
 use crate::durable::{Durable, Replicas, Setting};
 use crate::keys::{Keys, PARTITIONS};
@@ -24,10 +25,12 @@ use crate::link::{Primary, Reply, Routed};
 use crate::presence::Sweeper;
 use crate::primaries::Greeter;
 use crate::times::Times;
-use crate::topology::{self, Place};
+use crate::topology::{self, Dialer, Place};
 
 /// Between two attempts to settle what the nodes must agree about.
 const SETTLING: Duration = Duration::from_secs(1);
+/// Between two looks at the servers' clocks.
+const CLOCKS: Duration = Duration::from_secs(10);
 
 /// How the engine is built.
 #[derive(Clone)]
@@ -36,8 +39,8 @@ pub struct Options {
     /// `redis-sentinel://[user:password@]host:port,.../service` or `redis-cluster://[user:password@]host:port,...`;
     /// with TLS `rediss`.
     pub url: String,
-    /// With TLS: the PEM file of the certificates that are trusted; without it those that browsers trust.
-    pub ca_file: Option<PathBuf>,
+    /// Logins that go before those of the address, and what TLS goes by.
+    pub access: Access,
     /// What every key begins with. Two installations with different ones share a Redis and see nothing of each other.
     pub prefix: String,
     /// What every channel begins with; absent: as the keys.
@@ -76,7 +79,7 @@ impl Options {
     pub fn new(url: &str, clock: Clock) -> Self {
         Self {
             url: url.to_owned(),
-            ca_file: None,
+            access: Access::default(),
             prefix: "gw:".to_owned(),
             channel_prefix: None,
             ack_level: AckLevel::Redis,
@@ -119,6 +122,7 @@ pub(crate) struct Node {
     pub together: AtomicBool,
     /// What an acknowledged message survives, in words.
     survives: Arc<str>,
+    dialer: Dialer,
     stop: CancellationToken,
     /// An engine that is dropped ends its tasks.
     _ended: DropGuard,
@@ -134,10 +138,10 @@ impl Redis {
         // Also of an engine that cannot be started.
         let _ended = stop.clone().drop_guard();
         let times = Times { patience: options.patience, until: Instant::now() + options.start_patience };
-        let place = Place::parse(&options.url)?;
+        let (place, logins) = Place::parse(&options.url)?;
         let together = AtomicBool::new(!matches!(place, Place::Cluster(_)));
-        let dialer = place.dialer(options.ca_file.as_deref())?;
-        let topology = topology::start(place, dialer, times, &tasks, &stop).await?;
+        let dialer = Dialer::new(place.speaks_tls(), logins, &options.access)?;
+        let topology = topology::start(place, dialer.clone(), times, &tasks, &stop).await?;
         let link = Routed::start(&topology, times, &tasks, &stop).await?;
         let library = Arc::new(Library::new(options.generation));
         let mut greeter = Greeter::new(&options, &topology, &library);
@@ -164,13 +168,31 @@ impl Redis {
             sweeper,
             together,
             survives,
+            dialer,
             stop: stop.clone(),
             _ended,
         };
         let node = Arc::new(node);
         node.start_settling(&tasks).await?;
+        node.start_watching_clocks(&tasks);
         tasks.close();
         Ok(Self { node, tasks, stop })
+    }
+
+    /// Has connections that are made from now on go by other logins and certificates. Those that there are stay: Redis asks
+    /// nobody twice. Where Redis is does not change: of the address only the logins are taken.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] when a file cannot be used; nothing changes then.
+    pub fn renew(&self, url: &str, access: &Access) -> Result<(), Fault> {
+        let (place, logins) = Place::parse(url)?;
+        let fresh = Dialer::new(place.speaks_tls(), logins, access)?;
+        if place == Place::parse(&self.node.options.url)?.0 {
+            self.node.dialer.become_like(fresh);
+        } else {
+            tracing::warn!("another address of Redis takes effect at the next start");
+        }
+        Ok(())
     }
 
     /// This node's handle.
@@ -194,6 +216,7 @@ impl Redis {
             nodes: node,
             ack_level: self.node.options.ack_level,
             survives: self.node.survives.clone(),
+            stats: self.node.link.stats().clone(),
         }
     }
 
@@ -222,20 +245,34 @@ impl Redis {
     }
 }
 
-/// The arguments of a call.
-pub(crate) struct Args(Vec<Bytes>);
+/// The arguments of a call: one behind the other in one piece of memory.
+pub(crate) struct Args {
+    text: Vec<u8>,
+    /// Where each of them ends.
+    ends: SmallVec<[usize; 12]>,
+}
 
 impl Args {
     /// One more, as text.
     pub fn and(mut self, arg: impl Display) -> Self {
-        self.0.push(Bytes::from(arg.to_string()));
+        // Memory takes everything that is written to it.
+        let _written = write!(self.text, "{arg}");
+        self.ends.push(self.text.len());
         self
     }
 
     /// One more, as it is.
-    pub fn bytes(mut self, arg: Vec<u8>) -> Self {
-        self.0.push(Bytes::from(arg));
+    pub fn bytes(mut self, arg: impl AsRef<[u8]>) -> Self {
+        self.text.extend_from_slice(arg.as_ref());
+        self.ends.push(self.text.len());
         self
+    }
+
+    /// All of them.
+    pub fn words(&self) -> SmallVec<[&[u8]; 12]> {
+        let mut from = 0;
+        let word = |end: &usize| self.text.get(std::mem::replace(&mut from, *end)..*end).unwrap_or_default();
+        self.ends.iter().map(word).collect()
     }
 
     /// Several more.
@@ -244,8 +281,8 @@ impl Args {
     }
 
     /// None.
-    pub const fn none() -> Self {
-        Self(Vec::new())
+    pub fn none() -> Self {
+        Self { text: Vec::new(), ends: SmallVec::new() }
     }
 }
 
@@ -259,7 +296,7 @@ impl Node {
     /// The arguments of a function that asks what time it is.
     pub fn timed(&self) -> Args {
         let now = if self.options.tell_time { (self.options.clock)().millis() } else { 0 };
-        Args(Vec::with_capacity(10)).and(now)
+        Args { text: Vec::with_capacity(512), ends: SmallVec::new() }.and(now)
     }
 
     /// The arguments of a function that appends: time, retention, numbers.
@@ -274,11 +311,11 @@ impl Node {
     /// Calls a function.
     pub async fn call(&self, function: &str, keys: &[String], args: Args) -> Result<Reply, Fault> {
         let answer = match &self.durable {
-            Some(durable) if Durable::promises(function) => durable.call(function, keys, &args.0).await,
+            Some(durable) if Durable::promises(function) => durable.call(function, keys, &args.words()).await,
             _ => {
                 // What has no key is nobody's in particular: any slot will do.
                 let key = keys.first().map_or("", String::as_str);
-                let args = &args.0;
+                let args = &args.words()[..];
                 let work = |primary: Arc<Primary>| async move {
                     self.library.call(&*primary.link, function, keys, args).await
                 };
@@ -342,6 +379,24 @@ impl Node {
             }
         });
         Ok(())
+    }
+
+    /// Looks now and then how far the servers' clocks are from this node's: the times of entries are theirs.
+    fn start_watching_clocks(&self, tasks: &TaskTracker) {
+        // For a test that tells Redis the time there is one clock.
+        if self.options.tell_time {
+            return;
+        }
+        let (link, clock, stop) = (self.link.clone(), self.options.clock.clone(), self.stop.clone());
+        let watch = async move {
+            let mut every = tokio::time::interval(CLOCKS);
+            every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                every.tick().await;
+                link.compare_clocks(&clock).await;
+            }
+        };
+        tasks.spawn(async move { stop.run_until_cancelled(watch).await });
     }
 
     /// Calls a function that answers with a list.

@@ -79,7 +79,12 @@ impl Keys {
     fn key(&self, partition: usize, kind: &str, text: &str) -> String {
         let tag = TAGS.get(partition % PARTITIONS).copied().unwrap_or_default();
         let prefix = if kind.starts_with("ch") { &self.channels } else { &self.prefix };
-        format!("{prefix}{kind}:{{{tag}}}{text}")
+        // Spelled many times for each message.
+        let mut key = String::with_capacity(prefix.len() + kind.len() + tag.len() + text.len() + 4);
+        for part in [prefix.as_str(), kind, ":{", tag, "}", text] {
+            key.push_str(part);
+        }
+        key
     }
 
     /// The keys of a log, in the order every function on logs takes them.
@@ -147,10 +152,15 @@ impl Keys {
     /// What a sweep of a partition looks at.
     pub fn sweep(&self, partition: usize) -> Vec<String> {
         let whole = |kind| self.key(partition, kind, "");
-        let kinds = ["sw", "po", "px", "ty", "tx", "ch:pa", "p", "pa", "pw", "ch:p"];
+        let kinds = ["sl", "po", "px", "ty", "tx", "ch:pa", "p", "pa", "pw", "ch:p"];
         let mut keys: Vec<String> = kinds.into_iter().map(whole).collect();
         keys.push(self.key(partition, "ch", "c:"));
         keys
+    }
+
+    /// When the leases of a partition end.
+    pub fn deadlines(&self, partition: usize) -> String {
+        self.key(partition, "px", "")
     }
 
     /// The endings of a partition.

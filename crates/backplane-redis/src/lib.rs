@@ -5,6 +5,7 @@
 //! something a repetition heals. Must not know: dialects, client sockets, configuration files.
 #![warn(missing_docs)]
 
+mod access;
 mod batches;
 mod bus;
 mod changes;
@@ -34,6 +35,7 @@ mod topology;
 mod turns;
 mod typing;
 
+pub use access::{Access, Login, Tls};
 pub use durable::Replicas;
 pub use engine::{Options, Redis};
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::durable::Socket;
@@ -121,7 +122,7 @@ impl Library {
         link: &dyn RedisLink,
         function: &str,
         keys: &[String],
-        args: &[Bytes],
+        args: &[&[u8]],
     ) -> Result<Reply, LinkFault> {
         let name = self.named(function);
         if !self.as_scripts() {
@@ -135,7 +136,8 @@ impl Library {
                 answer => return answer,
             }
         }
-        let args = dispatched(&name, args.to_vec());
+        let args: SmallVec<[&[u8]; 12]> =
+            std::iter::once(name.as_bytes()).chain(args.iter().copied()).collect();
         match link.run(Run::Script(&self.hash), keys, &args).await {
             Err(LinkFault::NoScript) => link.run(Run::Text(&self.script), keys, &args).await,
             answer => answer,

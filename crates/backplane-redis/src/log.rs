@@ -100,7 +100,7 @@ impl Node {
             if at(&answer, 0).text()? != "number" {
                 return Ok(answer);
             }
-            numbers.push(self.assign_number(log, at(&answer, 1).number()?).await?);
+            numbers.push(Box::pin(self.assign_number(log, at(&answer, 1).number()?)).await?);
         }
     }
 
@@ -120,16 +120,17 @@ impl Node {
         let mut keys = self.keys.log_for(&log, APPENDS);
         keys.extend(used.is_some().then(|| self.keys.uses_stem(&message.author.id)));
         let append = self.append_by("gw1_append", (&log, &keys), Vec::new(), |args| {
-            let args = args.and(author).bytes(named.clone()).and(window).bytes(bytes.clone());
+            let args = args.and(author).bytes(&named).and(window).bytes(&bytes);
             match &used {
-                Some(id) => args.bytes(id.clone()).and(conversation),
+                Some(id) => args.bytes(id).and(conversation),
                 None => args,
             }
         });
         if together {
             return append.await;
         }
-        let (noted, answer) = tokio::join!(self.note_use(message, conversation), append);
+        // Apart, so that what is there for clusters takes no room anywhere else.
+        let (noted, answer) = tokio::join!(Box::pin(self.note_use(message, conversation)), append);
         // What is stored is stored, whatever became of the index: a resend writes what is missing there.
         if let (Err(fault), Ok(_)) = (noted, &answer) {
             tracing::warn!(%fault, %conversation, "noting a client id with its author");
@@ -198,7 +199,7 @@ impl Log for Node {
         let together = message.client_id.is_some() && self.together.load(Ordering::Relaxed);
         let answer = match self.append_message(conversation, &message, together).await {
             Err(fault) if together && self.turns_out_apart(&fault) => {
-                self.append_message(conversation, &message, false).await?
+                Box::pin(self.append_message(conversation, &message, false)).await?
             }
             answer => answer?,
         };

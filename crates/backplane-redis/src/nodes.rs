@@ -20,6 +20,11 @@ struct Kept {
     connections: u64,
     lag: u64,
     draining: bool,
+    /// Of releases that have none: the first, and without room.
+    #[serde(default)]
+    generation: u64,
+    #[serde(default)]
+    room: bool,
 }
 
 #[async_trait]
@@ -58,6 +63,8 @@ impl From<NodeState> for Kept {
             connections: state.connections,
             lag: state.lag_ms,
             draining: state.draining,
+            generation: state.generation,
+            room: state.room,
         }
     }
 }
@@ -77,6 +84,8 @@ fn parse(text: &str) -> Result<LiveNode, Fault> {
         connections: kept.connections,
         lag_ms: kept.lag,
         draining: kept.draining,
+        generation: kept.generation,
+        room: kept.room,
     };
     Ok(LiveNode { state, seen })
 }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use parlance_backplane::{
-    Fault, Nodes as _, Presence, Refreshed, Swept, Touch, Touched, UserPresence, WORTH,
+    Fault, Nodes as _, Presence, RETURNED, Refreshed, Swept, Touch, Touched, UserPresence, WORTH,
 };
 use parlance_model::{ConnectionId, ConversationId, LogKey, NodeId, Time, UserId};
 
@@ -26,7 +26,7 @@ use crate::turns::Turns;
 const MOST: usize = 200;
 /// Partitions that one call looks at, where one call may.
 const SWEPT: usize = 16;
-/// Leases that one call refreshes at most: Redis does nothing else meanwhile.
+/// Leases that one call prolongs at most, where one call may touch several partitions: Redis does nothing else meanwhile.
 const REFRESHED: usize = 200;
 /// How often a sweeper asks which nodes there are.
 const LOOK: Duration = Duration::from_secs(2);
@@ -97,7 +97,9 @@ impl Node {
                 self.carry_out(*partition, at(&answer, 2).clone().list()?).await?;
                 let count =
                     |of: &Reply| of.number().map(|count| usize::try_from(count).unwrap_or(usize::MAX));
-                let swept = Swept { leases: count(at(&answer, 0))?, typists: count(at(&answer, 1))? };
+                // Functions of an earlier build say nothing of it.
+                let late = Duration::from_millis(at(&answer, 4).number().unwrap_or_default());
+                let swept = Swept { leases: count(at(&answer, 0))?, typists: count(at(&answer, 1))?, late };
                 // Negative: nothing is there at all.
                 Ok((swept, at(&answer, 3).number().ok()))
             }
@@ -136,20 +138,73 @@ impl Node {
         sweeper.plan.lock().turns.due(sweeper.now())
     }
 
-    /// Refreshes leases of one partition. Returns which of them had ended.
-    async fn refresh_some(&self, partition: usize, touches: &[(usize, &Touch)]) -> Result<Vec<usize>, Fault> {
+    /// Prolongs leases of some partitions. Returns which of them had ended.
+    async fn prolong_some(&self, parts: &[Part<'_>]) -> Result<Vec<usize>, Fault> {
         let now = (self.options.clock)();
-        let args = touches.iter().fold(self.timed().and(millis(WORTH)), |args, (_, touch)| {
-            args.and(&touch.user)
-                .and(&touch.connection)
-                .and(status_word(touch))
-                .and(millis(touch.deadline.since(now)))
+        let keys: Vec<String> = parts.iter().map(|part| self.keys.deadlines(part.partition)).collect();
+        let args = parts.iter().fold(self.timed().and(millis(WORTH)), |args, part| {
+            let touches = || part.touches.iter().map(|(_, touch)| touch);
+            let members = touches().map(|touch| format!("{}\0{}", touch.user, touch.connection));
+            let lengths = touches().map(|touch| millis(touch.deadline.since(now)));
+            args.and(part.touches.len()).all(members).all(lengths)
         });
-        let missing = self.list("gw1_touch_many", &self.keys.sweep(partition), args).await?;
+        let missing = self.list("gw1_prolong", &keys, args).await?;
         let index = |reply: &Reply| Ok(usize::try_from(reply.number()?).unwrap_or(usize::MAX));
         let missing = missing.iter().map(index).collect::<Result<Vec<_>, Fault>>()?;
-        Ok(missing.into_iter().filter_map(|at| touches.get(at)).map(|(index, _)| *index).collect())
+        let all: Vec<usize> = indexes(parts).collect();
+        Ok(missing.into_iter().filter_map(|at| all.get(at).copied()).collect())
     }
+
+    /// Prolongs all of these, so many in one call at most. A call that fails names those it was for.
+    async fn prolong_all(&self, parts: &[Part<'_>], most: usize) -> Vec<Result<Vec<usize>, Failed>> {
+        let calls = chunks(parts, most).map(|some| async move {
+            let prolonged = self.prolong_some(some).await;
+            prolonged.map_err(|fault| Failed { fault, of: indexes(some).collect() })
+        });
+        join_all(calls).await
+    }
+}
+
+/// Leases of one partition that are prolonged together, with their places among all.
+struct Part<'a> {
+    partition: usize,
+    touches: Vec<(usize, &'a Touch)>,
+}
+
+/// A call that failed, and which leases it was for.
+struct Failed {
+    fault: Fault,
+    of: Vec<usize>,
+}
+
+/// The leases by partition, no more together than one call may prolong.
+fn parts(touches: &[Touch]) -> Vec<Part<'_>> {
+    let mut partitions: BTreeMap<usize, Vec<(usize, &Touch)>> = BTreeMap::new();
+    for (index, touch) in touches.iter().enumerate() {
+        partitions.entry(user_partition(&touch.user)).or_default().push((index, touch));
+    }
+    let part = |(partition, all): (usize, Vec<_>)| {
+        let chunks: Vec<_> = all.chunks(REFRESHED).map(<[_]>::to_vec).collect();
+        chunks.into_iter().map(move |touches| Part { partition, touches })
+    };
+    partitions.into_iter().flat_map(part).collect()
+}
+
+fn indexes(parts: &[Part<'_>]) -> impl Iterator<Item = usize> {
+    parts.iter().flat_map(|part| part.touches.iter().map(|(index, _)| *index))
+}
+
+/// As many parts at a time as hold no more than `most` leases, at least one.
+fn chunks<'a, 'b>(parts: &'b [Part<'a>], most: usize) -> impl Iterator<Item = &'b [Part<'a>]> {
+    let mut count = 0;
+    parts.chunk_by(move |before, next| {
+        count += before.touches.len();
+        let fits = count + next.touches.len() <= most;
+        if !fits {
+            count = 0;
+        }
+        fits
+    })
 }
 
 fn status_word(touch: &Touch) -> String {
@@ -166,29 +221,28 @@ impl Presence for Node {
             .and(&touch.mount)
             .and(status_word(&touch))
             .and(millis(touch.deadline.since((self.options.clock)())))
-            .and(touch.max);
+            .and(touch.max)
+            .and(millis(touch.deadline.since(touch.heard)))
+            .and(millis(RETURNED));
         let answer = self.call("gw1_touch", &self.keys.coming(&touch.user), args).await?;
         Ok(if answer.text()? == "many" { Touched::TooMany } else { Touched::Ok })
     }
 
     async fn refresh(&self, touches: &[Touch]) -> Result<Refreshed, Fault> {
-        let mut partitions: BTreeMap<usize, Vec<(usize, &Touch)>> = BTreeMap::new();
-        for (index, touch) in touches.iter().enumerate() {
-            partitions.entry(user_partition(&touch.user)).or_default().push((index, touch));
+        let parts = parts(touches);
+        let together = self.together.load(Ordering::Relaxed);
+        let mut done = self.prolong_all(&parts, if together { REFRESHED } else { 1 }).await;
+        let apart = |one: &Result<_, Failed>| one.as_ref().is_err_and(|it| self.turns_out_apart(&it.fault));
+        if together && done.iter().any(apart) {
+            done = self.prolong_all(&parts, 1).await;
         }
-        let calls = partitions.iter().flat_map(|(partition, all)| {
-            all.chunks(REFRESHED).map(move |some| async move {
-                let refreshed = self.refresh_some(*partition, some).await;
-                refreshed.map_err(|fault| (fault, some.iter().map(|(index, _)| *index)))
-            })
-        });
         let mut refreshed = Refreshed::default();
         // Of several faults one says enough.
         let mut failed = None;
-        for answer in join_all(calls).await {
+        for answer in done {
             match answer {
                 Ok(missing) => refreshed.ended.extend(missing),
-                Err((fault, of)) => {
+                Err(Failed { fault, of }) => {
                     refreshed.away.extend(of);
                     failed = Some(fault);
                 }
@@ -211,6 +265,12 @@ impl Presence for Node {
         self.carry_out(user_partition(user), endings).await
     }
 
+    async fn linger(&self, touch: &Touch) -> Result<(), Fault> {
+        let long = millis(touch.deadline.since((self.options.clock)()));
+        let args = self.timed().and(&touch.user).and(&touch.connection).and(long);
+        self.call("gw1_linger", &self.keys.coming(&touch.user), args).await.map(drop)
+    }
+
     async fn sweep(&self) -> Result<Swept, Fault> {
         let turn = self.turn().await;
         let done = self.sweep_all(&turn).await;
@@ -220,6 +280,7 @@ impl Presence for Node {
                 Ok((swept, idle)) => {
                     sum.leases += swept.leases;
                     sum.typists += swept.typists;
+                    sum.late = sum.late.max(swept.late);
                     if let Some(sweeper) = &self.sweeper {
                         sweeper.plan.lock().turns.swept(*partition, sweeper.now(), idle);
                     }
@@ -233,7 +294,7 @@ impl Presence for Node {
 
     async fn status(&self, users: &[UserId]) -> Result<Vec<UserPresence>, Fault> {
         let ask = async |user: &UserId| {
-            let answer = self.list("gw1_status", &self.keys.presence(user), self.timed()).await?;
+            let answer = self.list("gw1_status", &self.keys.presence(user), self.timed().and(user)).await?;
             Ok::<_, Fault>(UserPresence {
                 status: envelope::status(at(&answer, 0).number()?)?,
                 devices: usize::try_from(at(&answer, 1).number()?).unwrap_or(usize::MAX),

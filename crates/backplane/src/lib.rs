@@ -18,6 +18,7 @@ mod presence;
 pub mod record;
 mod rooms;
 mod shared;
+pub mod stats;
 
 use std::sync::Arc;
 
@@ -35,9 +36,12 @@ pub use members::{Enlisted, Enlistment, MANY, Members, NAMED, Outline};
 pub use nodes::{LiveNode, NodeState, Nodes, Pass};
 pub use overviews::{BEHIND, Belonging, COUNTED, FEW, Overview, Overviews, Reading, SCANNED, SCANNED_BYTES};
 use parlance_model::Time;
-pub use presence::{Presence, Refreshed, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, WORTH};
+pub use presence::{
+    Presence, RETURNED, Refreshed, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, WORTH,
+};
 pub use rooms::{Entering, Leaving, RoomChanged, Rooms};
 pub use shared::{Over, Shared};
+pub use stats::Stats;
 
 /// The engine's time source: milliseconds since the epoch, given by whoever builds the engine.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -126,4 +130,6 @@ pub struct Backplane {
     pub ack_level: AckLevel,
     /// And what an acknowledged message survives, in words, as far as the engine can see.
     pub survives: Arc<str>,
+    /// What is counted of the servers behind it.
+    pub stats: Arc<Stats>,
 }

@@ -37,6 +37,10 @@ pub struct NodeState {
     pub lag_ms: u64,
     /// It is stopping: its clients are being sent elsewhere.
     pub draining: bool,
+    /// Which rollout it belongs to.
+    pub generation: u64,
+    /// It takes new connections, and has room for many.
+    pub room: bool,
 }
 
 /// A node that was heard of lately.

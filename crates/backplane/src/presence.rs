@@ -21,12 +21,17 @@ pub struct Touch {
     pub status: Option<Status>,
     /// When the lease ends without another touch (engine time).
     pub deadline: Time,
+    /// When the connection was heard of last. A lease is as long after that as it was when it was touched.
+    pub heard: Time,
     /// At most so many connections of the user on this mount; 0 = unlimited. Only a new one is refused.
     pub max: u32,
 }
 
 /// A lease that would not end later than this by a refresh is left as it is.
 pub const WORTH: Duration = Duration::from_millis(500);
+
+/// Within this what lingered ends when its user has come back.
+pub const RETURNED: Duration = Duration::from_secs(5);
 
 /// What came of a touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +58,8 @@ pub struct Swept {
     pub leases: usize,
     /// Typists that fell silent.
     pub typists: usize,
+    /// How long the most overdue of them was past its deadline.
+    pub late: Duration,
 }
 
 /// A user's presence.
@@ -62,7 +69,7 @@ pub struct UserPresence {
     pub status: Status,
     /// Live connections.
     pub devices: usize,
-    /// When the user was last heard of; `None` if never.
+    /// When the user was last heard of, through any lease; `None` if never.
     pub last_seen: Option<Time>,
 }
 
@@ -77,12 +84,17 @@ pub trait Presence: Send + Sync {
     /// Takes or refreshes a lease.
     async fn touch(&self, touch: Touch) -> Result<Touched, Fault>;
 
-    /// Refreshes many at once; one that is prolonged by less than [`WORTH`] and says no status is left as it is.
-    /// What is out of reach now is passed over, unless it is everything.
+    /// Prolongs many at once, and does nothing else: statuses and limits are not looked at. One that is prolonged by less
+    /// than [`WORTH`] is left as it is. What is out of reach now is passed over, unless it is everything.
     async fn refresh(&self, touches: &[Touch]) -> Result<Refreshed, Fault>;
 
     /// Ends a lease now. Unknown ones are fine.
     async fn close(&self, user: &UserId, connection: &ConnectionId) -> Result<(), Fault>;
+
+    /// Leaves a lease to its deadline although its connection has ended: its node sends its client elsewhere. It counts for no
+    /// limit and as no device any more; one such lease of a mount ends within [`RETURNED`] when the user has come
+    /// back there, by when the new connection is where the old one was. Unknown ones are fine.
+    async fn linger(&self, touch: &Touch) -> Result<(), Fault>;
 
     /// Ends what is past its deadline, of presence and of typing. Nodes share the work: each does its part, and all
     /// parts together are everything.

@@ -34,8 +34,11 @@ pub async fn sweep(node: Arc<Node>) {
             _ = every.tick() => {}
         }
         match node.backplane.presence.sweep().await {
-            Ok(swept) => node.metrics.swept(swept.leases, swept.typists),
-            Err(fault) => tracing::warn!(%fault, "sweep"),
+            Ok(swept) => node.metrics.swept(&swept),
+            Err(fault) => {
+                node.metrics.presence.sweep_errors.inc();
+                tracing::warn!(%fault, "sweep");
+            }
         }
     }
 }

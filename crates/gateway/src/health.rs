@@ -12,8 +12,8 @@ use parlance_backplane::Fault;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::config::Degraded;
+use crate::drain::{Farewell, send_away};
 use crate::node::Node;
-use crate::running::send_away;
 
 /// How often the engine is asked to keep something. With the two patiences that follow, a node knows within 5 s.
 const PROBE: Duration = Duration::from_secs(1);
@@ -105,6 +105,9 @@ async fn keeps(node: &Node) -> Result<(), Fault> {
     Err(failed)
 }
 
+/// The node cannot deliver.
+const DEAF: Farewell = Farewell { code: 1013, reason: "temporarily unavailable: reconnect" };
+
 /// Asks until the node halts whether publications arrive, and sends clients away from a node that cannot deliver,
 /// if that is configured.
 pub async fn listen(node: Arc<Node>) {
@@ -131,7 +134,7 @@ pub async fn listen(node: Arc<Node>) {
         if wanted && !sent && since.elapsed() >= PATIENCE && !node.shutdown.is_cancelled() {
             sent = true;
             tracing::warn!("this node cannot deliver: its clients are sent away");
-            send_away(&node, PATIENCE, 1013, "temporarily unavailable: reconnect").await;
+            send_away(&node, PATIENCE, DEAF).await;
         }
     }
 }

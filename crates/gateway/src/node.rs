@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::feed::FeedHandle;
 use crate::forward::Forward;
 use crate::health::Health;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::orders::Orders;
 use crate::session::Link;
@@ -50,13 +52,17 @@ pub struct Node {
     pub(crate) sessions: DashMap<String, Option<u64>, rustc_hash::FxBuildHasher>,
     /// Counters.
     pub metrics: Metrics,
+    /// What it did lately, for whoever asks afterwards.
+    pub(crate) journal: Journal,
     /// The way to other nodes.
     pub(crate) forward: Forward,
     /// Verifies tokens; replaced by a reload.
     pub auth: ArcSwap<Authenticator>,
     /// Owns every task.
     pub tracker: TaskTracker,
-    /// Cancelled when the node begins to stop: no new connections.
+    /// Cancelled when the node begins to stop: it is not ready any more.
+    pub leaving: CancellationToken,
+    /// Cancelled a while later: no new connections.
     pub shutdown: CancellationToken,
     /// Cancelled when sessions are gone: background tasks end.
     pub halt: CancellationToken,
@@ -71,6 +77,8 @@ pub struct Node {
     /// Milliseconds at which the feed last came round.
     pub(crate) feed_pulse: AtomicU64,
     pub(crate) connections: AtomicU64,
+    /// Since when there are nodes of this one's generation; 0: it has none.
+    pub(crate) generation: AtomicU64,
     /// What is known of the engine.
     pub(crate) health: Health,
     /// Leases are to be carried at once.
@@ -97,6 +105,11 @@ impl Node {
         ConnectionId { node: self.id.clone(), number: self.connections.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
+    /// What has passed since an entry came into its log, by this node's clock and what is known of the other's.
+    pub(crate) fn since(&self, at: Time) -> Duration {
+        self.backplane.stats.since(at, self.clock.now())
+    }
+
     /// Milliseconds since the feed last came round; it does so every 100 ms when there is nothing to do.
     pub fn feed_lag_ms(&self) -> u64 {
         self.clock.now().millis().saturating_sub(self.feed_pulse.load(Ordering::Relaxed))
@@ -112,7 +125,7 @@ impl Node {
     /// # Errors
     /// What keeps it from delivering, for `/readyz`.
     pub fn ready(&self) -> Result<(), String> {
-        if self.shutdown.is_cancelled() {
+        if self.leaving.is_cancelled() {
             return Err("stopping".to_owned());
         }
         if !self.delivers() {
@@ -130,6 +143,25 @@ impl Node {
         Ok(())
     }
 
+    /// Whether new connections are for nodes of a newer generation: whoever came here now would have to go once more before
+    /// long.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.forward.roster.has_newer(self.generation.load(Ordering::Relaxed))
+    }
+
+    /// Whether it takes new connections.
+    ///
+    /// # Errors
+    /// The refusal: the client is to try again, and comes to another node.
+    pub(crate) fn takes(&self) -> Result<(), Reject> {
+        let why = match (self.shutdown.is_cancelled(), self.is_superseded()) {
+            (false, false) => return Ok(()),
+            (true, _) => "this node is stopping",
+            (false, true) => "this node is being replaced",
+        };
+        Err(Reject::new(RejectCode::Unavailable, why).retry_after(1_000))
+    }
+
     /// Has the leases carried to the backplane at once: after an outage, before they are taken for ended.
     pub(crate) fn carry_leases(&self) {
         self.leases.notify_one();
@@ -143,7 +175,7 @@ impl Node {
 
     /// The refusal while the backplane is known to be away.
     pub(crate) fn away(&self) -> Reject {
-        self.metrics.backplane_errors.inc();
+        self.metrics.engine.errors.inc();
         Reject::new(RejectCode::Unavailable, "Service temporarily unavailable").retry_after(1_000)
     }
 

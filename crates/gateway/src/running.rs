@@ -8,9 +8,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
 use parlance_backplane::{Backplane, Fault};
-use parlance_hub::{Hub, Notice};
+use parlance_hub::Hub;
 use parlance_model::{NodeId, Topic};
-use rand::seq::SliceRandom;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,10 +20,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::forward::{self, Forward};
 use crate::health::{self, Health};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::orders::{self, Orders};
-use crate::{background, feed, http, proofs};
+use crate::{background, drain, feed, http, proofs};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -50,30 +50,8 @@ pub struct Running {
     internal: SocketAddr,
 }
 
-/// Connections told to go at once.
-const LEAVING: usize = 50;
-/// The longest pause between two batches.
-const PAUSE: Duration = Duration::from_millis(250);
 /// Between two attempts at what a start did not get.
 const AGAIN: Duration = Duration::from_millis(500);
-
-/// Tells every connection to come back elsewhere: in batches of random order with random pauses, spread over
-/// `within` at most, so that they do not all come back in one moment.
-pub(crate) async fn send_away(node: &Node, within: Duration, code: u16, reason: &str) {
-    let mut listeners: Vec<_> = node.links.iter().map(|link| link.listener.clone()).collect();
-    listeners.shuffle(&mut rand::rng());
-    let batches = u32::try_from(listeners.len().div_ceil(LEAVING)).unwrap_or(u32::MAX).max(1);
-    let pause = (within / batches).min(PAUSE);
-    for (index, batch) in listeners.chunks(LEAVING).enumerate() {
-        if index > 0 {
-            // Between nothing and twice the pause, so the mean holds.
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.0..2.0))).await;
-        }
-        for listener in batch {
-            listener.notify(Notice::Close { code, reason: reason.to_owned() });
-        }
-    }
-}
 
 /// Opens the listeners. Other nodes know this one before any client does: its next request may go there.
 async fn open(
@@ -142,7 +120,8 @@ pub async fn begin(
     let inbox = backplane.bus.inbox().ok_or(StartError::Inbox)?;
     let (handle, requests) = feed::channel();
     let idle = Duration::from_millis(config.limits.head_ms / 2);
-    let now = clock.now();
+    let (now, journal) = (clock.now(), Journal::new(config.log.journal));
+    let metrics = Metrics::new(backplane.stats.clone()).of(&config.mounts);
     let node = Arc::new(Node {
         id,
         config: ArcSwap::from_pointee(config),
@@ -151,10 +130,12 @@ pub async fn begin(
         feed: handle,
         links: DashMap::default(),
         sessions: DashMap::default(),
-        metrics: Metrics::new(),
+        metrics,
+        journal,
         forward: Forward::new(idle),
         auth: ArcSwap::from_pointee(auth),
         tracker: TaskTracker::new(),
+        leaving: CancellationToken::new(),
         shutdown: CancellationToken::new(),
         halt: CancellationToken::new(),
         orders: Orders::default(),
@@ -163,6 +144,7 @@ pub async fn begin(
         started_at: now,
         feed_pulse: AtomicU64::new(now.millis()),
         connections: AtomicU64::new(0),
+        generation: AtomicU64::new(0),
         health: Health::default(),
         leases: Notify::new(),
         clock,
@@ -174,6 +156,7 @@ pub async fn begin(
     node.tracker.spawn(background::refresh(node.clone()));
     node.tracker.spawn(proofs::watch_keys(node.clone()));
     node.tracker.spawn(proofs::watch_sessions(node.clone()));
+    node.tracker.spawn(drain::balance(node.clone()));
     node.tracker.spawn(health::keep(node.clone()));
     node.tracker.spawn(health::listen(node.clone()));
     Ok(node)
@@ -254,19 +237,11 @@ impl Running {
         Ok(())
     }
 
-    /// Stops: no new connections, every client is told to come back, then the background tasks end. Returns
-    /// whether every connection ended in time.
+    /// Stops: not ready at once, no new connections after a while, every client is told to come back elsewhere, then the
+    /// background tasks end. Returns whether every connection ended in time; who did not is cut off.
     pub async fn stop(self) -> bool {
         let node = &self.node;
-        node.shutdown.cancel();
-        let drain = node.config.load().timings.drain();
-        let gone = async {
-            send_away(node, drain / 2, 1012, "this server is restarting; reconnect").await;
-            while !node.links.is_empty() || node.forward.under_way() > 0 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let in_time = tokio::time::timeout(drain, gone).await.is_ok();
+        let in_time = drain::leave(node).await;
         node.halt.cancel();
         node.tracker.close();
         // What is left after a moment (a client in the middle of its closing handshake) is cut off with the process.

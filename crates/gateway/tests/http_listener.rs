@@ -246,6 +246,7 @@ async fn a_stopping_node_ends_kept_alive_connections() {
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert_eq!(answer(&mut stream).await.status, 200);
     let node = server.running.node().clone();
+    node.leaving.cancel();
     node.shutdown.cancel();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();

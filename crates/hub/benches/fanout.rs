@@ -83,7 +83,7 @@ impl Full {
         let event = message(self.seq);
         let entry =
             Entry { topic: &self.topic, seq: self.seq, event: Some(&event), integers: &self.integers };
-        self.hub.deliver_entry(black_box(&entry), |_| true)
+        self.hub.deliver_entry(black_box(&entry), |_, _| true)
     }
 
     /// The time of so many deliveries to the whole room.
@@ -93,7 +93,7 @@ impl Full {
             let started = Instant::now();
             let fanout = deliver(self);
             spent += started.elapsed();
-            assert_eq!(fanout.delivered, self.listeners.len(), "not everybody was told");
+            assert_eq!(fanout.delivered(), self.listeners.len(), "not everybody was told");
             for listener in &self.listeners {
                 listener.outbox.take(&mut VecDeque::new(), &mut Vec::new(), usize::MAX);
             }

@@ -5,6 +5,7 @@
 //! awaits while it delivers.
 #![warn(missing_docs)]
 
+mod crowd;
 mod fanout;
 mod listener;
 mod memo;
@@ -12,7 +13,8 @@ mod outbox;
 mod receipts;
 mod registry;
 
-pub use fanout::{Entry, Fanout};
+pub use crowd::Share;
+pub use fanout::{Entry, Fanout, Heard, NOTED, Reached};
 pub use listener::{Announce, Listener, Notice, Voice};
 pub use memo::Memo;
 pub use outbox::{Exit, Limits, Mark, Outbox, Passed, Pushed, Waiting, Written};

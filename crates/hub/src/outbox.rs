@@ -311,6 +311,12 @@ impl Outbox {
         self.inner.lock().queue.len()
     }
 
+    /// Pieces waiting, and their bytes.
+    pub fn depth(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.queue.len(), inner.bytes)
+    }
+
     /// Waits until there is something to take (or a notice, or an overflow). May wake for nothing.
     pub async fn ready(&self) {
         self.ready.notified().await;

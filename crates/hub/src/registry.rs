@@ -1,5 +1,6 @@
 //! Rooms: which listeners are in which topic, and from which position on each of them is live.
 
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -26,15 +27,48 @@ pub(crate) struct Seat {
     pub listener: Arc<Listener>,
     pub standing: Standing,
     pub role: Role,
+    /// What stands for the user: most seats are told from the author's without looking at their listeners.
+    who: u64,
+}
+
+/// What stands for a user; others may have the same.
+pub(crate) fn stands_for(user: &UserId) -> u64 {
+    rustc_hash::FxBuildHasher.hash_one(user)
+}
+
+impl Seat {
+    /// Whether it is this user's, for whom that stands.
+    pub fn is_of(&self, user: &UserId, who: u64) -> bool {
+        self.who == who && self.listener.user == *user
+    }
+
+    fn is_sequenced(&self) -> bool {
+        self.listener.accent().is_sequenced()
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     pub seats: FxHashMap<u64, Seat>,
+    /// How many of them are of accents with integers of each recipient's own; a connection never becomes one, nor ceases to be.
+    sequenced: usize,
     /// The last sequence handed to this room.
     pub last: u64,
     /// The conversation's integer id, once known.
     pub number: u32,
+}
+
+impl Room {
+    fn seat(&mut self, seat: Seat) {
+        self.sequenced += usize::from(seat.is_sequenced());
+        self.seats.insert(seat.listener.number, seat);
+    }
+
+    fn unseat(&mut self, number: u64) -> Option<Seat> {
+        let seat = self.seats.remove(&number)?;
+        self.sequenced -= usize::from(seat.is_sequenced());
+        Some(seat)
+    }
 }
 
 /// The registry. Guards of its map never leave this crate, and nothing awaits while one is held.
@@ -57,8 +91,8 @@ impl Hub {
         if room.seats.contains_key(&listener.number) {
             return false;
         }
-        let seat = Seat { listener: listener.clone(), standing: Standing::Reading, role };
-        room.seats.insert(listener.number, seat);
+        let who = stands_for(&listener.user);
+        room.seat(Seat { listener: listener.clone(), standing: Standing::Reading, role, who });
         true
     }
 
@@ -114,7 +148,7 @@ impl Hub {
     /// Leaves a room.
     pub fn leave(&self, topic: &Topic, number: u64) {
         if let Some(mut room) = self.rooms.get_mut(topic) {
-            room.seats.remove(&number);
+            room.unseat(number);
         }
     }
 
@@ -123,7 +157,7 @@ impl Hub {
         let Some(mut room) = self.rooms.get_mut(topic) else { return Vec::new() };
         let gone: Vec<u64> =
             room.seats.values().filter(|s| s.listener.user == *user).map(|s| s.listener.number).collect();
-        gone.iter().filter_map(|n| room.seats.remove(n)).map(|s| s.listener).collect()
+        gone.into_iter().filter_map(|number| room.unseat(number)).map(|s| s.listener).collect()
     }
 
     /// Everybody in a room.
@@ -132,6 +166,12 @@ impl Hub {
             .get(topic)
             .map(|room| room.seats.values().map(|s| s.listener.clone()).collect())
             .unwrap_or_default()
+    }
+
+    /// How many are in a room, and the numbers of some.
+    pub fn glance(&self, topic: &Topic, some: usize) -> (usize, Vec<u64>) {
+        let Some(room) = self.rooms.get(topic) else { return (0, Vec::new()) };
+        (room.seats.len(), room.seats.keys().take(some).copied().collect())
     }
 
     /// Whether anybody is in a room.
@@ -167,11 +207,12 @@ impl Hub {
     /// Users with a live listener in a room whose accent gives each of them an integer of their own. Those who
     /// still read are left out: what they read comes first, so it must get the smaller integers.
     pub fn sequenced_users(&self, topic: &Topic) -> Vec<UserId> {
-        let Some(room) = self.rooms.get(topic) else { return Vec::new() };
+        // Most rooms have none: nobody's listener is looked at then.
+        let Some(room) = self.rooms.get(topic).filter(|room| room.sequenced > 0) else { return Vec::new() };
         let mut users: Vec<UserId> = room
             .seats
             .values()
-            .filter(|s| s.standing != Standing::Reading && s.listener.accent().is_sequenced())
+            .filter(|s| s.standing != Standing::Reading && s.is_sequenced())
             .map(|s| s.listener.user.clone())
             .collect();
         users.sort_unstable();

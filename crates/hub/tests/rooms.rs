@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parlance_hub::{Announce, Entry, Fanout, Hub, Limits, Listener, Outbox, Voice};
+use parlance_hub::{Announce, Entry, Fanout, Hub, Limits, Listener, Outbox, Share, Voice};
 use parlance_model::{
-    Author, ConversationId, Event, Message, MessageEvent, MessageId, Role, Time, Topic, UserId,
+    Author, ConversationId, Event, Message, MessageEvent, MessageId, PresenceEvent, Role, Status, Time,
+    Topic, UserId,
 };
 use parlance_wire::{Accent, Style};
 use rustc_hash::FxHashMap;
@@ -58,11 +59,11 @@ fn bodies(listener: &Listener) -> Vec<String> {
 
 fn entry(hub: &Hub, seq: u64, integers: &FxHashMap<UserId, u64>) -> Fanout {
     let event = message(seq);
-    hub.deliver_entry(&Entry { topic: &topic(), seq, event: Some(&event), integers }, |_| true)
+    hub.deliver_entry(&Entry { topic: &topic(), seq, event: Some(&event), integers }, |_, _| true)
 }
 
 fn deliver(hub: &Hub, seq: u64, integers: &FxHashMap<UserId, u64>) -> usize {
-    entry(hub, seq, integers).delivered
+    entry(hub, seq, integers).delivered()
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn an_accent_with_integers_gets_each_users_own_and_owes_the_rest() {
     assert_eq!(hub.sequenced_users(&topic()), [user("bob"), user("carol")]);
     let integers = FxHashMap::from_iter([(user("bob"), 41)]);
     let fanout = entry(&hub, 1, &integers);
-    assert_eq!(fanout.delivered, 1);
+    assert_eq!(fanout.delivered(), 1);
     assert_eq!(fanout.owed.iter().map(|l| l.number).collect::<Vec<_>>(), [2]);
     let mut out = VecDeque::new();
     bob.outbox.take(&mut out, &mut Vec::new(), 10);
@@ -146,4 +147,55 @@ fn an_empty_room_is_forgotten_and_a_full_one_is_not() {
     hub.leave(&topic(), 1);
     assert!(hub.close_if_empty(&topic()));
     assert_eq!(hub.rooms(), 0);
+}
+
+fn presence(name: &str) -> Event {
+    Event::Presence(PresenceEvent {
+        user: user(name),
+        status: Status::Online,
+        last_seen: Time(1_000),
+        at: Time(1_000),
+    })
+}
+
+#[test]
+fn a_crowd_is_told_together_and_each_only_what_is_for_it() {
+    let (hub, events) = (Hub::new(), [presence("ann"), presence("bob"), presence("eve")]);
+    let everybody = ["ann", "bob", "zoe", "late"];
+    let listeners: Vec<_> =
+        (1..).zip(everybody).map(|(number, name)| listener(number, name, Accent::SechatV2)).collect();
+    for listener in &listeners {
+        hub.enter(&Topic::PresenceAll, listener, Role::Joined);
+        if listener.user.as_str() != "late" {
+            hub.go_live_now(&Topic::PresenceAll, listener.number);
+        }
+    }
+    assert_eq!(hub.count(&Topic::PresenceAll), 4);
+    let share = |listener: &Listener| match listener.user.as_str() {
+        "zoe" => Share::All,
+        "ann" => Share::Some,
+        _ => Share::Nothing,
+    };
+    let hears = |listener: &Listener, event: &Event| match event {
+        Event::Presence(presence) => presence.user != listener.user,
+        _ => false,
+    };
+    let fanout = hub.deliver_together(&Topic::PresenceAll, &events, share, hears);
+    assert_eq!((fanout.delivered(), fanout.dropped()), (5, 0), "three events for zoe, two for ann");
+    assert_eq!(hub.take_listed().len(), 2);
+    let told = |index: usize| {
+        let mut all = VecDeque::new();
+        listeners[index].outbox.take(&mut all, &mut Vec::new(), usize::MAX);
+        let texts: Vec<String> =
+            all.iter().flat_map(|piece| parlance_wire::websocket::texts(piece)).map(str::to_owned).collect();
+        let names = texts.iter().map(|text| {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            value["sessionId"].as_str().unwrap().to_owned()
+        });
+        (all.len(), names.collect::<Vec<_>>())
+    };
+    assert_eq!(told(0), (2, vec!["bob".to_owned(), "eve".to_owned()]));
+    assert_eq!(told(1), (0, vec![]), "nothing is for bob");
+    assert_eq!(told(2), (1, ["ann", "bob", "eve"].map(str::to_owned).to_vec()));
+    assert_eq!(told(3), (0, vec![]), "who still reads hears nothing");
 }

@@ -203,6 +203,25 @@ pub struct PresenceChange {
 
 impl Command {
     /// The conversation the command itself names.
+    pub const fn conversation(&self) -> Option<&ConversationId> {
+        match self {
+            Self::Send(send) => Some(&send.conversation),
+            Self::Typing(typing) => Some(&typing.conversation),
+            Self::Join { conversation, .. } | Self::Leave { conversation } => Some(conversation),
+            Self::History(history) => Some(&history.conversation),
+            Self::Receipt(receipt) => match &receipt.target {
+                ReceiptTarget::Ids { conversation, .. } => conversation.as_ref(),
+                ReceiptTarget::UpTo { conversation, .. } => Some(conversation),
+                ReceiptTarget::ClientId { .. } => None,
+            },
+            Self::Subscribe(Channel::Conversation(id)) | Self::Unsubscribe(Channel::Conversation(id)) => {
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
+    /// The conversation the command itself names.
     pub fn conversation_mut(&mut self) -> Option<&mut ConversationId> {
         match self {
             Self::Send(send) => Some(&mut send.conversation),

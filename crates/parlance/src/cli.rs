@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use parlance_gateway::config::Overrides;
 
-use crate::{chat, nodes};
+use crate::{chat, explain, nodes, probe};
 
 /// A realtime gateway for chat clients of several dialects.
 #[derive(Parser)]
@@ -31,10 +31,16 @@ pub enum Command {
     DefaultConfig(DefaultConfigArgs),
     /// Print the OpenAPI document of the internal listener: server API, health.
     Openapi(OpenapiArgs),
+    /// Print the reference of all metrics, as Markdown.
+    Metrics,
     /// Chat from the terminal, in any dialect.
     Chat(chat::Args),
     /// List the nodes of the cluster.
     Nodes(nodes::Args),
+    /// Tell what became of a message, or of a command that was refused, after the fact and across all nodes.
+    Explain(explain::Args),
+    /// Ask a node whether it is ready: exit code 0 when it is, 1 when it is not.
+    Probe(probe::Args),
 }
 
 /// What `dev`, `serve` and `check-config` take. Every other option is in the file or a variable.

@@ -15,6 +15,7 @@ use parlance_model::{ConversationId, ConversationKind, UserId};
 
 use crate::cli::NodeFlags;
 use crate::failure::Failure;
+use crate::rotation::Rotation;
 use crate::sources::Sources;
 use crate::{serve, start};
 
@@ -45,7 +46,7 @@ pub async fn run(flags: NodeFlags) -> Result<(), Failure> {
     // Nobody reads it when stdout is closed; the gateway is there all the same.
     let _ = stdout().lock().write_all(text.as_bytes());
     serve::announce(&running)?;
-    serve::live(running, signals, &sources, &logs).await
+    serve::live(running, signals, Rotation::of(&config), &sources, &logs).await
 }
 
 /// Defaults of a development gateway: this machine only, public secret, everything open.

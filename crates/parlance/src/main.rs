@@ -5,10 +5,13 @@
 mod chat;
 mod cli;
 mod dev;
+mod explain;
 mod failure;
 mod logging;
 mod memory;
 mod nodes;
+mod probe;
+mod rotation;
 mod serve;
 mod sources;
 mod start;
@@ -56,6 +59,10 @@ async fn run(command: Command) -> Result<(), Failure> {
             print!("{text}");
             Ok(())
         }
+        Command::Metrics => {
+            print!("{}", parlance_gateway::metrics::markdown());
+            Ok(())
+        }
         Command::Openapi(args) => {
             let text = if args.markdown {
                 openapi::markdown()
@@ -68,5 +75,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Chat(args) => Ok(chat::run(args).await?),
         Command::Nodes(args) => nodes::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
+        Command::Probe(args) => probe::run(args).await,
     }
 }

@@ -16,7 +16,9 @@ use crate::failure::Failure;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LARGEST: usize = 16 * 1024 * 1024;
 
+/// The node that is asked; other commands take it too.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// A node's internal listener.
     #[arg(long, default_value = "http://127.0.0.1:8083")]
@@ -28,7 +30,13 @@ pub struct Args {
 
 /// Asks and prints.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    let uri = format!("{}/api/v1/nodes", args.url.trim_end_matches('/')).parse::<Uri>();
+    print!("{}", table(&get(&args, "/api/v1/nodes").await?));
+    Ok(())
+}
+
+/// What the node answers to a call of the server API.
+pub async fn get(args: &Args, call: &str) -> Result<Value, Failure> {
+    let uri = format!("{}{call}", args.url.trim_end_matches('/')).parse::<Uri>();
     let uri = uri.ok().filter(|uri| uri.scheme_str() == Some("http"));
     let uri = uri.ok_or_else(|| Failure::Usage("--url: expected http://host:port".to_owned()))?;
     // During rotation the variable holds several; any of them is good.
@@ -38,8 +46,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         .body(Empty::<Bytes>::new())
         .map_err(|_| Failure::Usage("--api-key: cannot be sent in a header".to_owned()))?;
     let answer = tokio::time::timeout(TIMEOUT, ask(request)).await;
-    print!("{}", table(&answer.map_err(|_| anyhow!("no answer within {TIMEOUT:?}"))??));
-    Ok(())
+    Ok(answer.map_err(|_| anyhow!("no answer within {TIMEOUT:?}"))??)
 }
 
 async fn ask(request: Request<Empty<Bytes>>) -> anyhow::Result<Value> {

@@ -12,6 +12,7 @@ use crate::cli::NodeFlags;
 use crate::failure::Failure;
 use crate::logging::{self, Logs};
 use crate::memory::{self, Memory};
+use crate::rotation::Rotation;
 use crate::sources::Sources;
 use crate::start::{self, Running};
 
@@ -21,9 +22,10 @@ pub async fn run(flags: NodeFlags) -> Result<(), Failure> {
     let config = sources.load()?;
     let logs = begin(&sources, &config)?;
     let signals = Signals::listen()?;
+    let rotation = Rotation::of(&config);
     let (running, _backplane) = start::start(config, Clock::system()).await?;
     announce(&running)?;
-    live(running, signals, &sources, &logs).await
+    live(running, signals, rotation, &sources, &logs).await
 }
 
 /// `parlance check-config`: everything short of opening sockets.
@@ -41,6 +43,7 @@ pub fn check(flags: NodeFlags) -> Result<(), Failure> {
 /// What `validate` cannot see: key files and filter directives.
 fn usable(config: &Config) -> Result<(), Failure> {
     logging::filter(&config.log)?;
+    start::papers(config)?;
     Authenticator::new(&config.auth, Clock::system()).map(drop).map_err(Failure::Usage)
 }
 
@@ -91,6 +94,7 @@ impl Signals {
 pub async fn live(
     running: Running,
     mut signals: Signals,
+    mut rotation: Rotation,
     sources: &Sources,
     logs: &Logs,
 ) -> Result<(), Failure> {
@@ -98,10 +102,16 @@ pub async fn live(
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = looks.tick() => memory.look(&running),
+            _ = looks.tick() => {
+                memory.look(&running);
+                if rotation.is_seen() {
+                    tracing::info!("a file of keys or secrets has changed");
+                    reload(&running, &mut rotation, sources, logs);
+                }
+            }
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
-            _ = signals.hangup.recv() => reload(&running, sources, logs),
+            _ = signals.hangup.recv() => reload(&running, &mut rotation, sources, logs),
         }
     }
     tracing::info!("stopping");
@@ -112,11 +122,14 @@ pub async fn live(
 }
 
 /// A configuration that cannot be used changes nothing: the node goes on with the one it has.
-fn reload(running: &Running, sources: &Sources, logs: &Logs) {
+fn reload(running: &Running, rotation: &mut Rotation, sources: &Sources, logs: &Logs) {
     let reloaded = sources.load().and_then(|config| {
         usable(&config)?;
+        let files = Rotation::of(&config);
         logs.reload(&config.log)?;
-        start::reload(running, config)
+        start::reload(running, config)?;
+        *rotation = files;
+        Ok(())
     });
     match reloaded {
         Ok(()) => {}

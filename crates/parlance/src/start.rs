@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use parlance_backplane::embedded::{Embedded, Options};
 use parlance_backplane::{AckLevel, Backplane};
-use parlance_backplane_redis::{Redis, Replicas};
+use parlance_backplane_redis::{Access, Login, Redis, Replicas, Tls};
 use parlance_gateway::clock::Clock;
 use parlance_gateway::config::Config;
 use parlance_gateway::{Running as Node, StartError};
@@ -91,6 +91,9 @@ pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane),
 
 /// Applies keys, limits and whatever else may change while running.
 pub fn reload(running: &Running, config: Config) -> Result<(), Failure> {
+    if let (Engine::Redis(redis), Some(url)) = (&running.engine, &config.redis_url) {
+        redis.renew(url, &access(&config)).context("Redis")?;
+    }
     running.node.reload(config).map_err(refused)
 }
 
@@ -118,6 +121,33 @@ fn options(config: &Config) -> Options {
     }
 }
 
+/// Reads the certificates and the key for Redis, where TLS is spoken to it: what is wrong with them is said before anything
+/// starts.
+pub fn papers(config: &Config) -> Result<(), Failure> {
+    let speaks_tls = config.redis_url.as_ref().is_some_and(|url| url.starts_with("rediss"));
+    let read = if speaks_tls { access(config).tls.check() } else { Ok(()) };
+    read.map_err(|fault| Failure::Usage(fault.to_string()))
+}
+
+/// Logins of the configuration beside those of the address, and what TLS goes by.
+fn access(config: &Config) -> Access {
+    let redis = &config.redis;
+    let login = |user: &Option<String>, password: &Option<String>| {
+        let user = user.clone().unwrap_or_else(|| "default".to_owned());
+        password.clone().map(|password| Login { user, password })
+    };
+    Access {
+        login: login(&redis.username, &redis.password),
+        sentinel_login: login(&redis.sentinel_username, &redis.sentinel_password),
+        tls: Tls {
+            ca_file: redis.ca_file.clone(),
+            cert_file: redis.cert_file.clone(),
+            key_file: redis.key_file.clone(),
+            server_name: redis.server_name.clone(),
+        },
+    }
+}
+
 fn redis_options(
     config: &Config,
     url: &str,
@@ -126,7 +156,7 @@ fn redis_options(
 ) -> parlance_backplane_redis::Options {
     let redis = &config.redis;
     parlance_backplane_redis::Options {
-        ca_file: redis.ca_file.clone(),
+        access: access(config),
         prefix: redis.prefix.clone(),
         channel_prefix: redis.channel_prefix.clone(),
         ack_level: match config.ack_level.as_str() {

@@ -78,6 +78,17 @@ impl Encoded {
         Self { bytes: buffer.freeze(), class, open: Open::No, offset: None }
     }
 
+    /// One piece with the frames of all of these behind each other; `None` where one of them belongs to a log, or lacks an end of
+    /// the recipient's own.
+    pub fn together(pieces: &[Self], class: Class) -> Option<Self> {
+        if pieces.iter().any(|piece| piece.open != Open::No || piece.offset.is_some()) {
+            return None;
+        }
+        let mut buffer = BytesMut::with_capacity(pieces.iter().map(|piece| piece.bytes.len()).sum());
+        pieces.iter().for_each(|piece| buffer.extend_from_slice(&piece.bytes));
+        Some(Self { bytes: buffer.freeze(), class, open: Open::No, offset: None })
+    }
+
     /// The same, noted as carrying the log event at this place.
     #[must_use]
     pub const fn at(mut self, offset: Option<Offset>) -> Self {
@@ -172,6 +183,17 @@ mod tests {
         for text in ["", "-", "1-", "-1", "alice", "1-2-3", "1-+2", "99999999999-1", " 1-2"] {
             assert_eq!(Offset::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn pieces_are_one_in_order_unless_one_is_not_the_same_for_all() {
+        let [one, two] = ["a", "b"].map(|text| Encoded::framed(&[text], Class::Passing));
+        let both = Encoded::together(&[one.clone(), two], Class::Passing).unwrap();
+        assert_eq!((both.texts(), both.class()), (vec!["a", "b"], Class::Passing));
+        let of_a_log = one.clone().at(Some(Offset { number: 1, seq: 2 }));
+        assert_eq!(Encoded::together(&[one.clone(), of_a_log], Class::Passing), None);
+        let open = Encoded::open_offset("[]".to_owned(), Class::Passing);
+        assert_eq!(Encoded::together(&[one, open], Class::Passing), None);
     }
 
     #[test]

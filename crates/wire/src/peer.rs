@@ -35,6 +35,11 @@ impl Tag {
         &self.event
     }
 
+    /// The client's own id of the message it is about, for logs.
+    pub fn reference(&self) -> Option<&str> {
+        self.reference.as_deref()
+    }
+
     /// Whether the frame was of an edition that is on its way out (sechat v1), for a metric.
     pub const fn deprecated(&self) -> bool {
         self.deprecated

@@ -8,6 +8,8 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use crate::cargo::{capture, ensure_component, root, run, run_watched, say};
+use crate::chart;
+use crate::dashboards;
 use crate::engine::{Engine, Servers};
 use crate::map;
 use crate::report::Totals;
@@ -24,6 +26,7 @@ const GENERATED: &[(&str, &[&str])] = &[
         &["run", "--quiet", "--package", "parlance", "--", "default-config", "--markdown"],
     ),
     ("docs/api.md", &["run", "--quiet", "--package", "parlance", "--", "openapi", "--markdown"]),
+    ("docs/metrics.md", &["run", "--quiet", "--package", "parlance", "--", "metrics"]),
 ];
 
 /// Installs what the cross-process tests need, builds the binary that they run, runs all tests (with an engine: the scenarios,
@@ -80,6 +83,21 @@ pub fn hostile(arguments: &[String]) -> Result<bool> {
     play("hostile", arguments)
 }
 
+/// Replaces nodes behind a balancer under load: the arguments go to `tests/src/bin/rollout.rs`.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn rollout(release: bool, arguments: &[String]) -> Result<bool> {
+    let optimised = release.then_some("--release");
+    let build = ["build", "--package", "parlance", "--package", "parlance-bench"];
+    if !run(&build.into_iter().chain(optimised).collect::<Vec<_>>())? {
+        return Ok(false);
+    }
+    let program = ["run", "--quiet", "--package", "parlance-tests", "--bin", "rollout"];
+    let all = program.into_iter().chain(optimised).chain(["--"]);
+    run(&all.chain(arguments.iter().map(String::as_str)).collect::<Vec<_>>())
+}
+
 /// Builds the binary, and runs a program of the tests against it.
 fn play(program: &str, arguments: &[String]) -> Result<bool> {
     if !run(&["build", "--package", "parlance"])? {
@@ -131,6 +149,12 @@ pub fn docs(check: bool) -> Result<bool> {
                 false
             }
         };
+    }
+    let read = |page: &str| fs::read_to_string(root().join(page)).with_context(|| page.to_owned());
+    well &= put(chart::PAGE, &chart::page(&read(chart::PAGE)?, &read(chart::VALUES)?)?, check)?;
+    well &= put(chart::SCHEMA, &chart::schema(&read(chart::SCHEMA)?, &read(chart::OPTIONS)?)?, check)?;
+    for (page, text) in dashboards::all()? {
+        well &= put(&page, &text, check)?;
     }
     Ok(well)
 }

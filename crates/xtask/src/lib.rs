@@ -4,9 +4,12 @@
 
 pub mod bench;
 pub mod cargo;
+pub mod chart;
 pub mod chores;
+pub mod dashboards;
 pub mod engine;
 pub mod map;
+pub mod prometheus;
 pub mod report;
 pub mod source;
 pub mod tools;

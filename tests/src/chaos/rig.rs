@@ -143,7 +143,7 @@ impl Rig {
             extras.push(("PARLANCE_MEMBERSHIP", "managed".to_owned()));
         }
         if self.scenario.has(Fault::DrainDeadline) {
-            extras.push(("PARLANCE_TIMINGS_DRAIN_MS", DRAIN_MS.to_string()));
+            extras.push(("PARLANCE_DRAIN_DEADLINE_MS", DRAIN_MS.to_string()));
         }
         if self.scenario.faults().any(Fault::waits) {
             extras.push(("PARLANCE_ACK_LEVEL", "redis-wait".to_owned()));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use parlance_tests::http::{read_body, read_head};
 use parlance_tests::io::IoClient;
+use parlance_tests::metrics::total;
 use parlance_tests::{Gateway, Options, token};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -15,9 +16,7 @@ use tokio::time::{Instant, sleep};
 const MESSAGES: usize = 500;
 
 async fn slow_consumers(gateway: &Gateway) -> Result<f64> {
-    let metrics = gateway.internal("GET", "/metrics", None, None).await?.body;
-    let line = metrics.lines().find(|l| l.starts_with("parlance_slow_consumers_total"));
-    Ok(line.and_then(|l| l.rsplit(' ').next()).context("no such metric")?.parse()?)
+    total(gateway, "parlance_slow_consumers_total").await
 }
 
 async fn inside(gateway: &Gateway, user: &str) -> Result<IoClient> {

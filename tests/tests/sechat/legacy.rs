@@ -4,6 +4,7 @@ use crate::support::{
     arrive, connect, gateway, is_message, is_presence, message, mount, receipt, refused, send, settled, until,
 };
 use anyhow::{Result, ensure};
+use parlance_tests::metrics::Samples;
 use parlance_tests::{Gateway, Ws};
 use serde_json::{Value, json};
 
@@ -167,9 +168,8 @@ async fn v1_claims_and_missing_fields_are_refused_too() -> Result<()> {
 async fn deprecated_frames_are_counted() -> Result<()> {
     let gateway = gateway().await?;
     let _alice = v1(&gateway, "alice").await?;
-    let metrics = gateway.internal("GET", "/metrics", None, None).await?;
-    ensure!(metrics.status == 200, "{}", metrics.status);
-    let counted = metrics.body.lines().find(|l| l.starts_with("parlance_deprecated_frames_total"));
-    ensure!(counted.is_some_and(|l| l.ends_with(" 1")), "{counted:?}");
+    let counted = Samples::of(&gateway).await?;
+    let of = |dialect| counted.sum("parlance_deprecated_frames_total", &[("dialect", dialect)]);
+    ensure!((of("sechat"), of("famly")) == (1.0, 0.0), "{}", counted.text);
     Ok(())
 }

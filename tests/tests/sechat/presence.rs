@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::support::{
     Bare, connect, frame, gateway, is_message, is_presence, message, mount, send, settled, until, within,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
+use futures_util::future::try_join_all;
 use parlance_tests::{Gateway, Options, Ws};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -273,5 +274,30 @@ async fn with_contacts_a_first_message_makes_contacts_of_two_who_are_online() ->
     until(&mut bob, |f| is_message(f, "m-1")).await?;
     bob.close(1000).await?;
     until(&mut alice, |f| is_presence(f, "bob", false)).await?;
+    Ok(())
+}
+
+/// Beyond five hundred connections presence is gathered for a moment and told together.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_hears_each_change_of_others_once_and_in_order() -> Result<()> {
+    let gateway = gateway().await?;
+    let mut alice = connect(&gateway, "alice").await?;
+    let mut crowd = Vec::new();
+    for some in 0..26 {
+        let names: Vec<String> = (0..20).map(|one| format!("u{}", some * 20 + one)).collect();
+        crowd.extend(try_join_all(names.iter().map(|name| connect(&gateway, name))).await?);
+    }
+    let bob = connect(&gateway, "bob").await?;
+    let heard = until(&mut alice, |f| is_presence(f, "bob", true)).await?;
+    for user in 0..crowd.len() {
+        ensure!(said_of(&heard, &format!("u{user}")) == [true], "u{user}: {}", heard.len());
+    }
+    ensure!(said_of(&heard, "alice").is_empty(), "of oneself nothing is told");
+    bob.close(1000).await?;
+    let last = crowd.last_mut().ok_or_else(|| anyhow!("nobody came"))?;
+    let heard = until(last, |f| is_presence(f, "bob", false)).await?;
+    ensure!(said_of(&heard, "bob") == [true, false], "in order: {:?}", said_of(&heard, "bob"));
+    let heard = until(&mut alice, |f| is_presence(f, "bob", false)).await?;
+    ensure!(said_of(&heard, "alice").is_empty(), "of oneself nothing is told");
     Ok(())
 }

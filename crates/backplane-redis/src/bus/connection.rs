@@ -71,9 +71,10 @@ impl Connection {
             let stream = dialer.dial(address).await?;
             let buffer = BytesMut::with_capacity(BUFFER);
             let mut connection = Self { stream, buffer, taken: 0, asked: false };
+            let login = dialer.login(address);
             let mut hello = vec!["3"];
-            if let Some((user, password)) = &address.login {
-                hello.extend(["AUTH", user, password]);
+            if let Some(login) = &login {
+                hello.extend(["AUTH", &login.user, &login.password]);
             }
             connection.write("HELLO", &hello).await?;
             match connection.frame().await? {

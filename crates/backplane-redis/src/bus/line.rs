@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use parlance_backplane::stats::Wire;
 use rand::Rng;
 use tokio::time::Instant;
 
@@ -47,6 +48,7 @@ impl Line {
             match Connection::open(address, self.topology.dialer(), self.patience).await {
                 Ok(connection) => {
                     let since = Instant::now();
+                    let _counted = self.topology.stats_of(address).connected(Wire::Subscriptions);
                     let ended = self.serve(connection).await;
                     self.desk.lock().interrupted(self.assignment.id);
                     if let Err(error) = ended {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parlance_backplane::stats::{Connected, Failure, Server, Wire};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -40,12 +41,19 @@ pub struct Job {
 /// The way in.
 pub type Lane = mpsc::Sender<Job>;
 
+/// A connection, counted for as long as there is one.
+struct Open {
+    socket: Socket,
+    _counted: Connected,
+}
+
 /// The task behind it.
 pub struct Keeper {
     shared: Arc<Setting>,
     address: Address,
     jobs: mpsc::Receiver<Job>,
-    socket: Option<Socket>,
+    socket: Option<Open>,
+    stats: Arc<Server>,
     /// When the connection broke that there was.
     broken: Option<Instant>,
 }
@@ -53,7 +61,8 @@ pub struct Keeper {
 /// A lane to one primary, not connected yet.
 pub fn open(shared: Arc<Setting>, address: Address) -> (Lane, Keeper) {
     let (lane, jobs) = mpsc::channel(QUEUE);
-    (lane, Keeper { shared, address, jobs, socket: None, broken: None })
+    let stats = shared.topology.stats_of(&address);
+    (lane, Keeper { shared, address, jobs, socket: None, stats, broken: None })
 }
 
 impl Keeper {
@@ -72,19 +81,34 @@ impl Keeper {
     /// Whether the server answered or was seen to be gone: not that it hangs.
     async fn serve(&mut self, batch: Vec<Job>) -> bool {
         let most = self.shared.patience + self.shared.replicas.within;
+        let (since, count) = (Instant::now(), batch.len());
         let attempt = tokio::time::timeout(most, self.attempt(&batch)).await;
         let answered = attempt.is_ok();
         match attempt {
             Ok(Ok(answers)) => {
+                self.stats.commands.note_all(since.elapsed(), count as u64);
+                for fault in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+                    self.stats.failed(fault.kind());
+                }
                 for (job, answer) in batch.into_iter().zip(answers) {
                     // Nobody waits any more: the client was told that it failed, and asks again.
                     drop(job.answer.send(answer));
                 }
             }
-            Ok(Err(error)) => self.broken(&error.to_string(), batch),
-            Err(_) => self.broken(NO_ANSWER, batch),
+            Ok(Err(error)) => {
+                self.stats.failed_all(Failure::Lost, count as u64);
+                self.broken(&error.to_string(), batch);
+            }
+            Err(_) => {
+                self.stats.failed_all(Failure::Silent, count as u64);
+                self.broken(NO_ANSWER, batch);
+            }
         }
         answered
+    }
+
+    fn counted(&self, socket: Socket) -> Open {
+        Open { socket, _counted: self.stats.connected(Wire::Durable) }
     }
 
     fn broken(&mut self, why: &str, batch: Vec<Job>) {
@@ -121,10 +145,11 @@ impl Keeper {
             tokio::select! {
                 socket = &mut knock => {
                     tracing::info!(address = %self.address, "Redis answers again");
-                    self.socket = Some(socket);
+                    self.socket = Some(self.counted(socket));
                     return;
                 }
                 count = self.jobs.recv_many(batch, BATCH) => {
+                    self.stats.failed_all(Failure::Away, count as u64);
                     self.refuse(NO_ANSWER, batch.drain(..));
                     self.shared.topology.doubt();
                     if count == 0 {
@@ -145,8 +170,8 @@ impl Keeper {
         let Some(Err(fault)) = again.first().and_then(|index| answers.get(*index)).cloned() else {
             return Ok(answers);
         };
-        let Some(socket) = &mut self.socket else { return Ok(answers) };
-        if self.shared.library.supply(socket, &fault).await.is_ok() {
+        let Some(open) = &mut self.socket else { return Ok(answers) };
+        if self.shared.library.supply(&mut open.socket, &fault).await.is_ok() {
             let jobs = again.iter().filter_map(|index| batch.get(*index)).collect();
             for (index, answer) in again.iter().zip(self.round(jobs).await?) {
                 answers[*index] = answer;
@@ -169,18 +194,19 @@ impl Keeper {
         let mut commands: Vec<Command> = calls.collect();
         commands.push(Command::new("SET", &[&word, ""]));
         commands.push(Command::new("WAIT", &[&count, &within]));
-        let socket = match &mut self.socket {
-            Some(socket) => socket,
+        let open = match &mut self.socket {
+            Some(open) => open,
             none => {
                 if let Some(since) = self.broken {
                     // Whoever answers there next may have got a successor and not know.
                     let vouched = self.shared.topology.vouched(&self.address, since);
                     tokio::time::timeout(CONFIRMED, vouched).await?;
                 }
-                none.insert(Socket::open(self.shared.topology.dialer(), &self.address).await?)
+                let socket = Socket::open(self.shared.topology.dialer(), &self.address).await?;
+                none.insert(Open { socket, _counted: self.stats.connected(Wire::Durable) })
             }
         };
-        let mut answers = socket.batch(&commands).await?;
+        let mut answers = open.socket.batch(&commands).await?;
         let (waited, written) = (answers.pop(), answers.pop());
         match confirmed(replicas.count, waited, written) {
             Ok(()) => Ok(answers),

@@ -107,7 +107,7 @@ impl Durable {
     ///
     /// # Errors
     /// As the call failed; [`LinkFault::Failed`] also when too few replicas have it, though it may be executed.
-    pub async fn call(&self, function: &str, keys: &[String], args: &[Bytes]) -> Result<Reply, LinkFault> {
+    pub async fn call(&self, function: &str, keys: &[String], args: &[&[u8]]) -> Result<Reply, LinkFault> {
         let slot = keys.first().map_or(0, |key| slot(key));
         let deadline = Instant::now() + self.shared.patience;
         let mut layouts = self.shared.topology.watch();
@@ -119,7 +119,7 @@ impl Durable {
                     let job = Job {
                         function: function.to_owned(),
                         keys: keys.to_vec(),
-                        args: args.to_vec(),
+                        args: args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect(),
                         answer,
                     };
                     match self.ask(&lane, job, answered).await {

@@ -34,11 +34,15 @@ impl Socket {
     pub async fn open(dialer: &Dialer, address: &Address) -> io::Result<Self> {
         let stream = dialer.dial(address).await?;
         let mut socket = Self { stream, buffer: BytesMut::with_capacity(4096) };
+        let login = dialer.login(address);
         let mut hello = vec!["3"];
-        if let Some((user, password)) = &address.login {
-            hello.extend(["AUTH", user, password]);
+        if let Some(login) = &login {
+            hello.extend(["AUTH", &login.user, &login.password]);
         }
-        match socket.ask(Command::new("HELLO", &hello)).await {
+        let answers = socket.batch(&[Command::new("HELLO", &hello)]).await;
+        // Whoever is refused for what it shows hears of it only now.
+        let mut answers = answers.map_err(|error| broken(dialer.explained(address, &error)))?;
+        match answers.pop().unwrap_or(Ok(Reply::Nil)) {
             Ok(_) => Ok(socket),
             Err(LinkFault::Failed(why) | LinkFault::Forbidden(why)) => Err(broken(why)),
             Err(fault) => Err(broken(format!("{fault:?}"))),

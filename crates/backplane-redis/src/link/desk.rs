@@ -4,11 +4,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use parking_lot::Mutex;
+use parlance_backplane::stats::Server;
 use redis_protocol::error::RedisProtocolError;
 use redis_protocol::resp3::decode::complete::decode_bytes_mut;
 use redis_protocol::resp3::types::BytesFrame;
@@ -45,7 +47,7 @@ pub struct Question<'a> {
     /// What follows the name of any other command.
     pub words: &'a [&'a [u8]],
     /// Arguments of the function.
-    pub args: &'a [Bytes],
+    pub args: &'a [&'a [u8]],
 }
 
 struct Waiting {
@@ -77,12 +79,18 @@ enum Turn {
 /// The desk of one connection after the other.
 #[derive(Default)]
 pub struct Desk {
+    stats: Arc<Server>,
     state: Mutex<State>,
     wake: Notify,
     is_open: AtomicBool,
 }
 
 impl Desk {
+    /// That of a server of which so much is counted.
+    pub fn of(stats: Arc<Server>) -> Self {
+        Self { stats, ..Self::default() }
+    }
+
     /// There is a connection.
     pub fn open(&self) {
         self.state.lock().open = true;
@@ -195,6 +203,8 @@ impl Desk {
         if answers.len() == 0 {
             return Ok(());
         }
+        // Once for all that came together.
+        let now = Instant::now();
         let mut state = self.state.lock();
         for answer in answers {
             let unasked = || io::Error::new(io::ErrorKind::InvalidData, "an answer nobody asked for");
@@ -205,7 +215,10 @@ impl Desk {
             }
             let waiting = state.waiting.pop_front().ok_or_else(unasked)?;
             // Who gave up has been told that nobody answered.
-            drop(waiting.answer.map(|waiting| waiting.send(answer)));
+            if let Some(asked) = waiting.answer {
+                self.stats.commands.note(now.saturating_duration_since(waiting.since));
+                drop(asked.send(answer));
+            }
         }
         let goes = state.unsent > 0 && state.batches.len() < BATCHES;
         drop(state);
@@ -319,7 +332,7 @@ mod tests {
     #[test]
     fn calls_are_spelled_with_keys_and_arguments() {
         let mut out = BytesMut::new();
-        let (keys, args) = (["k".to_owned()], [Bytes::from_static(b"0123456789")]);
+        let (keys, args) = (["k".to_owned()], [&b"0123456789"[..]]);
         spell(
             &mut out,
             &Question { name: "FCALL", function: Some("f"), keys: &keys, words: &[], args: &args },

@@ -11,6 +11,7 @@ mod wire;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parlance_backplane::Fault;
+use parlance_backplane::stats::Failure;
 
 pub use pipe::{Pipe, Way};
 pub use routed::Routed;
@@ -120,6 +121,19 @@ const ELSEWHERE: [&str; 7] =
     ["MOVED ", "ASK ", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "LOADING", "MASTERDOWN"];
 
 impl LinkFault {
+    /// As what it is counted.
+    pub const fn kind(&self) -> Failure {
+        match self {
+            Self::NoFunction | Self::NoScript => Failure::Functions,
+            Self::Forbidden(_) => Failure::Forbidden,
+            Self::Elsewhere(_) => Failure::Elsewhere,
+            Self::Away(_) => Failure::Away,
+            Self::Lost(_) => Failure::Lost,
+            Self::Silent(_) => Failure::Silent,
+            Self::Failed(_) => Failure::Failed,
+        }
+    }
+
     /// What a server's error means.
     pub fn of_error(said: &str) -> Self {
         // Access rules also refuse keys; only a refused command can be done without.
@@ -146,7 +160,7 @@ impl LinkFault {
 #[async_trait]
 pub trait RedisLink: Send + Sync {
     /// Runs a function or a script.
-    async fn run(&self, run: Run<'_>, keys: &[String], args: &[Bytes]) -> Result<Reply, LinkFault>;
+    async fn run(&self, run: Run<'_>, keys: &[String], args: &[&[u8]]) -> Result<Reply, LinkFault>;
 
     /// Runs a plain command.
     async fn plain(&self, name: &str, words: &[&[u8]]) -> Result<Reply, LinkFault>;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parlance_backplane::stats::{Server, Wire};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
@@ -33,6 +34,7 @@ pub struct Pipe {
 
 struct Line {
     desk: Arc<Desk>,
+    stats: Arc<Server>,
     task: AbortHandle,
     room: Semaphore,
     patience: Duration,
@@ -67,6 +69,8 @@ pub struct Way<'a> {
     pub dialer: &'a Dialer,
     /// How long opening one may take, and a command.
     pub patience: Duration,
+    /// What is counted of the server.
+    pub stats: Arc<Server>,
     /// Whether the server is looked for for as long as there is somebody to use the link. Otherwise the link ends with its
     /// one connection.
     pub again: bool,
@@ -83,16 +87,18 @@ impl Pipe {
 
     fn begin(way: &Way<'_>, tasks: &TaskTracker) -> (Self, watch::Receiver<First>) {
         let (told, first) = watch::channel(None);
-        let desk = Arc::new(Desk::default());
+        let desk = Arc::new(Desk::of(way.stats.clone()));
         let keeper = Keeper {
             desk: desk.clone(),
             address: way.address.clone(),
             dialer: way.dialer.clone(),
             patience: way.patience,
+            stats: way.stats.clone(),
             told,
         };
         let task = tasks.spawn(keeper.run(way.again)).abort_handle();
-        let line = Line { desk, task, room: Semaphore::new(UNDER_WAY), patience: way.patience };
+        let (stats, patience) = (way.stats.clone(), way.patience);
+        let line = Line { desk, stats, task, room: Semaphore::new(UNDER_WAY), patience };
         (Self { line: Arc::new(line), asking: false }, first)
     }
 
@@ -127,6 +133,14 @@ impl Pipe {
     }
 
     async fn ask(&self, question: Question<'_>) -> Result<Reply, LinkFault> {
+        let answer = self.answer(question).await;
+        if let Err(fault) = &answer {
+            self.line.stats.failed(fault.kind());
+        }
+        answer
+    }
+
+    async fn answer(&self, question: Question<'_>) -> Result<Reply, LinkFault> {
         let _room = self.line.room().await?;
         let away = || LinkFault::Away("Redis: no connection".to_owned());
         let answer = self.line.desk.put(&question, self.asking).ok_or_else(away)?;
@@ -148,6 +162,7 @@ struct Keeper {
     address: Address,
     dialer: Dialer,
     patience: Duration,
+    stats: Arc<Server>,
     told: watch::Sender<First>,
 }
 
@@ -159,6 +174,7 @@ impl Keeper {
                 Ok(Ok(socket)) => {
                     let (stream, buffer) = socket.into_parts();
                     self.desk.open();
+                    let _counted = self.stats.connected(Wire::Commands);
                     drop(self.told.send_replace(Some(Ok(()))));
                     let why = self.desk.serve(stream, buffer).await;
                     self.desk.shut();
@@ -180,7 +196,7 @@ impl Keeper {
 
 #[async_trait]
 impl RedisLink for Pipe {
-    async fn run(&self, run: Run<'_>, keys: &[String], args: &[Bytes]) -> Result<Reply, LinkFault> {
+    async fn run(&self, run: Run<'_>, keys: &[String], args: &[&[u8]]) -> Result<Reply, LinkFault> {
         let (name, function) = run.spelled();
         self.ask(Question { name, function: Some(function), keys, words: &[], args }).await
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use parlance_backplane::{Clock, Stats};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::redirect::Redirect;
 use super::wire::{Primary, Wire};
-use super::{LinkFault, Pipe, RedisLink, Way};
+use super::{LinkFault, Pipe, RedisLink, Reply, Way, at};
 use crate::keys::slot;
 use crate::times::Times;
 use crate::topology::{Address, Topology};
@@ -66,6 +67,16 @@ impl Retry {
         }
         go_on
     }
+}
+
+/// Questions to a server what time it is, of which the one that is answered most quickly counts.
+const LOOKS: usize = 3;
+
+/// The milliseconds of an answer to `TIME`: seconds and microseconds.
+fn server_time(answer: Reply) -> Option<i64> {
+    let parts = answer.list().ok()?;
+    let (seconds, micros) = (at(&parts, 0).number().ok()?, at(&parts, 1).number().ok()?);
+    i64::try_from(seconds * 1000 + micros / 1000).ok()
 }
 
 impl Routed {
@@ -131,12 +142,13 @@ impl Routed {
                 left.iter().filter_map(|address| wires.remove(address)).collect()
             };
             join_all(gone.iter().map(|wire| wire.link.close())).await;
+            self.topology.stats().keep(|name| current.iter().any(|address| address.to_string() == name));
         }
     }
 
     fn way<'a>(&'a self, address: &'a Address) -> Way<'a> {
         let (dialer, again) = (self.topology.dialer(), !self.topology.moves());
-        Way { address, dialer, patience: self.patience, again }
+        Way { address, dialer, patience: self.patience, stats: self.topology.stats_of(address), again }
     }
 
     fn wire(&self, address: &Address) -> Arc<Wire> {
@@ -184,7 +196,10 @@ impl Routed {
             };
             let answer = match wire.usable() {
                 Ok(()) => work(primary).await,
-                Err(fault) => Err(fault),
+                Err(fault) => {
+                    self.topology.stats_of(&wire.primary.address).failed(fault.kind());
+                    Err(fault)
+                }
             };
             let fault = match answer {
                 Err(fault) => fault,
@@ -310,6 +325,34 @@ impl Routed {
     /// The fault of one that does not answer.
     pub async fn info(&self, section: &str) -> Result<Vec<String>, LinkFault> {
         self.everywhere(|primary| async move { primary.link.info(section).await }).await
+    }
+
+    /// What is counted of the servers.
+    pub fn stats(&self) -> &Arc<Stats> {
+        self.topology.stats()
+    }
+
+    /// Asks every primary what time it is. A server that does not answer keeps the difference that is known of it.
+    pub async fn compare_clocks(&self, clock: &Clock) {
+        let layout = self.topology.layout();
+        let compared = layout.primaries().into_iter().map(async |address| {
+            let wire = self.wire(address);
+            let mut best: Option<(u64, i64)> = None;
+            for _ in 0..LOOKS {
+                wire.usable().ok()?;
+                let before = clock().millis();
+                let answer = wire.primary.link.plain("TIME", &[]).await.ok()?;
+                let after = clock().millis();
+                let took = after.saturating_sub(before);
+                // What was quickest is most exact.
+                if best.is_none_or(|(least, _)| took < least) {
+                    let here = i64::try_from(before + took / 2).unwrap_or(i64::MAX);
+                    best = Some((took, server_time(answer)?.saturating_sub(here)));
+                }
+            }
+            best.map(|(_, ahead)| self.topology.stats().clock(&self.topology.stats_of(address), ahead))
+        });
+        join_all(compared).await;
     }
 
     /// Ends the connections.

@@ -1,8 +1,8 @@
-//! Where one Redis server is, and how to log in there.
+//! Where one Redis server is.
 
 use std::fmt;
 
-/// One server. Its password is not shown.
+/// One server.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     /// Name or address, without brackets.
@@ -11,18 +11,18 @@ pub struct Address {
     pub port: u16,
     /// Whether TLS is spoken.
     pub tls: bool,
-    /// User and password.
-    pub login: Option<(String, String)>,
+    /// Whether it is a Sentinel: these have a login of their own.
+    pub sentinel: bool,
 }
 
 impl Address {
-    /// One without login and TLS.
+    /// A server without TLS.
     #[cfg(test)]
     pub fn plain(host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), port, tls: false, login: None }
+        Self { host: host.to_owned(), port, tls: false, sentinel: false }
     }
 
-    /// Another server of the same installation: the same login, the same kind of connection.
+    /// Another server of the same installation: the same kind of connection.
     #[must_use]
     pub fn beside(&self, host: &str, port: u16) -> Self {
         Self { host: host.to_owned(), port, ..self.clone() }

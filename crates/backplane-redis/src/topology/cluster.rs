@@ -156,7 +156,7 @@ mod tests {
             range(300, 16383, server(bytes("?"), 4)),
             Reply::Nil,
         ]);
-        let asked = Address { login: Some(("u".to_owned(), "p".to_owned())), ..Address::plain("seed", 7) };
+        let asked = Address { tls: true, ..Address::plain("seed", 7) };
         let layout = layout(&slots, &asked);
         let of = |slot| layout.of_slot(slot).cloned();
         assert_eq!(

@@ -13,6 +13,7 @@ mod watcher;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use parlance_backplane::stats::{Server, Stats};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -73,12 +74,14 @@ pub struct Topology {
     dialer: Dialer,
     /// When the last look began that saw where everything is; `None`: nobody looks, it never changes.
     begun: Option<watch::Receiver<Instant>>,
+    /// What is counted of each server.
+    stats: Arc<Stats>,
 }
 
 impl Topology {
     /// A layout that whoever holds the sender changes, looking again when `doubt` is notified.
     pub fn new(seen: watch::Receiver<Arc<Layout>>, doubt: Arc<Notify>) -> Self {
-        Self { seen, doubt, dialer: Dialer::default(), begun: None }
+        Self { seen, doubt, dialer: Dialer::default(), begun: None, stats: Arc::default() }
     }
 
     /// With another way to open connections than without TLS.
@@ -122,6 +125,16 @@ impl Topology {
                 return std::future::pending().await;
             }
         }
+    }
+
+    /// What is counted of all servers.
+    pub const fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// And of one.
+    pub fn stats_of(&self, address: &Address) -> Arc<Server> {
+        self.stats.server(&address.to_string())
     }
 
     /// How connections to its servers are opened.

@@ -1,21 +1,21 @@
-//! How a connection to Redis is opened: TCP, and TLS over it where the address says so.
+//! How a connection to Redis is opened: TCP, TLS over it where the address says so, and with which login.
 //!
-//! Owns: whom TLS trusts. Must not know: what is said over the connection.
+//! Owns: what new connections go by, which may change. Must not know: what is said over the connection.
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use parlance_backplane::Fault;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Address;
+use super::url::Logins;
+use crate::access::{Access, Client, Login};
 
 /// A byte stream in both directions.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -25,55 +25,61 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Socket for T {}
 /// An open connection.
 pub type Stream = Box<dyn Socket>;
 
-/// Opens connections. Cheap to clone; the default one has no TLS.
+/// Opens connections. Cheap to clone, and clones go by the same; the default one has neither TLS nor login.
 #[derive(Clone, Default)]
-pub struct Dialer {
-    tls: Option<Arc<ClientConfig>>,
+pub struct Dialer(Arc<RwLock<Terms>>);
+
+/// What connections are made by.
+#[derive(Default)]
+struct Terms {
+    tls: Option<Client>,
+    server_name: Option<String>,
+    logins: Logins,
 }
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.tls.is_some() { "Dialer (TLS)" } else { "Dialer" })
+        f.write_str(if self.0.read().tls.is_some() { "Dialer (TLS)" } else { "Dialer" })
     }
-}
-
-fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        return Ok(roots);
-    };
-    let all = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-    for certificate in all {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    if roots.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(roots) }
 }
 
 impl Dialer {
-    /// One that can speak TLS. It trusts the certificates in the PEM file, or, without one, what browsers trust.
+    /// One for an installation whose address says `logins`, and whether TLS is spoken.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`] when the file cannot be used.
-    pub fn with_tls(ca_file: Option<&Path>) -> Result<Self, Fault> {
-        let roots = trusted(ca_file).map_err(|why| {
-            let path = ca_file.unwrap_or(Path::new("")).display();
-            Fault::Unavailable(format!("the certificates Redis is trusted by, {path}: {why}"))
-        })?;
-        // Named here and not taken from the process: a library does not choose for everybody.
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Fault::Unavailable(format!("TLS: {error}")))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { tls: Some(Arc::new(config)) })
+    /// [`Fault::Unavailable`] when a file cannot be used.
+    pub fn new(speaks_tls: bool, logins: Logins, access: &Access) -> Result<Self, Fault> {
+        let tls = speaks_tls.then(|| access.tls.client()).transpose()?;
+        let logins = Logins {
+            server: access.login.clone().or(logins.server),
+            sentinel: access.sentinel_login.clone().or(logins.sentinel),
+        };
+        let server_name = access.tls.server_name.clone();
+        Ok(Self(Arc::new(RwLock::new(Terms { tls, server_name, logins }))))
     }
 
-    /// What TLS connections are made with.
-    pub fn connector(&self) -> Option<TlsConnector> {
-        self.tls.clone().map(TlsConnector::from)
+    /// Has this one, and its clones, go by what another one does.
+    pub fn become_like(&self, other: Self) {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return;
+        }
+        let terms = std::mem::take(&mut *other.0.write());
+        *self.0.write() = terms;
+    }
+
+    /// Why a connection broke before its first answer. A server that asks for a certificate ends the connection of whoever
+    /// shows none, and may do so before it is heard saying why.
+    pub fn explained(&self, address: &Address, error: &io::Error) -> String {
+        let terms = self.0.read();
+        let asked = address.tls && terms.tls.as_ref().is_some_and(Client::was_asked_in_vain);
+        let hint = if asked { "; it asks for a client certificate, and there is none" } else { "" };
+        format!("Redis: {error}{hint}")
+    }
+
+    /// Who one is there.
+    pub fn login(&self, address: &Address) -> Option<Login> {
+        let terms = self.0.read();
+        if address.sentinel { terms.logins.sentinel.clone() } else { terms.logins.server.clone() }
     }
 
     /// Opens a connection. Takes as long as the network does: callers bound it.
@@ -86,8 +92,12 @@ impl Dialer {
         if !address.tls {
             return Ok(Box::new(stream));
         }
-        let connector = self.connector().ok_or_else(|| io::Error::other("TLS is not set up"))?;
-        let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
-        Ok(Box::new(connector.connect(name, stream).await?))
+        let (tls, name) = {
+            let terms = self.0.read();
+            (terms.tls.as_ref().map(|client| client.config.clone()), terms.server_name.clone())
+        };
+        let connector = tls.map(TlsConnector::from).ok_or_else(|| io::Error::other("TLS is not set up"))?;
+        let name = ServerName::try_from(name.unwrap_or_else(|| address.host.clone()));
+        Ok(Box::new(connector.connect(name.map_err(io::Error::other)?, stream).await?))
     }
 }

@@ -1,10 +1,9 @@
 //! The address of an installation, as it is configured: a server, the Sentinels that know it, or nodes of a cluster.
 
-use std::path::Path;
-
 use parlance_backplane::Fault;
 
-use super::{Address, Dialer};
+use super::Address;
+use crate::access::Login;
 
 const FORMS: &str = "a Redis address is redis://[user:password@]host[:port], \
     redis-sentinel://[user:password@]host:port,.../service or redis-cluster://[user:password@]host:port,... \
@@ -17,15 +16,24 @@ pub enum Place {
     Standalone(Address),
     /// The primary that Sentinels name.
     Sentinel {
-        /// The Sentinels, with the login for them.
+        /// The Sentinels.
         sentinels: Vec<Address>,
         /// What they call it.
         service: String,
-        /// Login and kind of connection of the servers; the host means nothing.
+        /// The kind of connection of the servers; the host means nothing.
         server: Address,
     },
     /// Some nodes of a cluster.
     Cluster(Vec<Address>),
+}
+
+/// The logins of an address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Logins {
+    /// At the servers.
+    pub server: Option<Login>,
+    /// At the Sentinels.
+    pub sentinel: Option<Login>,
 }
 
 fn bad(what: &str) -> Fault {
@@ -51,10 +59,10 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-fn login(text: &str) -> (String, String) {
+fn login(text: &str) -> Login {
     let (user, password) = text.split_once(':').unwrap_or((text, ""));
     let user = if user.is_empty() { "default" } else { user };
-    (decoded(user), decoded(password))
+    Login { user: decoded(user), password: decoded(password) }
 }
 
 /// `host`, `host:port`, `[::1]:port`.
@@ -70,11 +78,11 @@ fn host_and_port(text: &str, otherwise: u16) -> Result<(String, u16), Fault> {
 }
 
 impl Place {
-    /// Reads one of the forms. User and password may be percent-encoded.
+    /// Reads one of the forms, with the logins in it. User and password may be percent-encoded.
     ///
     /// # Errors
     /// [`Fault::Unavailable`] that says what the forms are.
-    pub fn parse(url: &str) -> Result<Self, Fault> {
+    pub fn parse(url: &str) -> Result<(Self, Logins), Fault> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| bad(""))?;
         let (tls, kind) = match scheme.strip_prefix("rediss") {
             Some(kind) => (true, kind),
@@ -85,27 +93,31 @@ impl Place {
             Some((rest, query)) if kind == "-sentinel" => (rest, query),
             _ => (rest, ""),
         };
-        let (user, rest) = match rest.rsplit_once('@') {
+        let (server, rest) = match rest.rsplit_once('@') {
             Some((user, rest)) => (Some(login(user)), rest),
             None => (None, rest),
         };
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let address = |host: &str, otherwise| {
             let (host, port) = host_and_port(host, otherwise)?;
-            Ok::<_, Fault>(Address { host, port, tls, login: user.clone() })
+            Ok::<_, Fault>(Address { host, port, tls, sentinel: false })
         };
         let several =
             |otherwise| hosts.split(',').map(|host| address(host, otherwise)).collect::<Result<Vec<_>, _>>();
-        match kind {
+        let place = match kind {
             "" | "-cluster" if !matches!(path, "" | "0") => Err(bad("only database 0 is used")),
             "" => Ok(Self::Standalone(address(hosts, 6379)?)),
             "-cluster" => Ok(Self::Cluster(several(6379)?)),
-            "-sentinel" => Self::sentinel(several(26379)?, path, query),
+            "-sentinel" => {
+                let (place, sentinel) = Self::sentinel(several(26379)?, path, query)?;
+                return Ok((place, Logins { server, sentinel }));
+            }
             _ => Err(bad("")),
-        }
+        };
+        Ok((place?, Logins { server, sentinel: None }))
     }
 
-    fn sentinel(named: Vec<Address>, service: &str, query: &str) -> Result<Self, Fault> {
+    fn sentinel(named: Vec<Address>, service: &str, query: &str) -> Result<(Self, Option<Login>), Fault> {
         if service.is_empty() {
             return Err(bad("the service's name is missing"));
         }
@@ -119,22 +131,18 @@ impl Place {
             return Err(bad("an unknown option after the question mark"));
         }
         let user = option("sentinel_user").unwrap_or_else(|| "default".to_owned());
-        let login = option("sentinel_password").map(|password| (user, password));
+        let login = option("sentinel_password").map(|password| Login { user, password });
         let server = named.first().ok_or_else(|| bad("a host is missing"))?.clone();
-        let sentinels = named.into_iter().map(|it| Address { login: login.clone(), ..it }).collect();
-        Ok(Self::Sentinel { sentinels, service: decoded(service), server })
+        let sentinels = named.into_iter().map(|it| Address { sentinel: true, ..it }).collect();
+        Ok((Self::Sentinel { sentinels, service: decoded(service), server }, login))
     }
 
-    /// How connections there are opened.
-    ///
-    /// # Errors
-    /// [`Fault::Unavailable`] when the file of trusted certificates cannot be used.
-    pub fn dialer(&self, ca_file: Option<&Path>) -> Result<Dialer, Fault> {
-        let any = match self {
-            Self::Standalone(address) | Self::Sentinel { server: address, .. } => Some(address),
-            Self::Cluster(nodes) => nodes.first(),
-        };
-        if any.is_some_and(|address| address.tls) { Dialer::with_tls(ca_file) } else { Ok(Dialer::default()) }
+    /// Whether TLS is spoken there.
+    pub fn speaks_tls(&self) -> bool {
+        match self {
+            Self::Standalone(address) | Self::Sentinel { server: address, .. } => address.tls,
+            Self::Cluster(nodes) => nodes.first().is_some_and(|node| node.tls),
+        }
     }
 }
 
@@ -142,34 +150,41 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn at(host: &str, port: u16, login: Option<(&str, &str)>) -> Address {
-        let login = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
-        Address { login, ..Address::plain(host, port) }
+    fn at(host: &str, port: u16) -> Address {
+        Address::plain(host, port)
+    }
+
+    fn as_user(user: &str, password: &str) -> Option<Login> {
+        Some(Login { user: user.to_owned(), password: password.to_owned() })
     }
 
     #[test]
     fn the_forms_are_read() {
-        let read = |url| Place::parse(url).unwrap();
-        assert_eq!(read("redis://h"), Place::Standalone(at("h", 6379, None)));
-        assert_eq!(read("redis://u:p%40%2F%@h:1/0"), Place::Standalone(at("h", 1, Some(("u", "p@/%")))));
-        assert_eq!(
-            read("redis://:a?b/c@[::1]"),
-            Place::Standalone(at("::1", 6379, Some(("default", "a?b/c"))))
-        );
-        let nodes = vec![at("a", 1, Some(("u", "p"))), at("b", 6379, Some(("u", "p")))];
-        assert_eq!(read("redis-cluster://u:p@a:1,b"), Place::Cluster(nodes.clone()));
-        let nodes = nodes.into_iter().map(|node| Address { tls: true, ..node }).collect();
-        assert_eq!(read("rediss-cluster://u:p@a:1,b/"), Place::Cluster(nodes));
-        let expected = |sentinel| Place::Sentinel {
-            sentinels: vec![at("a", 1, sentinel), at("b", 26379, sentinel)],
-            service: "main".to_owned(),
-            server: at("a", 1, Some(("u", "p"))),
+        let read = |url| {
+            let (place, logins) = Place::parse(url).unwrap();
+            assert!(matches!(place, Place::Sentinel { .. }) || logins.sentinel.is_none(), "{url}");
+            (place, logins.server)
         };
-        assert_eq!(read("redis-sentinel://u:p@a:1,b/main"), expected(None));
-        assert_eq!(
-            read("redis-sentinel://u:p@a:1,b/main?sentinel_user=s&sentinel_password=x%20y"),
-            expected(Some(("s", "x y")))
-        );
+        assert_eq!(read("redis://h"), (Place::Standalone(at("h", 6379)), None));
+        let one = Place::Standalone(at("h", 1));
+        assert_eq!(read("redis://u:p%40%2F%@h:1/0"), (one, as_user("u", "p@/%")));
+        let one = Place::Standalone(at("::1", 6379));
+        assert_eq!(read("redis://:a?b/c@[::1]"), (one, as_user("default", "a?b/c")));
+        let nodes = vec![at("a", 1), at("b", 6379)];
+        assert_eq!(read("redis-cluster://u:p@a:1,b"), (Place::Cluster(nodes.clone()), as_user("u", "p")));
+        let nodes = nodes.into_iter().map(|node| Address { tls: true, ..node }).collect();
+        assert_eq!(read("rediss-cluster://u:p@a:1,b/"), (Place::Cluster(nodes), as_user("u", "p")));
+        let sentinel = |host, port| Address { sentinel: true, ..at(host, port) };
+        let sentinels = Place::Sentinel {
+            sentinels: vec![sentinel("a", 1), sentinel("b", 26379)],
+            service: "main".to_owned(),
+            server: at("a", 1),
+        };
+        let plain = "redis-sentinel://u:p@a:1,b/main";
+        assert_eq!(read(plain), (sentinels, as_user("u", "p")));
+        assert_eq!(Place::parse(plain).unwrap().1.sentinel, None);
+        let (_, logins) = Place::parse(&format!("{plain}?sentinel_user=s&sentinel_password=x%20y")).unwrap();
+        assert_eq!(logins, Logins { server: as_user("u", "p"), sentinel: as_user("s", "x y") });
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn touch() -> Touch {
         mount: "m".into(),
         status: None,
         deadline: Time(35_000),
+        heard: Time(0),
         max: 0,
     }
 }
@@ -157,4 +158,39 @@ async fn being_there_costs_little() {
         .cost("a close", 3, async |node| node.presence.close(&user("a"), &connection()).await.unwrap())
         .await;
     redis.close().await;
+}
+
+/// Redis searches a small hash from the beginning: those that a busy conversation adds to are tables, and all of them go by
+/// themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_names_of_a_busy_conversation_are_tables_with_a_lifetime() {
+    let server = crate::support::Server::start().await;
+    let redis = Redis::connect(server.options(Arc::new(|| Time(0)))).await.unwrap();
+    let node = redis.backplane();
+    for (id, messages, encoding) in [("quiet", 20, "listpack"), ("busy", 130, "hashtable")] {
+        let conversation = ConversationId::parse(id).unwrap();
+        let author = Author::bare(user(id));
+        let change = Change {
+            id: conversation.clone(),
+            create: true,
+            only_create: false,
+            kind: ConversationKind::Group,
+            title: None,
+            members: MemberSet::Delta { add: vec![user(id)], remove: vec![] },
+            number: None,
+            by: None,
+        };
+        node.conversations.change(change).await.unwrap().unwrap();
+        for number in 0..messages {
+            let client_id = Some(format!("m{number}").into());
+            let message = Message { author: author.clone(), ..message(None) };
+            node.log.append(&conversation, Message { client_id, ..message }).await.unwrap();
+        }
+        for pattern in [format!("gw:d:*c:{id}/*"), format!("gw:mi:*{id}/*")] {
+            let key = server.operator(&format!("KEYS {pattern}")).await;
+            assert_eq!(server.operator(&format!("OBJECT ENCODING {key}")).await, encoding, "{key}");
+            let life: i64 = server.operator(&format!("PTTL {key}")).await.parse().unwrap();
+            assert!(life > 48 * 3_600_000, "{key}: {life}");
+        }
+    }
 }

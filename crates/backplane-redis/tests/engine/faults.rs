@@ -213,6 +213,7 @@ async fn time_is_that_of_redis_whatever_the_nodes_clock_says() {
         mount: "m".into(),
         status: None,
         deadline: THEN + Duration::from_secs(1),
+        heard: THEN,
         max: 0,
     };
     assert_eq!(node.presence.touch(touch).await.unwrap(), Touched::Ok);

@@ -24,6 +24,7 @@ fn lease(number: u64, deadline: u64) -> Touch {
         mount: "m".into(),
         status: None,
         deadline: Time(deadline),
+        heard: Time(0),
         max: 0,
     }
 }
@@ -41,6 +42,8 @@ async fn node(server: &Server, id: &str) -> Redis {
         connections: 0,
         lag_ms: 0,
         draining: false,
+        generation: 0,
+        room: true,
     };
     redis.backplane().nodes.beat(state, Duration::from_secs(60)).await.unwrap();
     redis
@@ -118,7 +121,7 @@ async fn what_is_due_ends_in_time_also_when_a_sweeper_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_leases_are_refreshed_in_some_hundred_calls() {
+async fn ten_thousand_leases_are_refreshed_in_some_dozen_calls() {
     let server = Server::standalone().await.unwrap();
     let redis = node(&server, "a").await;
     let node = redis.backplane();
@@ -133,7 +136,7 @@ async fn ten_thousand_leases_are_refreshed_in_some_hundred_calls() {
     let (calls, took) = (server.calls_of("fcall").await.unwrap() - before, began.elapsed());
     println!("10,000 leases: {calls} calls, {took:?}");
     assert_eq!(missing, (9_000..10_000).collect::<Vec<_>>());
-    assert!(calls <= 300, "{calls}");
+    assert!(calls <= 80, "{calls}");
     redis.close().await;
 }
 

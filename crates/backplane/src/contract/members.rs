@@ -102,6 +102,7 @@ pub async fn whoever_has_a_lease_is_found_among_those_who_come(rig: &dyn Rig) {
             mount: "m".into(),
             status: None,
             deadline: rig.now().await + Duration::from_secs(35),
+            heard: rig.now().await,
             max: 0,
         };
         node.presence.touch(touch).await.unwrap();

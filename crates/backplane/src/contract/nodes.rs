@@ -19,6 +19,8 @@ fn state(id: &str, connections: u64) -> NodeState {
         connections,
         lag_ms: 7,
         draining: connections == 0,
+        generation: 3,
+        room: connections < 5,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use parlance_model::{ConnectionId, NodeId, Status, Topic};
 
 use super::{Rig, heard, silent, sweep_through, user};
-use crate::{Backplane, Inbox, PresenceCause, PresenceChanged, Publication, Touch, Touched};
+use crate::{Backplane, Inbox, PresenceCause, PresenceChanged, Publication, RETURNED, Touch, Touched};
 
 const LEASE: Duration = Duration::from_secs(5);
 
@@ -14,8 +14,16 @@ fn connection(number: u64) -> ConnectionId {
 }
 
 async fn lease(rig: &dyn Rig, id: &str, number: u64, status: Option<Status>) -> Touch {
-    let deadline = rig.now().await + LEASE;
-    Touch { user: user(id), connection: connection(number), mount: "m".into(), status, deadline, max: 0 }
+    let heard = rig.now().await;
+    Touch {
+        user: user(id),
+        connection: connection(number),
+        mount: "m".into(),
+        status,
+        deadline: heard + LEASE,
+        heard,
+        max: 0,
+    }
 }
 
 async fn told(inbox: &mut Inbox) -> PresenceChanged {
@@ -141,6 +149,35 @@ pub async fn limits_count_per_mount_and_spare_the_known(rig: &dyn Rig) {
     assert_eq!(status(&nodes[0], "u").await, (Status::Online, 3));
 }
 
+pub async fn what_lingers_counts_for_nothing_and_ends_after_its_user_came_back(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let mut inbox = nodes[0].bus.inbox().unwrap();
+    nodes[0].bus.subscribe(&[Topic::Presence(user("u"))]).await.unwrap();
+    nodes[0].presence.sweep().await.unwrap();
+    let long = async |number| {
+        let touch = lease(rig, "u", number, None).await;
+        Touch { max: 1, deadline: touch.heard + RETURNED * 4, ..touch }
+    };
+    let stranger = long(9).await;
+    nodes[0].presence.linger(&stranger).await.unwrap();
+    assert_eq!(status(&nodes[0], "u").await, (Status::Offline, 0), "nothing is made of nothing");
+    let first = long(1).await;
+    nodes[0].presence.touch(first.clone()).await.unwrap();
+    assert_eq!(told(&mut inbox).await.status, Status::Online);
+    assert_eq!(nodes[1].presence.touch(long(2).await).await.unwrap(), Touched::TooMany);
+    nodes[0].presence.linger(&first).await.unwrap();
+    assert_eq!(status(&nodes[1], "u").await, (Status::Online, 0), "there, with no device");
+    assert_eq!(nodes[1].presence.touch(long(2).await).await.unwrap(), Touched::Ok);
+    assert_eq!(status(&nodes[0], "u").await, (Status::Online, 1));
+    assert_eq!(sweep_through(rig, &nodes[0], RETURNED.as_secs() + 1).await.leases, 1, "it came back");
+    silent(&nodes[0], &mut inbox).await;
+    nodes[1].presence.linger(&long(2).await).await.unwrap();
+    assert_eq!(sweep_through(rig, &nodes[0], RETURNED.as_secs() * 2).await.leases, 0, "it may still come");
+    assert_eq!(sweep_through(rig, &nodes[0], RETURNED.as_secs() * 2 + 1).await.leases, 1);
+    let gone = told(&mut inbox).await;
+    assert_eq!((gone.status, gone.cause), (Status::Offline, PresenceCause::Expired));
+}
+
 pub async fn refresh_names_what_had_ended(rig: &dyn Rig) {
     let node = &rig.nodes(1).await[0];
     node.presence.touch(lease(rig, "u", 1, None).await).await.unwrap();
@@ -150,6 +187,28 @@ pub async fn refresh_names_what_had_ended(rig: &dyn Rig) {
         lease(rig, "v", 1, None).await,
     ];
     assert_eq!(node.presence.refresh(&touches).await.unwrap().ended, vec![0, 2]);
-    assert_eq!(status(node, "u").await, (Status::Busy, 1));
+    assert_eq!(status(node, "u").await, (Status::Online, 1), "a refresh says no status");
     assert_eq!(status(node, "v").await, (Status::Offline, 0), "a refresh makes no lease");
+}
+
+pub async fn a_refresh_alone_tells_when_a_user_was_heard_of(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let seen = async || {
+        let found = nodes[1].presence.status(&[user("u")]).await.unwrap();
+        found[0].last_seen.unwrap()
+    };
+    for number in [1, 2] {
+        nodes[0].presence.touch(lease(rig, "u", number, None).await).await.unwrap();
+    }
+    let touched = seen().await;
+    sweep_through(rig, &nodes[1], 3).await;
+    assert_eq!(seen().await, touched, "nothing was heard");
+    nodes[0].presence.refresh(&[lease(rig, "u", 2, None).await]).await.unwrap();
+    let refreshed = seen().await;
+    assert!(refreshed >= touched + Duration::from_secs(2), "{touched} {refreshed}");
+    // The other one ends, and says nothing newer.
+    sweep_through(rig, &nodes[1], 3).await;
+    assert_eq!((status(&nodes[1], "u").await, seen().await), ((Status::Online, 1), refreshed));
+    sweep_through(rig, &nodes[1], 4).await;
+    assert_eq!((status(&nodes[1], "u").await, seen().await), ((Status::Offline, 0), refreshed));
 }

@@ -24,13 +24,14 @@ fn entering(id: &str, number: u64, places: &[&str]) -> Entering {
 }
 
 async fn lease(rig: &dyn Rig, id: &str, number: u64) -> Touch {
-    let deadline = rig.now().await + LEASE;
+    let heard = rig.now().await;
     Touch {
         user: user(id),
         connection: connection(number),
         mount: "m".into(),
         status: None,
-        deadline,
+        deadline: heard + LEASE,
+        heard,
         max: 0,
     }
 }

@@ -170,6 +170,7 @@ impl Embedded {
                 AckLevel::Memory => "nothing: it is in the memory of this process".into(),
                 _ => "kill -9 of this process: it is on disk first".into(),
             },
+            stats: Arc::default(),
         }
     }
 

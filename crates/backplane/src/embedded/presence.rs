@@ -14,7 +14,7 @@ use super::tables::LAST_SEEN;
 use super::typing::Moment;
 use super::{Engine, Node};
 use crate::{
-    Fault, Presence, PresenceCause, PresenceChanged, Publication, Refreshed, Swept, Touch, Touched,
+    Fault, Presence, PresenceCause, PresenceChanged, Publication, RETURNED, Refreshed, Swept, Touch, Touched,
     UserPresence, WORTH,
 };
 
@@ -42,13 +42,40 @@ struct User {
     leases: HashMap<ConnectionId, Lease>,
     /// What was published last.
     status: Status,
-    last_seen: Time,
+    /// When the user was heard of, apart from what the leases tell.
+    seen: Time,
 }
 
 struct Lease {
     mount: Arc<str>,
     status: Status,
     deadline: Time,
+    length: Duration,
+    /// Its connection has ended, and its client is to come back.
+    lingers: bool,
+}
+
+impl User {
+    /// Of what lingers on a mount, the first by name.
+    fn lingering(&self, mount: &Arc<str>) -> Option<ConnectionId> {
+        let lingers = self.leases.iter().filter(|(_, lease)| lease.lingers && lease.mount == *mount);
+        lingers.map(|(connection, _)| connection).min_by_key(ToString::to_string).cloned()
+    }
+
+    fn last_seen(&self, now: Time) -> Time {
+        let heard = self.leases.values().map(|lease| lease.heard(now)).max();
+        heard.map_or(self.seen, |heard| heard.max(self.seen))
+    }
+}
+
+impl Lease {
+    fn is_live(&self, now: Time) -> bool {
+        self.deadline > now && !self.lingers
+    }
+
+    fn heard(&self, now: Time) -> Time {
+        (self.deadline - self.length).min(now)
+    }
 }
 
 /// A user who has no lease any more, for the durable file.
@@ -56,42 +83,63 @@ type Left = (UserId, Time);
 
 impl Leases {
     fn touch(&mut self, touch: &Touch, now: Time, hub: &Hub) -> Touched {
-        if self.refresh(touch, None, Instant { now, hub }) {
-            return Touched::Ok;
-        }
-        let new_user = || User { leases: HashMap::new(), status: Status::Offline, last_seen: now };
+        let new_user = || User { leases: HashMap::new(), status: Status::Offline, seen: now };
         let user = self.users.entry(touch.user.clone()).or_insert_with(new_user);
-        let live = user.leases.values().filter(|lease| lease.mount == touch.mount && lease.deadline > now);
-        if touch.max > 0 && live.count() >= touch.max as usize {
-            return Touched::TooMany;
+        let length = touch.deadline.since(touch.heard);
+        let mut returned = None;
+        let lease = match user.leases.remove(&touch.connection) {
+            Some(lease) => {
+                self.deadlines.remove(&(lease.deadline, touch.user.clone(), touch.connection.clone()));
+                let status = touch.status.unwrap_or(lease.status);
+                let deadline = lease.deadline.max(touch.deadline);
+                Lease { mount: touch.mount.clone(), status, deadline, length, lingers: false }
+            }
+            None => {
+                let live = |lease: &&Lease| lease.mount == touch.mount && lease.is_live(now);
+                if touch.max > 0 && user.leases.values().filter(live).count() >= touch.max as usize {
+                    return Touched::TooMany;
+                }
+                returned = user.lingering(&touch.mount);
+                let status = touch.status.unwrap_or_default();
+                Lease { mount: touch.mount.clone(), status, deadline: touch.deadline, length, lingers: false }
+            }
+        };
+        if let Some(before) = returned
+            && let Some(lingering) = user.leases.get_mut(&before)
+        {
+            // It is nobody else's place any more.
+            lingering.mount = "".into();
+            let until = lingering.deadline.min(now + RETURNED);
+            self.deadlines.remove(&(lingering.deadline, touch.user.clone(), before.clone()));
+            self.deadlines.insert((until, touch.user.clone(), before));
+            lingering.deadline = until;
         }
-        let status = touch.status.unwrap_or_default();
-        let lease = Lease { mount: touch.mount.clone(), status, deadline: touch.deadline };
+        self.deadlines.insert((lease.deadline, touch.user.clone(), touch.connection.clone()));
         user.leases.insert(touch.connection.clone(), lease);
-        user.last_seen = now;
-        self.deadlines.insert((touch.deadline, touch.user.clone(), touch.connection.clone()));
+        user.seen = user.seen.max(now);
         self.settle(&touch.user, PresenceCause::Said, now, hub);
         Touched::Ok
     }
 
     /// `false` when there is no such lease.
-    fn refresh(&mut self, touch: &Touch, worth: Option<Duration>, at: Instant<'_>) -> bool {
-        let Instant { now, hub } = at;
+    fn prolong(&mut self, touch: &Touch) -> bool {
         let Some(user) = self.users.get_mut(&touch.user) else { return false };
         let Some(lease) = user.leases.get_mut(&touch.connection) else { return false };
-        let little = worth.is_some_and(|worth| touch.deadline < lease.deadline + worth);
-        if little && touch.status.is_none() {
-            return true;
-        }
-        if touch.deadline > lease.deadline {
+        if touch.deadline >= lease.deadline + WORTH {
             self.deadlines.remove(&(lease.deadline, touch.user.clone(), touch.connection.clone()));
             self.deadlines.insert((touch.deadline, touch.user.clone(), touch.connection.clone()));
             lease.deadline = touch.deadline;
         }
-        lease.status = touch.status.unwrap_or(lease.status);
-        user.last_seen = now;
-        self.settle(&touch.user, PresenceCause::Said, now, hub);
         true
+    }
+
+    fn linger(&mut self, touch: &Touch) {
+        let user = self.users.get_mut(&touch.user);
+        let Some(lease) = user.and_then(|user| user.leases.get_mut(&touch.connection)) else { return };
+        let until = lease.deadline.max(touch.deadline);
+        self.deadlines.remove(&(lease.deadline, touch.user.clone(), touch.connection.clone()));
+        self.deadlines.insert((until, touch.user.clone(), touch.connection.clone()));
+        (lease.deadline, lease.lingers) = (until, true);
     }
 
     /// Whether the connection holds a lease that has not ended.
@@ -102,7 +150,7 @@ impl Leases {
     fn close(&mut self, user: &UserId, connection: &ConnectionId, now: Time, hub: &Hub) -> Option<Left> {
         let known = self.users.get_mut(user)?;
         let lease = known.leases.remove(connection)?;
-        known.last_seen = now;
+        known.seen = known.seen.max(now);
         self.deadlines.remove(&(lease.deadline, user.clone(), connection.clone()));
         self.rooms.end(connection, Instant { now, hub });
         self.settle(user, PresenceCause::Closed, now, hub)
@@ -114,7 +162,7 @@ impl Leases {
         let before = user.status;
         if let Some(status) = transition(before, combined(user.leases.values().map(|lease| lease.status))) {
             user.status = status;
-            let last_seen = user.last_seen;
+            let last_seen = user.last_seen(now);
             let changed = PresenceChanged { user: id.clone(), status, before, last_seen, at: now, cause };
             hub.publish(Topic::Presence(id.clone()), Publication::Presence(changed.clone()));
             hub.publish(Topic::PresenceAll, Publication::Presence(changed));
@@ -122,7 +170,7 @@ impl Leases {
         if !user.leases.is_empty() {
             return None;
         }
-        let left = (id.clone(), user.last_seen);
+        let left = (id.clone(), user.seen);
         self.users.remove(id);
         if self.gone.insert(left.0.clone(), left.1).is_none() {
             self.gone_order.push_back(left.0.clone());
@@ -146,8 +194,10 @@ impl Leases {
         let (mut ended, mut touched) = (0, BTreeSet::new());
         while self.deadlines.first().is_some_and(|(deadline, ..)| *deadline <= now) {
             let Some((_, user, connection)) = self.deadlines.pop_first() else { break };
-            if let Some(known) = self.users.get_mut(&user) {
-                known.leases.remove(&connection);
+            if let Some(known) = self.users.get_mut(&user)
+                && let Some(lease) = known.leases.remove(&connection)
+            {
+                known.seen = known.seen.max(lease.heard(now));
             }
             self.rooms.end(&connection, Instant { now, hub });
             ended += 1;
@@ -165,8 +215,8 @@ impl Leases {
     /// `Err`: ask the durable file.
     fn status(&self, id: &UserId, now: Time) -> Result<UserPresence, ()> {
         if let Some(user) = self.users.get(id) {
-            let devices = user.leases.values().filter(|lease| lease.deadline > now).count();
-            return Ok(UserPresence { status: user.status, devices, last_seen: Some(user.last_seen) });
+            let devices = user.leases.values().filter(|lease| lease.is_live(now)).count();
+            return Ok(UserPresence { status: user.status, devices, last_seen: Some(user.last_seen(now)) });
         }
         self.gone.get(id).map(|at| absent(Some(*at))).ok_or(())
     }
@@ -199,12 +249,8 @@ impl Presence for Node {
     }
 
     async fn refresh(&self, touches: &[Touch]) -> Result<Refreshed, Fault> {
-        let now = self.engine.now();
         let mut leases = self.engine.leases.lock();
-        let missing = touches
-            .iter()
-            .enumerate()
-            .filter(|(_, touch)| !leases.refresh(touch, Some(WORTH), Instant { now, hub: &self.engine.hub }));
+        let missing = touches.iter().enumerate().filter(|(_, touch)| !leases.prolong(touch));
         Ok(Refreshed { ended: missing.map(|(index, _)| index).collect(), away: Vec::new() })
     }
 
@@ -215,14 +261,25 @@ impl Presence for Node {
         Ok(())
     }
 
+    async fn linger(&self, touch: &Touch) -> Result<(), Fault> {
+        self.engine.leases.lock().linger(touch);
+        Ok(())
+    }
+
     async fn sweep(&self) -> Result<Swept, Fault> {
         let engine = &self.engine;
         let now = engine.now();
-        let (leases, left) = engine.leases.lock().sweep(now, &engine.hub);
+        let (leases, left, due) = {
+            let mut leases = engine.leases.lock();
+            let due = leases.deadlines.first().map(|(deadline, ..)| *deadline);
+            let (ended, left) = leases.sweep(now, &engine.hub);
+            (ended, left, due.filter(|_| ended > 0))
+        };
         engine.keep_last_seen(left);
         let moment = Moment { now, ttl: engine.options.typing_ttl, hub: &engine.hub };
-        let typists = engine.typists.lock().sweep(&moment);
-        Ok(Swept { leases, typists })
+        let (typists, silent) = engine.typists.lock().sweep(&moment);
+        let first = due.into_iter().chain(silent).min();
+        Ok(Swept { leases, typists, late: first.map_or(Duration::ZERO, |first| now.since(first)) })
     }
 
     async fn status(&self, users: &[UserId]) -> Result<Vec<UserPresence>, Fault> {

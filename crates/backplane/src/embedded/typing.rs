@@ -75,9 +75,9 @@ impl Typists {
         }
     }
 
-    /// Ends what is past its deadline.
-    pub fn sweep(&mut self, moment: &Moment<'_>) -> usize {
-        let mut ended = 0;
+    /// Ends what is past its deadline: how many there were, and the earliest deadline of them.
+    pub fn sweep(&mut self, moment: &Moment<'_>) -> (usize, Option<Time>) {
+        let (mut ended, mut earliest) = (0, None);
         while let Some((deadline, key)) = self.deadlines.first().cloned() {
             if deadline > moment.now {
                 break;
@@ -85,8 +85,9 @@ impl Typists {
             self.deadlines.pop_first();
             self.stop(&key, moment);
             ended += 1;
+            earliest.get_or_insert(deadline);
         }
-        ended
+        (ended, earliest)
     }
 }
 

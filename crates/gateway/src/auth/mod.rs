@@ -162,11 +162,12 @@ impl Authenticator {
         if let Some(sessions) = &self.sessions
             && introspect::is_session(token)
         {
-            return sessions.verify(token, subjects).await;
+            // Boxed like what follows: whoever brings a token that needs no asking would carry room for it.
+            return Box::pin(sessions.verify(token, subjects)).await;
         }
         let now = self.clock.now();
         if let Some(jwks) = &self.jwks
-            && jwks.refresh_if_stale(now, false).await
+            && Box::pin(jwks.refresh_if_stale(now, false)).await
         {
             self.verified.clear();
         }
@@ -270,7 +271,7 @@ impl Authenticator {
         let fetched = match jwks.find(&header, now) {
             Some(key) => Some(key),
             None => {
-                if jwks.refresh_for_unknown(&header, now).await {
+                if Box::pin(jwks.refresh_for_unknown(&header, now)).await {
                     self.verified.clear();
                 }
                 jwks.find(&header, now)

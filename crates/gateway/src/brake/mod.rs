@@ -156,12 +156,13 @@ pub(crate) async fn pass(node: &Node, conversation: &ConversationId) -> Result<(
     if gate.pace.lock().is_over(Instant::now()) {
         return Ok(());
     }
-    node.metrics.sends_held.inc();
+    node.metrics.brake.held.inc();
     let waiting = Waiting::begin(node);
-    let passed = tokio::time::timeout(PATIENCE, gate.pass()).await;
+    // Rare: it is to take no room in what every send may become.
+    let passed = Box::pin(tokio::time::timeout(PATIENCE, gate.pass())).await;
     drop(waiting);
     passed.map_err(|_| {
-        node.metrics.sends_held_refused.inc();
+        node.metrics.brake.refused.inc();
         Reject::new(RejectCode::Unavailable, "Service temporarily unavailable").retry_after(1_000)
     })
 }
@@ -171,14 +172,14 @@ struct Waiting<'a>(&'a Node);
 
 impl<'a> Waiting<'a> {
     fn begin(node: &'a Node) -> Self {
-        node.metrics.sends_waiting.inc();
+        node.metrics.brake.waiting.inc();
         Self(node)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.metrics.sends_waiting.dec();
+        self.0.metrics.brake.waiting.dec();
     }
 }
 
@@ -187,7 +188,7 @@ pub(crate) fn word(node: &Node) -> Option<Signal> {
     let now = Instant::now();
     node.brakes.tidy(now);
     let (behind, latest) = node.brakes.word(now)?;
-    node.metrics.delivery_late.set(i64::try_from(latest.as_millis()).unwrap_or(i64::MAX));
+    node.metrics.brake.late.set(latest.as_secs_f64());
     (!behind.is_empty()).then_some(Signal::Behind(behind))
 }
 

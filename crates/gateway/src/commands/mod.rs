@@ -32,19 +32,20 @@ pub async fn run(node: &Arc<Node>, link: &Arc<Link>, command: Command) -> Result
         return Err(node.away());
     }
     match command {
+        // Everything but the most frequent lies apart: a future is as large as the largest of what it may become.
         Command::Send(send) => send::run(node, link, send).await,
-        Command::Typing(typing) => typing::run(node, link, typing).await,
-        Command::Receipt(receipt) => receipt::run(node, link, receipt).await,
-        Command::Presence(change) => presence::run(node, link, change).await,
-        Command::Ping => presence::ping(node, link).await,
-        Command::Subscribe(channel) => subscribe::subscribe(node, link, channel).await,
-        Command::Unsubscribe(channel) => subscribe::unsubscribe(node, link, channel).await,
-        Command::NotificationRead { id } => notification_read(node, link, id).await,
-        Command::Join { conversation, role } => rooms::join(node, link, conversation, role).await,
-        Command::Leave { conversation } => rooms::leave(node, link, conversation).await,
-        Command::React(react) => reaction::run(node, link, react).await,
-        Command::History(history) => history::run(node, link, history).await,
-        Command::QueuedEvents => queued::run(node, link).await,
+        Command::Typing(typing) => Box::pin(typing::run(node, link, typing)).await,
+        Command::Receipt(receipt) => Box::pin(receipt::run(node, link, receipt)).await,
+        Command::Presence(change) => Box::pin(presence::run(node, link, change)).await,
+        Command::Ping => Box::pin(presence::ping(node, link)).await,
+        Command::Subscribe(channel) => Box::pin(subscribe::subscribe(node, link, channel)).await,
+        Command::Unsubscribe(channel) => Box::pin(subscribe::unsubscribe(node, link, channel)).await,
+        Command::NotificationRead { id } => Box::pin(notification_read(node, link, id)).await,
+        Command::Join { conversation, role } => Box::pin(rooms::join(node, link, conversation, role)).await,
+        Command::Leave { conversation } => Box::pin(rooms::leave(node, link, conversation)).await,
+        Command::React(react) => Box::pin(reaction::run(node, link, react)).await,
+        Command::History(history) => Box::pin(history::run(node, link, history)).await,
+        Command::QueuedEvents => Box::pin(queued::run(node, link)).await,
         // The session of these is handled by the session itself.
         Command::Register(_) => Ok(Answer::Registered { user: link.listener.user.clone() }),
         Command::Disconnect => {

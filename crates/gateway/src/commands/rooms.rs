@@ -132,6 +132,7 @@ async fn tell_present(node: &Node, link: &Link, id: &ConversationId) -> Result<(
         if let Some(accent) = link.listener.accent().placed(role, own, &event)
             && let Some(piece) = parlance_wire::encode(accent, &link.listener.style, &event)
         {
+            node.metrics.frames_out(link.dialect, 1);
             link.listener.push(&piece);
         }
     }

@@ -25,10 +25,17 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
             return Err(Reject::new(RejectCode::InvalidField, "the message has no text").field("text"));
         }
     }
+    let received = node.clock.now();
+    let noted = |accepted: Accepted, send: &Send| {
+        let times = (received, node.clock.now());
+        node.journal.accepted(&link.listener.user, Some(&**link), send, (&accepted, times));
+        Answer::Accepted(accepted)
+    };
     check(node, &send)?;
     if let Some(refusal) = node.maintenance_refusal() {
         // Only new messages are refused: what is in the log already is acknowledged again.
-        return known(node, &link.listener.user, &send).await?.map(Answer::Accepted).ok_or(refusal);
+        let known = Box::pin(known(node, &link.listener.user, &send)).await?;
+        return known.map(|accepted| noted(accepted, &send)).ok_or(refusal);
     }
     brake::pass(node, &send.conversation).await?;
     // As monotonic as the system's, and it stands still where simulations let time stand still.
@@ -36,8 +43,8 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
     let verdict = take(node, link).await?;
     if let Some(verdict) = verdict.filter(|v| !v.allowed) {
         // A resend of what is in the log already is no new message: it costs nothing.
-        if let Some(accepted) = known(node, &link.listener.user, &send).await? {
-            return Ok(Answer::Accepted(accepted));
+        if let Some(accepted) = Box::pin(known(node, &link.listener.user, &send)).await? {
+            return Ok(noted(accepted, &send));
         }
         return Err(limited(node, link, &verdict));
     }
@@ -60,7 +67,7 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
     }
     let accepted = appended?;
     node.metrics.accepted(link.dialect, accepted.fresh, started.elapsed());
-    Ok(Answer::Accepted(accepted))
+    Ok(noted(accepted, &send))
 }
 
 /// Sends on a user's behalf (server API): no rate limit; the user must be a member.
@@ -72,8 +79,11 @@ pub async fn on_behalf(node: &Arc<Node>, author: Author, send: Send) -> Result<A
     if let Some(refusal) = node.maintenance_refusal() {
         return Err(refusal);
     }
+    let received = node.clock.now();
     brake::pass(node, &send.conversation).await?;
-    append(node, &author, &send, None).await
+    let accepted = append(node, &author, &send, None).await?;
+    node.journal.accepted(&author.id, None, &send, (&accepted, (received, node.clock.now())));
+    Ok(accepted)
 }
 
 fn check(node: &Node, send: &Send) -> Result<(), Reject> {
@@ -104,6 +114,7 @@ fn limited(node: &Node, link: &Link, verdict: &Verdict) -> Reject {
     let (limit, window) = (link.mount.messages.limit, window_of(link));
     let unit = if window.as_secs() == 1 { "second" } else { "seconds" };
     let message = format!("Maximum {limit} messages per {} {unit}", window.as_secs_f32());
+    node.metrics.rate_limited(link.dialect, "messages");
     Reject::new(RejectCode::RateLimited, message).retry_after(u64::try_from(wait).unwrap_or(u64::MAX))
 }
 
@@ -200,10 +211,10 @@ async fn append(
     };
     let mut appended = append_once(node, send, message.clone()).await?;
     if let (Appended::NoConversation, Some(link)) = (&appended, opener) {
-        let joined = create(node, author, send).await?;
+        let joined = Box::pin(create(node, author, send)).await?;
         if let Some(since) = joined {
             // Before the message is out: an answer to it must not be faster than the author's own invitation.
-            let heard = session::invited(node, link, send.conversation.clone(), since).await;
+            let heard = Box::pin(session::invited(node, link, send.conversation.clone(), since)).await;
             heard.map_err(|f| node.unavailable(&f))?;
         }
         appended = append_once(node, send, message).await?;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::known::{self, Kind};
-use super::{Config, default_mounts};
+use super::{Config, default_mounts, files};
 
 /// A configuration that cannot be used: one line, naming the option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +96,26 @@ impl Config {
         env: &BTreeMap<String, String>,
         flags: &Overrides,
     ) -> Result<Self, ConfigError> {
+        let mut config = Self::load_bare(base, path, env, flags)?;
+        files::fill(&mut config, base)?;
+        // The default of each engine.
+        if config.redis_url.is_some() && config.ack_level == base.ack_level {
+            "redis".clone_into(&mut config.ack_level);
+        }
+        Ok(config)
+    }
+
+    /// As [`Self::load_over`], without what lies in files of its own: for whoever only asks for addresses, and may not be
+    /// allowed to read secrets.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub fn load_bare(
+        base: &Self,
+        path: Option<&Path>,
+        env: &BTreeMap<String, String>,
+        flags: &Overrides,
+    ) -> Result<Self, ConfigError> {
         let mut table = Table::try_from(base).map_err(|error| ConfigError(one_line(&error.to_string())))?;
         if let Some(path) = path {
             merge(&mut table, read(path)?);
@@ -119,10 +139,6 @@ impl Config {
         let mut config =
             Self::deserialize(table).map_err(|error| ConfigError(one_line(&error.to_string())))?;
         config.auth.allow_short_secrets = base.auth.allow_short_secrets;
-        // The default of each engine.
-        if config.redis_url.is_some() && config.ack_level == base.ack_level {
-            "redis".clone_into(&mut config.ack_level);
-        }
         Ok(config)
     }
 }

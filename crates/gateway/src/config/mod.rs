@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod drain;
+mod files;
 mod known;
 mod limits;
 mod load;
 mod mounts;
+mod networks;
 mod options;
 mod redis;
 mod reference;
@@ -22,10 +25,12 @@ mod tests;
 mod timings;
 mod validate;
 
+pub use drain::Drain;
 pub use limits::Limits;
 pub use load::{ConfigError, Overrides, SHORTCUTS, Shortcut, unknown_variables};
 pub(crate) use mounts::default_subjects;
 pub use mounts::{Membership, Mount, OnExpiry, PresenceScope, Rate, default_mounts};
+pub use networks::{Network, ProxyHeader};
 pub use redis::Redis;
 pub use reference::{default_toml, markdown};
 pub use timings::Timings;
@@ -42,6 +47,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Redis that all nodes share; absent: the embedded engine, for one node.
     pub redis_url: Option<String>,
+    /// The same from a file.
+    pub redis_url_file: Option<PathBuf>,
     /// Folder of the embedded engine's file.
     pub data_dir: PathBuf,
     /// What an acknowledgement means: `memory` or `file`; with Redis `redis`, `redis-wait` or `redis-fsync`.
@@ -52,13 +59,25 @@ pub struct Config {
     pub auth: Auth,
     /// Keys of the server API; several during rotation. None: the server API refuses every call.
     pub api_keys: Vec<String>,
+    /// The same from a file.
+    pub api_keys_file: Option<PathBuf>,
+    /// How often the files of secrets are looked at, in milliseconds; 0 = only at SIGHUP.
+    pub secrets_check_ms: u64,
     /// Origins allowed to connect from browsers (`https://app.example`); `*` allows all. Empty: requests
     /// that carry an Origin header are refused unless it names the host they are sent to.
     pub origins: Vec<String>,
+    /// Balancers whose word is taken for where a client comes from.
+    pub trusted_proxies: Vec<Network>,
+    /// The header they say it in.
+    pub proxy_header: ProxyHeader,
+    /// They say it ahead of everything, in the PROXY protocol, instead.
+    pub proxy_protocol: bool,
     /// Limits.
     pub limits: Limits,
     /// Time spans.
     pub timings: Timings,
+    /// How clients are sent elsewhere.
+    pub drain: Drain,
     /// How much history is kept.
     pub retention: Retention,
     /// Logging.
@@ -76,14 +95,21 @@ impl Default for Config {
             internal_listen: SocketAddr::from(([127, 0, 0, 1], 8083)),
             advertise: None,
             redis_url: None,
+            redis_url_file: None,
             data_dir: PathBuf::from("data"),
             ack_level: "file".to_owned(),
             degraded: Degraded::default(),
             auth: Auth::default(),
             api_keys: Vec::new(),
+            api_keys_file: None,
+            secrets_check_ms: 10_000,
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            proxy_header: ProxyHeader::default(),
+            proxy_protocol: false,
             limits: Limits::default(),
             timings: Timings::default(),
+            drain: Drain::default(),
             retention: Retention::default(),
             log: Log::default(),
             redis: Redis::default(),
@@ -98,8 +124,9 @@ impl Config {
     pub fn masked(&self) -> Self {
         const MASK: &str = "***";
         let mut shown = self.clone();
-        let auth = &mut shown.auth;
+        let (auth, redis) = (&mut shown.auth, &mut shown.redis);
         let secrets = shown.api_keys.iter_mut().chain(&mut auth.secrets).chain(&mut auth.session_secret);
+        let secrets = secrets.chain(&mut redis.password).chain(&mut redis.sentinel_password);
         for secret in secrets {
             MASK.clone_into(secret);
         }
@@ -148,6 +175,8 @@ pub enum Degraded {
 pub struct Auth {
     /// HS256/384/512 secrets, at least 32 bytes each; several during rotation.
     pub secrets: Vec<String>,
+    /// The same from a file.
+    pub secrets_file: Option<PathBuf>,
     /// Public key files.
     pub keys: Vec<KeyFile>,
     /// Address of a JWK set.
@@ -164,6 +193,8 @@ pub struct Auth {
     pub session_url: Option<String>,
     /// Presented to the verifier as a bearer token, when set.
     pub session_secret: Option<String>,
+    /// The same from a file.
+    pub session_secret_file: Option<PathBuf>,
     /// How long a question to the verifier may take.
     pub session_timeout_ms: u64,
     /// How long an answer of the verifier is good.
@@ -183,6 +214,7 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             secrets: Vec::new(),
+            secrets_file: None,
             keys: Vec::new(),
             jwks_url: None,
             jwks_refresh_ms: 5 * 60 * 1_000,
@@ -191,6 +223,7 @@ impl Default for Auth {
             audience: None,
             session_url: None,
             session_secret: None,
+            session_secret_file: None,
             session_timeout_ms: 2_000,
             session_cache_ms: 30_000,
             session_max_age_ms: 24 * 60 * 60 * 1_000,
@@ -259,10 +292,12 @@ pub struct Log {
     pub level: String,
     /// `auto` (human on a terminal, JSON elsewhere), `human` or `json`.
     pub format: String,
+    /// Messages that the node remembers for `parlance explain`; 0 = none.
+    pub journal: usize,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: "auto".to_owned() }
+        Self { level: "info".to_owned(), format: "auto".to_owned(), journal: 20_000 }
     }
 }

@@ -10,6 +10,10 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("limits", "Limits on input, output and connections. Sizes in bytes, times in milliseconds."),
     ("timings", "Time spans of presence, typing and housekeeping, in milliseconds."),
+    (
+        "drain",
+        "How clients are sent elsewhere: when the node stops, is replaced, or has many more than the others.",
+    ),
     ("retention", "How much history is kept per conversation, user feed and application channel."),
     ("log", "Logging. Never a token, a secret or a message body."),
     ("redis", "How the Redis of `redis_url` is used."),
@@ -40,6 +44,7 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
          `rediss-sentinel://`, `rediss-cluster://`. User and password may be percent-encoded. Absent: the embedded \
          engine, for one node.",
     ),
+    ("redis_url_file", "The same from a file: for an address with a password in it."),
     ("data_dir", "Folder of the embedded engine's file."),
     (
         "ack_level",
@@ -55,14 +60,42 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ),
     ("api_keys", "Keys of the server API; several during rotation. None: the server API refuses every call."),
     (
+        "api_keys_file",
+        "The same from a file, one a line or comma-separated. Every `…_file` of a secret is read at start, at SIGHUP, and \
+         when it has changed; a missing or empty one is an error at start, and later leaves things as they are.",
+    ),
+    (
+        "secrets_check_ms",
+        "How often the files of secrets, public keys and certificates are looked at, in milliseconds: when one has changed, \
+         everything is read again as at SIGHUP. 0: only at SIGHUP.",
+    ),
+    (
         "origins",
         "Origins browsers may connect from (`https://app.example`); `*` allows all. Empty: a request with an \
          Origin header must come from the host it is sent to.",
     ),
     (
+        "trusted_proxies",
+        "Balancers and proxies by address or network (`10.0.0.0/8`, `fd00::/8`): what they say in `proxy_header` is where a \
+         client comes from, the last hop that is none of them. Nobody else's word counts. The address is what \
+         `limits.connections_per_ip` goes by.",
+    ),
+    (
+        "proxy_header",
+        "The header those proxies write, `x-forwarded-for` or `forwarded` (RFC 7239). Only this one is read: the other may \
+         have come from the client.",
+    ),
+    (
+        "proxy_protocol",
+        "Those proxies begin each connection with a header of the PROXY protocol (version 1 or 2), which says whose it is: \
+         for balancers that pass TCP on. One without is closed; `proxy_header` is not read then. Connections of anybody else \
+         have none.",
+    ),
+    (
         "auth.secrets",
         "Shared secrets (HS256, HS384, HS512), at least 32 bytes each; several during rotation.",
     ),
+    ("auth.secrets_file", "The same from a file, one a line or comma-separated; rotated without a restart."),
     (
         "auth.jwks_url",
         "Address of a JWK set; `http://` only on the loopback address. Fetched at start, after every reload, every \
@@ -87,6 +120,7 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
          404 count as not active. `http://` only on the loopback address. Absent: such tokens are refused.",
     ),
     ("auth.session_secret", "Sent to the verifier as `Authorization: Bearer`, when set."),
+    ("auth.session_secret_file", "The same from a file."),
     (
         "auth.session_timeout_ms",
         "How long a question to the verifier may take, in milliseconds; then the client is told to come back.",
@@ -137,7 +171,8 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("limits.frames_per_second", "Frames per second of one connection."),
     (
         "limits.connections_per_ip",
-        "Connections of one address; 0 = unlimited. Behind a balancer all come from its address.",
+        "Connections of one address; 0 = unlimited. Behind a balancer all come from its address, unless it is one of \
+         `trusted_proxies`: then it counts what each client has, requests under way and WebSockets.",
     ),
     (
         "limits.connections",
@@ -155,7 +190,34 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ),
     ("timings.restore_ms", "How long subscriptions are kept for a client that comes back (socialhub)."),
     ("timings.recovery_ms", "How long a Socket.IO session can be recovered after its transport was cut."),
-    ("timings.drain_ms", "How long a stop waits for sessions to end."),
+    (
+        "drain.delay_ms",
+        "After SIGTERM `/readyz` fails at once; new connections are taken for so long all the same, until every balancer \
+         has noticed.",
+    ),
+    (
+        "drain.deadline_ms",
+        "After the delay: how long clients have. In the first half they are told to come back elsewhere, in batches; who \
+         is there at the end is cut off.",
+    ),
+    (
+        "drain.clients_per_second",
+        "Clients of all nodes together that are sent elsewhere in a second; 0 = as many as there are. When half of the \
+         deadline is over, the rest is told at once.",
+    ),
+    (
+        "drain.generation",
+        "Names the rollout that the node belongs to, the same for all its nodes (in Kubernetes the pods' template hash): \
+         nodes of an older one take no new connections while one of a newer one has room, so that nobody comes to a node \
+         that is about to stop. They answer 503, which balancers repeat elsewhere, and so does their \
+         `/readyz?for=newcomers`. Empty: none.",
+    ),
+    (
+        "drain.rebalance",
+        "Send clients elsewhere while this node has many more than the mean: only those that find again what they had, half \
+         of the surplus in a round.",
+    ),
+    ("drain.rebalance_percent", "How many percent more than the mean are left alone."),
     ("retention.entries", "Newest entries kept."),
     ("retention.days", "Days an entry is kept."),
     ("retention.dedupe_hours", "Hours a client's message id is remembered for deduplication; at least 24."),
@@ -179,11 +241,40 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "`redis-wait`: how long the replicas may take; then the sender is told to try again, and its resend is \
          recognised.",
     ),
+    ("redis.username", "ACL user, where `redis_url` names none; absent: `default`."),
+    (
+        "redis.password",
+        "Its password, as it is: nothing is percent-encoded here. A changed one is taken by connections from then on; give \
+         the user both passwords meanwhile.",
+    ),
+    ("redis.password_file", "The same from a file."),
+    (
+        "redis.sentinel_username",
+        "ACL user at the Sentinels, where `redis_url` names none; absent: `default`.",
+    ),
+    ("redis.sentinel_password", "Its password."),
+    ("redis.sentinel_password_file", "The same from a file."),
     (
         "redis.ca_file",
         "Certificates (PEM) that TLS connections to Redis trust; absent: those that browsers trust.",
     ),
+    (
+        "redis.cert_file",
+        "The node's own certificate (PEM), with those between it and its authority, for a Redis that asks for one \
+         (`tls-auth-clients`).",
+    ),
+    ("redis.key_file", "Its private key (PEM)."),
+    (
+        "redis.server_name",
+        "The name that certificates of Redis and Sentinels must be for; absent: the host each is reached at. For servers \
+         that tell each other addresses which are in no certificate.",
+    ),
     ("log.format", "`auto` (human on a terminal, JSON elsewhere), `human` or `json`."),
+    (
+        "log.journal",
+        "Messages that this node remembers for `parlance explain`: who sent them, which sockets they went to, what was \
+         refused; never a text. In memory, at most about 650 bytes each; 0 = none. Read at start.",
+    ),
     ("mounts.name", "Names the mount in metrics and limits."),
     ("mounts.path", "The path, exactly."),
     ("mounts.host", "Only for this `Host` header (without port), when set."),

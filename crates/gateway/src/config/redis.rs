@@ -1,11 +1,14 @@
 //! How a node uses the Redis that all nodes share.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::ConfigError;
+
 /// How the shared Redis is used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
     /// What every key begins with.
@@ -16,14 +19,115 @@ pub struct Redis {
     pub wait_replicas: u32,
     /// How long they may take, in milliseconds.
     pub wait_ms: u64,
+    /// ACL user; absent: as the address says.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// The same from a file.
+    pub password_file: Option<PathBuf>,
+    /// ACL user at the Sentinels.
+    pub sentinel_username: Option<String>,
+    /// Its password.
+    pub sentinel_password: Option<String>,
+    /// The same from a file.
+    pub sentinel_password_file: Option<PathBuf>,
     /// Certificates TLS connections trust, in a PEM file; absent: what browsers trust.
     pub ca_file: Option<PathBuf>,
+    /// The node's own certificate, in a PEM file.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key, in a PEM file.
+    pub key_file: Option<PathBuf>,
+    /// The name servers' certificates must be for; absent: the host they are reached at.
+    pub server_name: Option<String>,
 }
 
 impl Default for Redis {
     fn default() -> Self {
-        Self { prefix: "gw:".to_owned(), channel_prefix: None, wait_replicas: 1, wait_ms: 500, ca_file: None }
+        Self {
+            prefix: "gw:".to_owned(),
+            channel_prefix: None,
+            wait_replicas: 1,
+            wait_ms: 500,
+            username: None,
+            password: None,
+            password_file: None,
+            sentinel_username: None,
+            sentinel_password: None,
+            sentinel_password_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            server_name: None,
+        }
     }
+}
+
+/// Never shows a password.
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("prefix", &self.prefix)
+            .field("channel_prefix", &self.channel_prefix)
+            .field("username", &self.username)
+            .field("sentinel_username", &self.sentinel_username)
+            .field("cert_file", &self.cert_file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Checks what the section says about the address.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub(super) fn fits(&self, url: Option<&str>) -> Result<(), ConfigError> {
+        let refuse = |line: String| Err(ConfigError(line));
+        let named = |text: &Option<String>| text.is_some();
+        for (option, is_set) in [
+            ("username", named(&self.username)),
+            ("password", named(&self.password)),
+            ("sentinel_username", named(&self.sentinel_username)),
+            ("sentinel_password", named(&self.sentinel_password)),
+            ("server_name", named(&self.server_name)),
+            ("cert_file", self.cert_file.is_some()),
+        ] {
+            let is_odd = match option {
+                _ if !is_set => false,
+                "username" | "password" => url.is_none(),
+                "server_name" | "cert_file" => !url.is_some_and(|url| url.starts_with("rediss")),
+                _ => !url.is_some_and(|url| url.contains("-sentinel://")),
+            };
+            if is_odd {
+                return refuse(format!("redis.{option}: is of no use with this redis_url"));
+            }
+        }
+        if (self.username.is_some() || self.password.is_some()) && url.is_some_and(has_login) {
+            return refuse(
+                "redis.password: redis_url has a login already; only one of them may be".to_owned(),
+            );
+        }
+        if self.sentinel_password.is_some() && url.is_some_and(|url| url.contains("sentinel_password=")) {
+            return refuse("redis.sentinel_password: redis_url has one already; only one may be".to_owned());
+        }
+        for (option, user, password) in [
+            ("username", &self.username, &self.password),
+            ("sentinel_username", &self.sentinel_username, &self.sentinel_password),
+        ] {
+            if user.is_some() && password.is_none() {
+                return refuse(format!("redis.{option}: there is no password for it"));
+            }
+        }
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            return refuse(
+                "redis.cert_file: redis.key_file belongs to it, and neither goes alone".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn has_login(url: &str) -> bool {
+    url.split('?').next().is_some_and(|address| address.contains('@'))
 }
 
 /// The forms an address may have.

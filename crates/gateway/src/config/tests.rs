@@ -186,6 +186,7 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("limits.http_body_bytes", |c| c.limits.http_body_bytes = 10),
         ("timings.sweep_ms", |c| c.timings.sweep_ms = 0),
         ("timings.presence_refresh_ms", |c| c.timings.presence_refresh_ms = 35_000),
+        ("drain.deadline_ms", |c| c.drain.deadline_ms = 0),
         ("retention.entries", |c| c.retention.entries = 0),
         ("retention.dedupe_hours", |c| c.retention.dedupe_hours = 23),
         ("log.level", |c| c.log.level = "inof".into()),

@@ -22,8 +22,6 @@ pub struct Timings {
     pub restore_ms: u64,
     /// How long a Socket.IO session can be recovered after its transport was cut.
     pub recovery_ms: u64,
-    /// How long a stop waits for sessions to end.
-    pub drain_ms: u64,
 }
 
 impl Default for Timings {
@@ -36,7 +34,6 @@ impl Default for Timings {
             head_check_ms: 2_000,
             restore_ms: 120_000,
             recovery_ms: 120_000,
-            drain_ms: 10_000,
         }
     }
 }
@@ -69,9 +66,5 @@ impl Timings {
     /// See the field.
     pub const fn recovery(&self) -> Duration {
         Duration::from_millis(self.recovery_ms)
-    }
-    /// See the field.
-    pub const fn drain(&self) -> Duration {
-        Duration::from_millis(self.drain_ms)
     }
 }

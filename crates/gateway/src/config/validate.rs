@@ -7,7 +7,7 @@ use parlance_model::is_house_id;
 use parlance_wire::{Dialect, Framing};
 
 use super::redis::SCHEMES;
-use super::{Auth, Config, ConfigError, Limits, Log, Mount, OnExpiry, Redis, Retention, Timings};
+use super::{Auth, Config, ConfigError, Drain, Limits, Log, Mount, OnExpiry, Redis, Retention, Timings};
 use crate::auth;
 
 /// Paths the gateway answers itself.
@@ -48,11 +48,16 @@ impl Config {
         {
             return refuse("advertise: expected host:port");
         }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            return refuse("proxy_protocol: trusted_proxies must name whose word counts");
+        }
         self.limits.validate()?;
         self.timings.validate()?;
+        self.drain.validate()?;
         self.retention.validate()?;
         self.log.validate()?;
         self.redis.validate()?;
+        self.redis.fits(self.redis_url.as_deref())?;
         self.check_mounts()
     }
 
@@ -237,6 +242,16 @@ impl Timings {
     }
 }
 
+impl Drain {
+    /// Checks the section.
+    ///
+    /// # Errors
+    /// One line naming the option.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        not_zero("drain", &[("deadline_ms", self.deadline_ms)])
+    }
+}
+
 impl Retention {
     /// Checks the section.
     ///
@@ -290,6 +305,9 @@ impl Log {
             });
         if let Some(odd) = odd {
             return refuse(format!("log.level: unknown level `{odd}`"));
+        }
+        if self.journal > 10_000_000 {
+            return refuse("log.journal: must be at most 10000000");
         }
         match self.format.as_str() {
             "auto" | "human" | "json" => Ok(()),

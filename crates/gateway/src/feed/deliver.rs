@@ -13,6 +13,7 @@ use super::job::Job;
 use crate::config::PresenceScope;
 use crate::events;
 use crate::failpoints;
+use crate::journal::Handed;
 use crate::node::Node;
 use crate::session::Own;
 
@@ -77,8 +78,8 @@ pub(super) fn tell(node: &Node, topic: &Topic, event: &Event, to: &To) {
     count(node, &fanout);
 }
 
-fn count(node: &Node, fanout: &Fanout) {
-    node.metrics.count_fanout(fanout.delivered, fanout.dropped, fanout.overflowed);
+pub(super) fn count(node: &Node, fanout: &Fanout) {
+    node.metrics.count_fanout(fanout);
 }
 
 /// Whoever came into a room or left it.
@@ -180,8 +181,8 @@ impl Job {
     ) -> Option<()> {
         let topic = &self.topic;
         // Whoever did it knows.
-        let hears = |l: &Listener| match (&entry.record, topic) {
-            (Record::Message(message), Topic::Conversation(id)) if message.author.id == l.user => {
+        let hears = |l: &Listener, own: bool| match (&entry.record, topic) {
+            (Record::Message(message), Topic::Conversation(id)) if own => {
                 let sent = message.client_id.clone().map(|client_id| Own::Send(id.clone(), client_id));
                 !sent.is_some_and(|own| does_itself(&self.node, l, &own))
             }
@@ -191,15 +192,27 @@ impl Job {
         let told = parlance_hub::Entry { topic, seq: entry.seq, event, integers };
         let mut fanout = self.node.hub.deliver_entry(&told, hears);
         count(&self.node, &fanout);
+        self.node.metrics.delivery.told(entry.at, &fanout);
         for listener in std::mem::take(&mut fanout.owed) {
             let Some(key) = LogKey::of_topic(topic) else { continue };
             let own = self.assign(&[(listener.user.clone(), key, entry.seq)]).await?;
             let piece = event.and_then(|e| parlance_wire::encode(listener.accent(), &listener.style, e));
             if let (Some(integer), Some(piece)) = (own.first(), piece) {
                 listener.push(&piece.seal(*integer));
+                fanout.paid(&listener);
             }
         }
+        self.remember(entry, &fanout);
         Some(())
+    }
+
+    /// For whoever asks afterwards: what people sent, one note for all who heard it.
+    fn remember(&self, entry: &Entry, fanout: &Fanout) {
+        let asked = matches!(entry.record, Record::Message(_) | Record::Reaction { .. } | Record::App { .. });
+        if let (Some(key), true) = (&self.track.key, asked) {
+            let (seq, heard, told) = (entry.seq, self.heard, self.node.clock.now());
+            self.node.journal.handed(&Handed { key, seq, heard, told, fanout });
+        }
     }
 
     /// What an entry does to this node, after it was told.

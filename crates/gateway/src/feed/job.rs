@@ -64,6 +64,8 @@ pub(super) struct Job {
     pub readers: Arc<Readers>,
     /// Judged, and to be handed to the hub next.
     pub ready: Vec<Ready>,
+    /// When this was taken up.
+    pub heard: Time,
     /// When the newest of them came into its log, where that tells how late this node is: it was heard just as it came.
     pub came: Option<Time>,
 }
@@ -127,7 +129,7 @@ impl Job {
                 Some(())
             }
             Judgement::Gap => {
-                self.node.metrics.feed_gaps.inc();
+                self.node.metrics.feed.chain_gaps.inc();
                 self.repair().await
             }
         }

@@ -6,6 +6,7 @@
 
 mod announce;
 mod check;
+mod crowd;
 mod deliver;
 mod job;
 mod known;
@@ -37,7 +38,8 @@ use crate::brake;
 use crate::node::Node;
 use announce::Announcer;
 use check::{Checks, Look};
-use deliver::Ready;
+use crowd::Crowd;
+use deliver::{Ready, To};
 use job::{Job, Readers, Todo};
 use known::{Known, Question};
 use opening::{Opened, Waiting};
@@ -177,6 +179,7 @@ pub(crate) struct Feed {
     open: FxHashMap<Topic, Slot>,
     typing: TypingTable,
     announcer: Announcer,
+    crowd: Crowd,
     known: Known,
     /// When rooms are looked into once more after a loss.
     rooms_at: Option<Time>,
@@ -215,6 +218,7 @@ pub async fn run(node: Arc<Node>, mut inbox: Inbox, mut requests: FeedRequests) 
                     node.halt.cancelled().await;
                     break;
                 }
+                node.metrics.feed.inbox.set(i64::try_from(inbox.len()).unwrap_or(i64::MAX));
                 feed.take(&mut batch);
             }
         }
@@ -239,6 +243,7 @@ impl Feed {
             open: FxHashMap::default(),
             typing: TypingTable::default(),
             announcer: Announcer::default(),
+            crowd: Crowd::default(),
             known: Known::default(),
             rooms_at: None,
             under_way: FuturesUnordered::new(),
@@ -250,9 +255,21 @@ impl Feed {
         }
     }
 
+    fn count(&self, batch: &[Delivery]) {
+        let metrics = &self.node.metrics.feed;
+        metrics.publications.inc_by(batch.len() as u64);
+        let oldest = batch.iter().find_map(|delivery| match delivery {
+            Delivery::Published(_, Publication::Entry(entry)) => Some(entry.at),
+            _ => None,
+        });
+        if let Some(at) = oldest {
+            metrics.lag.observe(self.node.since(at).as_secs_f64());
+        }
+    }
+
     fn take(&mut self, batch: &mut Vec<Delivery>) {
         let mut touched = Vec::new();
-        self.node.metrics.publications.inc_by(batch.len() as u64);
+        self.count(batch);
         for delivery in batch.drain(..) {
             match delivery {
                 Delivery::Published(topic, publication) => self.sort_in(topic, publication, &mut touched),
@@ -260,7 +277,7 @@ impl Feed {
                     tracing::warn!(
                         "publications were lost on the way: comparing every open topic with its log"
                     );
-                    self.node.metrics.feed_gaps.inc();
+                    self.node.metrics.feed.bus_gaps.inc();
                     self.recover();
                 }
             }
@@ -328,12 +345,20 @@ impl Feed {
         }
     }
 
-    /// Hands events that are in no log to the hub.
-    fn tell(&self, ready: Vec<Ready>) {
+    /// Hands events that are in no log to the hub; presence that very many hear of with the next tick.
+    fn tell(&mut self, ready: Vec<Ready>) {
         for item in ready {
-            if let Ready::Event { topic, event, to } = item {
-                deliver::tell(&self.node, &topic, &event, &to);
+            let Ready::Event { topic, mut event, to } = item else { continue };
+            if let (Topic::PresenceAll, To::Presence { announce, user, .. }) = (&topic, &to) {
+                let Some(told_now) = self.crowd.keep(&self.node.hub, *announce, user, event) else {
+                    if self.crowd.is_full() {
+                        self.crowd.tell(&self.node);
+                    }
+                    continue;
+                };
+                event = told_now;
             }
+            deliver::tell(&self.node, &topic, &event, &to);
         }
     }
 
@@ -351,6 +376,7 @@ impl Feed {
             todo: std::mem::take(&mut slot.todo),
             readers: self.readers.clone(),
             ready: Vec::new(),
+            heard: self.node.clock.now(),
             came: None,
         };
         let mut work = job.run().map(|(topic, track)| Outcome::Worked(topic, track)).boxed();
@@ -388,6 +414,7 @@ impl Feed {
         self.typing_due(&mut ready);
         self.announcements_due(&mut ready);
         self.tell(ready);
+        self.crowd.tell(&self.node);
         self.ask_presence();
         if let Some(word) = brake::word(&self.node) {
             let node = self.node.clone();
@@ -405,6 +432,7 @@ impl Feed {
         if self.checks.is_due(ticks, head_ticks) {
             self.check(false);
         }
+        self.node.metrics.feed.topics.set(i64::try_from(self.open.len()).unwrap_or(i64::MAX));
         if ticks.is_multiple_of(IDLE_TICKS) {
             self.close_idle();
         }

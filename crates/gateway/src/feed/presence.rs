@@ -16,7 +16,7 @@ use crate::config::Mount;
 impl Feed {
     pub(super) fn heard_presence(&mut self, topic: &Topic, change: &PresenceChanged, ready: &mut Vec<Ready>) {
         if *topic == Topic::PresenceAll {
-            self.node.metrics.presence_transitions.inc();
+            self.node.metrics.presence.transition(change.status);
         }
         if !self.open.contains_key(topic) {
             return;

@@ -37,7 +37,8 @@ impl Job {
             let range = Range::After { seq: self.track.seq, limit: PAGE };
             let page =
                 self.insist_reading("gap repair", || self.node.backplane.log.range(&key, range)).await?;
-            self.node.metrics.feed_repairs.inc();
+            self.node.metrics.feed.repairs.inc();
+            self.node.metrics.feed.repaired_entries.inc_by(page.entries.len() as u64);
             if !compared && !continues(&self.track, &page) {
                 self.fence().await?;
                 compared = true;
@@ -93,7 +94,7 @@ impl Job {
         let fenced = self.insist_reading("fence", || self.node.backplane.fences.fence(&key, seen)).await?;
         if fenced != Fenced::There {
             tracing::error!(topic = ?self.topic, ?seen, ?fenced, "the log lost entries that were delivered");
-            self.node.metrics.feed_losses.inc();
+            self.node.metrics.feed.losses.inc();
             self.node.carry_leases();
             // Moves were lost with it, or are told under versions that were heard already.
             self.todo.push_front(super::job::Todo::Cursors);

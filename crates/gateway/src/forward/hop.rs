@@ -112,7 +112,7 @@ async fn counted(node: &Arc<Node>, owner: &NodeId, request: Request, kind: Kind)
         Err(Lost::Gone) => "gone",
         Err(Lost::Unfit) => "unfit",
     };
-    node.metrics.forwarded.with_label_values(&[kind.name(), outcome]).inc();
+    node.metrics.sessions.forwarded.with_label_values(&[kind.name(), outcome]).inc();
     answer
 }
 
@@ -124,7 +124,7 @@ fn wants_socket(request: &Request) -> bool {
 async fn relayed(node: &Arc<Node>, owner: &NodeId, request: Request, kind: Kind) -> Result<Response, Lost> {
     let to = node.forward.roster.find(owner).await.ok_or(Lost::Unknown)?;
     let (socket, poll) = (kind == Kind::Socket, kind == Kind::Poll);
-    if socket && node.shutdown.is_cancelled() {
+    if socket && node.takes().is_err() {
         // It would have to leave again at once; without it the session goes on polling.
         return Err(Lost::Unfit);
     }

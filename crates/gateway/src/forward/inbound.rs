@@ -9,12 +9,15 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
+use http_body_util::{BodyExt, Limited};
 use parlance_wire::engineio::Problem;
 use subtle::ConstantTimeEq;
 
-use super::{CLIENT, HERE, PASS, RELEASE};
+use super::ask;
+use super::{CLIENT, EXPLAIN, HERE, PASS, RELEASE};
 use crate::http::router::Public;
 use crate::http::{Origin, engine, reply};
+use crate::journal::{self, Question};
 
 /// Answers a forwarded request as if it had come to the public listener. Its origin was checked there.
 pub async fn receive(State(public): State<Public>, request: Request) -> Response {
@@ -45,6 +48,23 @@ pub async fn release(State(public): State<Public>, request: Request) -> Response
     response
 }
 
+/// Answers what this node remembers of a message.
+pub async fn explain(State(public): State<Public>, request: Request) -> Response {
+    let Some(request) = admitted(&public, request, EXPLAIN) else { return stranger(&public) };
+    let read = Limited::new(request.into_body(), ask::LARGEST_QUESTION).collect().await;
+    let question = read.ok().and_then(|body| serde_json::from_slice::<Question>(&body.to_bytes()).ok());
+    let Some(question) = question else {
+        return reply::refusal(StatusCode::BAD_REQUEST, "INVALID_REQUEST", "not a question");
+    };
+    match serde_json::to_vec(&journal::own(&public.node, &question)) {
+        Ok(body) => reply::json(StatusCode::OK, body),
+        Err(error) => {
+            tracing::error!(%error, "telling another node what is remembered");
+            reply::refusal(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "internal error")
+        }
+    }
+}
+
 /// The request with the address the client sent it to, when it is another node's.
 fn admitted(public: &Public, mut request: Request, prefix: &str) -> Option<Request> {
     let pass = request.headers_mut().remove(PASS)?;
@@ -66,7 +86,7 @@ fn counted(public: &Public, headers: &HeaderMap) -> Result<Origin, Box<Response>
     match public.permits.take(address, limits.connections, limits.connections_per_ip) {
         Ok(permit) => Ok(Origin(Arc::new(permit))),
         Err(reason) => {
-            public.node.metrics.refused("-", reason);
+            public.node.metrics.refused(None, reason);
             let busy = StatusCode::SERVICE_UNAVAILABLE;
             let mut response = reply::refusal(busy, "UNAVAILABLE", "too many connections");
             reply::retry_after(&mut response, 5);
@@ -76,6 +96,6 @@ fn counted(public: &Public, headers: &HeaderMap) -> Result<Origin, Box<Response>
 }
 
 fn stranger(public: &Public) -> Response {
-    public.node.metrics.refused("-", "pass");
+    public.node.metrics.refused(None, "pass");
     reply::refusal(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "for other nodes only")
 }

@@ -4,7 +4,9 @@
 //! Owns: the way to the owner and back, over its internal listener; who is there ([`roster`]). Must not know:
 //! packets, sessions, who is connected. A forwarded request is answered where it arrives, never forwarded again.
 
+mod ask;
 mod dial;
+mod generation;
 pub(crate) mod hop;
 pub(crate) mod inbound;
 mod roster;
@@ -25,6 +27,7 @@ use parlance_backplane::Pass;
 use dial::Dial;
 use roster::Roster;
 
+pub(crate) use ask::ask;
 pub(crate) use roster::{first, join, keep, state};
 
 /// Opens the internal listener to other nodes.
@@ -38,11 +41,14 @@ pub(crate) const RELEASE: &str = "/internal/release";
 /// Idle connections kept to one node.
 const IDLE: usize = 256;
 
+/// Where a node is asked what it remembers of a message.
+pub(crate) const EXPLAIN: &str = "/internal/explain";
+
 /// What a node needs to forward requests, and to take forwarded ones.
 pub struct Forward {
     /// What other nodes present here: drawn at every start, told to them by the backplane alone.
     pass: Pass,
-    roster: Roster,
+    pub(crate) roster: Roster,
     client: Client<Dial, Body>,
     /// Where other nodes reach this one; known once it listens.
     address: OnceLock<String>,

@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::generation;
 use crate::node::Node;
 
 /// From one beat to the next.
@@ -64,11 +65,29 @@ impl Roster {
         self.known(id)
     }
 
-    /// Any node but these that is not stopping.
+    /// Any node but these that is not stopping, of the newest generation that has room.
     pub fn another(&self, than: &[NodeId]) -> Option<NodeId> {
         let known = self.known.borrow();
-        let fit = known.nodes.iter().filter(|(id, (state, _))| !than.contains(id) && !state.draining);
+        let fit = || known.nodes.iter().filter(|(id, (state, _))| !than.contains(id) && !state.draining);
+        let newest = fit().filter(|(_, (state, _))| state.room).map(|(_, (state, _))| state.generation).max();
+        let preferred = |state: &NodeState| newest.is_none_or(|newest| state.generation == newest);
+        let fit = fit().filter(|(_, (state, _))| preferred(state));
         fit.map(|(id, _)| id.clone()).choose(&mut rand::rng())
+    }
+
+    /// Whether a node of a newer generation has room. A node without one has no place among them.
+    pub fn has_newer(&self, generation: u64) -> bool {
+        let known = self.known.borrow();
+        generation > 0
+            && known
+                .nodes
+                .values()
+                .any(|(state, _)| state.generation > generation && state.room && !state.draining)
+    }
+
+    /// All that are known.
+    pub fn all(&self) -> Vec<Arc<NodeState>> {
+        self.known.borrow().nodes.values().map(|(state, _)| state.clone()).collect()
     }
 
     /// Until a node is there no more.
@@ -121,6 +140,7 @@ pub async fn join(node: &Node, internal: SocketAddr) -> Result<(), Fault> {
 /// # Errors
 /// As [`join`].
 pub async fn first(node: &Node) -> Result<(), Fault> {
+    generation::learn(node).await?;
     node.backplane.nodes.beat(state(node), LIFE).await?;
     look(node).await;
     Ok(())
@@ -130,16 +150,22 @@ pub async fn first(node: &Node) -> Result<(), Fault> {
 pub async fn keep(node: Arc<Node>) {
     let mut every = tokio::time::interval(BEAT);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut draining = false;
+    let (mut draining, mut beats) = (false, 0_u32);
     loop {
         tokio::select! {
             () = node.halt.cancelled() => break,
-            () = node.shutdown.cancelled(), if !draining => {
+            () = node.leaving.cancelled(), if !draining => {
                 draining = true;
                 beat(&node).await;
                 look(&node).await;
             }
             _ = every.tick() => {
+                beats = beats.wrapping_add(1);
+                if beats.is_multiple_of(generation::BEATS)
+                    && let Err(fault) = generation::learn(&node).await
+                {
+                    tracing::warn!(%fault, "keeping the generation");
+                }
                 beat(&node).await;
                 look(&node).await;
             }
@@ -165,6 +191,9 @@ async fn look(node: &Node) {
     // What is asked for from here on may have begun after the look.
     let asked = roster.asked.load(Ordering::Relaxed);
     let found = node.backplane.nodes.live().await;
+    if let Ok(live) = &found {
+        node.journal.saw(&node.id, live, node.clock.now());
+    }
     roster.update(found, asked, node.clock.now());
 }
 
@@ -188,6 +217,13 @@ fn address(node: &Node, internal: SocketAddr) -> String {
     }
 }
 
+/// Whether it can take many more: it can do its work, and is not full.
+fn has_room(node: &Node) -> bool {
+    let most = node.config.load().limits.connections;
+    let full = most > 0 && node.links.len() >= most / 10 * 9;
+    !full && node.ready().is_ok()
+}
+
 /// What this node says about itself.
 pub fn state(node: &Node) -> NodeState {
     NodeState {
@@ -198,7 +234,9 @@ pub fn state(node: &Node) -> NodeState {
         started_at: node.started_at,
         connections: node.links.len() as u64,
         lag_ms: node.feed_lag_ms(),
-        draining: node.shutdown.is_cancelled(),
+        draining: node.leaving.is_cancelled(),
+        generation: node.generation.load(Ordering::Relaxed),
+        room: has_room(node),
     }
 }
 
@@ -221,6 +259,8 @@ mod tests {
             connections: 0,
             lag_ms: 0,
             draining: false,
+            generation: 0,
+            room: true,
         };
         Ok(names.iter().map(|name| LiveNode { state: state(name), seen: Time(0) }).collect())
     }

@@ -80,7 +80,7 @@ pub async fn carry(node: Arc<Node>, ends: Ends) {
 /// Until it is this socket's turn to leave a stopping node: not all come back in one moment.
 async fn leaving(node: &Node) {
     node.shutdown.cancelled().await;
-    let spread = node.config.load().timings.drain() / 2;
+    let spread = node.config.load().drain.deadline() / 2;
     tokio::time::sleep(spread.mul_f64(rand::random_range(0.0..1.0))).await;
 }
 

@@ -8,31 +8,33 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus::IntGauge;
+use parking_lot::Mutex;
 use socket2::SockRef;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
+use super::first::{self, Entered, First};
 use super::patience::{Marks, Patient, Watched};
 use super::permit::Permit;
 use super::router::{self, Public};
 use super::socket::{Io, finish};
-use super::{head, reply};
+use super::{head, proxies, proxy_protocol, reply};
 use crate::node::Node;
+use crate::session::Running;
 
 /// hyper refuses smaller buffers.
 const SMALLEST_BUFFER: usize = 8 * 1024;
 /// How long what a refused client still sends is read, so that it gets to read its answer.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: u64 = 16 * 1024 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 /// A stopping node goes on reading for so long.
 const UNREAD: Duration = Duration::from_millis(100);
 /// How long answers under way when the node halts may take: the last words to those who poll.
@@ -57,39 +59,136 @@ pub struct Visit {
     pub public: Option<Public>,
     pub stream: Arc<TcpStream>,
     pub permit: Arc<Permit>,
-    pub sockets: IntGauge,
 }
 
 /// Where a request comes from; travels with the request into the upgrade.
 #[derive(Clone)]
 pub struct Origin(pub Arc<Permit>);
 
-struct Counted(IntGauge);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
+impl Origin {
+    /// That of a request with these headers: of the connection, or whom a trusted proxy names.
+    fn of(node: &Node, permit: &Arc<Permit>, headers: &HeaderMap) -> Result<Self, Box<Response>> {
+        if !permit.is_shared() {
+            return Ok(Self(permit.clone()));
+        }
+        let config = node.config.load();
+        let client = proxies::client(&config, permit.address(), headers);
+        match permit.behind(client, config.limits.connections_per_ip) {
+            Ok(permit) => Ok(Self(Arc::new(permit))),
+            Err(reason) => {
+                node.metrics.refused(None, reason);
+                let mut response =
+                    reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "too many connections");
+                reply::retry_after(&mut response, 5);
+                Err(Box::new(response))
+            }
+        }
     }
 }
 
-/// Serves a connection until it ends, is upgraded, or the node stops.
-pub async fn serve(visit: Visit) {
-    visit.sockets.inc();
-    let _counted = Counted(visit.sockets.clone());
+/// Serves a connection until it ends, or the node stops; a WebSocket that hyper upgrades goes on in a task of its own.
+pub fn serve(visit: Visit) -> impl Future<Output = ()> + Send {
+    // Boxed: a task keeps room for everything that it ever held.
+    let arriving = Box::pin(arrive(visit));
+    async move {
+        let arrived = arriving.await;
+        if let Some((running, origin)) = arrived {
+            running.run().await;
+            drop(origin);
+        }
+    }
+}
+
+/// Whose connection a trusted proxy brings, when it says so ahead of everything; `None`: it may not go on.
+async fn introduced(visit: &Visit) -> Option<Arc<Permit>> {
+    let config = visit.node.config.load_full();
+    let permit = &visit.permit;
+    if visit.public.is_none() || !permit.is_shared() || !config.proxy_protocol {
+        return Some(permit.clone());
+    }
+    let mut io = Io(visit.stream.clone());
+    let patience = Duration::from_millis(config.limits.head_ms);
+    let Ok(Ok(told)) = tokio::time::timeout(patience, proxy_protocol::read(&mut io)).await else {
+        visit.node.metrics.refused(None, "proxy_header");
+        return None;
+    };
+    let client = told.unwrap_or(permit.address());
+    match permit.behind(client, config.limits.connections_per_ip) {
+        Ok(permit) => Some(Arc::new(permit)),
+        Err(reason) => {
+            visit.node.metrics.refused(None, reason);
+            if visit.stream.try_write(FULL).is_ok() {
+                linger(&visit.stream).await;
+            }
+            None
+        }
+    }
+}
+
+/// Serves a connection as long as it speaks HTTP; a session, if it came with a handshake and nothing else.
+async fn arrive(mut visit: Visit) -> Option<(Running, Origin)> {
+    visit.permit = introduced(&visit).await?;
+    let begun = match &visit.public {
+        Some(public) if !visit.node.shutdown.is_cancelled() => begin(&visit, public).await,
+        _ => Begun::Http(Bytes::new(), None),
+    };
+    match begun {
+        Begun::Session(running, origin) => return Some((running, origin)),
+        Begun::Http(ahead, decided) => Box::pin(converse(visit, ahead, decided)).await,
+        Begun::Done => {}
+    }
+    None
+}
+
+/// How a connection begins.
+enum Begun {
+    Session(Running, Origin),
+    /// With this much of a request, and what is answered to it when that is known already.
+    Http(Bytes, Option<Box<Response>>),
+    Done,
+}
+
+async fn begin(visit: &Visit, public: &Public) -> Begun {
+    let config = visit.node.config.load_full();
+    let looked = first::look(&visit.stream, &config.limits).await;
+    let handshake = match looked {
+        First::Handshake(handshake) => handshake,
+        First::Other(read) => return Begun::Http(read, None),
+    };
+    let origin = match Origin::of(&visit.node, &visit.permit, handshake.headers()) {
+        Ok(origin) => origin,
+        Err(refusal) => return Begun::Http(handshake.into_read(), Some(refusal)),
+    };
+    let entering = first::enter(public, &visit.stream, &handshake, &origin);
+    let entered = AssertUnwindSafe(entering).catch_unwind().await;
+    match entered.unwrap_or_else(|_| Entered::Refused(Box::new(panicked()))) {
+        Entered::Session(running) => Begun::Session(running, origin),
+        Entered::Done => Begun::Done,
+        Entered::Refused(response) => Begun::Http(handshake.into_read(), Some(response)),
+        Entered::Other => Begun::Http(handshake.into_read(), None),
+    }
+}
+
+/// Has hyper serve a connection, of which something was read already. `decided`: what its first request is answered.
+async fn converse(visit: Visit, ahead: Bytes, decided: Option<Box<Response>>) {
     let served = Arc::new(AtomicBool::new(false));
     let marks = Arc::<Marks>::default();
     let builder = builder(&visit.node);
     let (router, public) = (visit.router.clone(), visit.public.clone());
-    let origin = Origin(visit.permit.clone());
+    let (owner, permit) = (visit.node.clone(), visit.permit.clone());
     let (any, body_marks) = (served.clone(), marks.clone());
+    let decided = Mutex::new(decided);
     let service = service_fn(move |request: Request<Incoming>| {
         any.store(true, Ordering::Relaxed);
         let mut request = request.map(|body| Body::new(Watched::new(body, body_marks.clone())));
-        request.extensions_mut().insert(origin.clone());
-        answer(router.clone(), public.clone(), request)
+        let decided = decided.lock().take().or_else(|| {
+            let origin = Origin::of(&owner, &permit, request.headers());
+            origin.map(|origin| drop(request.extensions_mut().insert(origin))).err()
+        });
+        answer(router.clone(), public.clone(), request, decided)
     });
     let stall = Duration::from_millis(visit.node.config.load().limits.write_stall_ms);
-    let io = TokioIo::new(Patient::new(Io(visit.stream.clone()), stall, marks.clone()));
+    let io = TokioIo::new(Patient::new(Io(visit.stream.clone()), stall, marks.clone()).behind(ahead));
     let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
     // A connection made while the node stops gets its one answer: it was told not to keep alive.
     let stopping = visit.node.shutdown.is_cancelled();
@@ -126,7 +225,11 @@ async fn answer(
     router: Router,
     public: Option<Public>,
     mut request: Request<Body>,
+    decided: Option<Box<Response>>,
 ) -> Result<Response, Infallible> {
+    if let Some(response) = decided {
+        return Ok(*response);
+    }
     if let Err(refusal) = head::settle(&mut request) {
         return Ok(*refusal);
     }
@@ -140,13 +243,12 @@ async fn answer(
         Box::pin(router.oneshot(request)).await
     };
     let answered = AssertUnwindSafe(answered).catch_unwind().await;
-    Ok(answered.map_or_else(
-        |_| {
-            tracing::error!("a request's handler panicked");
-            reply::refusal(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "internal error")
-        },
-        |answered| answered.unwrap_or_else(|never| match never {}),
-    ))
+    Ok(answered.map_or_else(|_| panicked(), |answered| answered.unwrap_or_else(|never| match never {})))
+}
+
+fn panicked() -> Response {
+    tracing::error!("a request's handler panicked");
+    reply::refusal(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "internal error")
 }
 
 async fn last_answers(node: &Node) {
@@ -178,14 +280,14 @@ async fn say_why(visit: &Visit, error: &hyper::Error, silent: bool) {
         e if e.is_parse_version_h2() => ("bad_head", NOT_HTTP1),
         e if e.is_parse() => ("bad_head", [].as_slice()),
         e if is_stalled(e) => {
-            visit.node.metrics.refused("-", "slow_reader");
+            visit.node.metrics.refused(None, "slow_reader");
             // What the kernel still keeps for it goes too.
             let _ = SockRef::from(&**stream).set_linger(Some(Duration::ZERO));
             return;
         }
         _ => return,
     };
-    visit.node.metrics.refused("-", reason);
+    visit.node.metrics.refused(None, reason);
     if answer.is_empty() || stream.try_write(answer).is_ok() {
         linger(stream).await;
     }
@@ -200,10 +302,7 @@ fn is_stalled(error: &hyper::Error) -> bool {
 /// Closing with unread input resets the connection, and the answer may be lost with it.
 async fn linger(stream: &Arc<TcpStream>) {
     let _ = finish(stream);
-    let mut rest = Io(stream.clone()).take(LINGER_BYTES);
-    let mut nowhere = tokio::io::sink();
-    let drained = tokio::io::copy(&mut rest, &mut nowhere);
-    let _ = tokio::time::timeout(LINGER, drained).await;
+    let _ = tokio::time::timeout(LINGER, Io(stream.clone()).drain(LINGER_BYTES)).await;
 }
 
 #[cfg(test)]

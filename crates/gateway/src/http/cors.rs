@@ -6,13 +6,13 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use parlance_wire::engineio::Problem;
 use url::Url;
 
-use super::router::Public;
+use super::router::{Door, Public};
 use super::{engine, reply};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, OPTIONS");
@@ -35,21 +35,42 @@ pub async fn guarded<F: Future<Output = Response>>(
     request: Request,
     next: impl FnOnce(Request) -> F,
 ) -> Response {
-    let mut origins = request.headers().get_all(header::ORIGIN).iter();
-    let (origin, another) = (origins.next().cloned(), origins.next().is_some());
-    if let Some(origin) = &origin
-        && (another || !allowed(&public.node.config.load().origins, origin, request.headers()))
-    {
-        let mut response = if public.is_engine(&request) {
-            engine::refuse(Problem::Forbidden)
-        } else {
-            reply::refusal(StatusCode::FORBIDDEN, "ORIGIN_NOT_ALLOWED", "origin not allowed")
-        };
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
-        return response;
-    }
+    let origin = match judge(public, request.headers(), request.uri()) {
+        Ok(origin) => origin,
+        Err(refusal) => return *refusal,
+    };
     let mut response =
         if request.method() == Method::OPTIONS { preflight(request.headers()) } else { next(request).await };
+    mark(&mut response, origin);
+    response
+}
+
+/// The origin a request comes from, if it may; the answer is to be [marked](mark) with it.
+///
+/// # Errors
+/// The answer to one of a foreign origin.
+pub(super) fn judge(
+    public: &Public,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Option<HeaderValue>, Box<Response>> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let (origin, another) = (origins.next(), origins.next().is_some());
+    let Some(origin) = origin else { return Ok(None) };
+    if !another && allowed(&public.node.config.load().origins, origin, headers) {
+        return Ok(Some(origin.clone()));
+    }
+    let mut response = if matches!(public.door(headers, uri), Some(Door::Engine(_))) {
+        engine::refuse(Problem::Forbidden)
+    } else {
+        reply::refusal(StatusCode::FORBIDDEN, "ORIGIN_NOT_ALLOWED", "origin not allowed")
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
+    Err(Box::new(response))
+}
+
+/// Says in an answer whom it depends on, and which page may read it.
+pub(super) fn mark(response: &mut Response, origin: Option<HeaderValue>) {
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
@@ -57,7 +78,6 @@ pub async fn guarded<F: Future<Output = Response>>(
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
     }
-    response
 }
 
 /// Applications send headers of their own (`extraHeaders` of the stock client): an allowed origin may, they

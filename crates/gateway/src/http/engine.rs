@@ -15,13 +15,16 @@ use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use parlance_model::NodeId;
 use parlance_wire::engineio::{Problem, Query, Transport};
+use prometheus::IntGauge;
 use tokio_util::task::TaskTracker;
 
 use super::connection::Origin;
 use super::permit::Permits;
+use super::socket::Socket;
 use super::{credentials, encoding, reply, upgrade};
 use crate::clock::Clock;
 use crate::line::{Line, desk, door};
+use crate::metrics::Waiting;
 
 /// Called with each new session; it must not block.
 pub type Accept = Arc<dyn Fn(Greeting) + Send + Sync>;
@@ -65,10 +68,12 @@ pub struct Endpoint {
     permits: Permits,
     accept: Accept,
     tracker: TaskTracker,
+    /// Counts polls that wait.
+    waiting: Option<IntGauge>,
 }
 
 /// What a handshake brought.
-struct Caller {
+pub(super) struct Caller {
     token: Option<String>,
     remote: IpAddr,
     host: Option<String>,
@@ -92,7 +97,14 @@ impl Caller {
 impl Endpoint {
     /// An endpoint without sessions. Handshakes of WebSockets are finished on `tracker`.
     pub fn new(settings: EngineSettings, clock: Clock, tracker: TaskTracker, accept: Accept) -> Self {
-        Self { door: door::Door::new(settings, clock), permits: Permits::default(), accept, tracker }
+        let (door, permits) = (door::Door::new(settings, clock), Permits::default());
+        Self { door, permits, accept, tracker, waiting: None }
+    }
+
+    /// The same, counting the polls that wait.
+    #[must_use]
+    pub fn counting(self, waiting: IntGauge) -> Self {
+        Self { waiting: Some(waiting), ..self }
     }
 
     /// How many sessions there are.
@@ -146,7 +158,10 @@ impl Endpoint {
             (Transport::WebSocket, session) => self.upgrade(&mut parts, session),
             (Transport::Polling, door::Session::Socket) => Err(Problem::BadRequest),
             (Transport::Polling, door::Session::Polling(desk)) => match parts.method {
-                Method::GET => poll(&parts, &desk).await,
+                Method::GET => {
+                    let _waiting = self.waiting.as_ref().map(Waiting::begin);
+                    poll(&parts, &desk).await
+                }
                 Method::POST => self.post(&parts, body, &desk).await,
                 _ => Err(Problem::BadRequest),
             },
@@ -182,6 +197,19 @@ impl Endpoint {
             }
         });
         Ok(upgrade::switching(&key))
+    }
+
+    /// What a handshake brings that begins a session over a WebSocket; `None`: it does something else.
+    pub(super) fn straight(&self, parts: &Parts, origin: &Origin) -> Option<Caller> {
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let begins = query.sid.is_none() && query.is_version_4();
+        let begins = begins && matches!(query.known_transport(), Ok(Transport::WebSocket));
+        begins.then(|| Caller::new(parts, Some(origin)))
+    }
+
+    /// Begins its session.
+    pub(super) async fn welcome(&self, caller: Caller, socket: Socket, origin: Origin) {
+        caller.greet(&self.accept, self.door.open_socket(socket, origin).await);
     }
 
     fn begin_polling(&self, caller: Caller) -> Response {

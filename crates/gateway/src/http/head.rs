@@ -4,9 +4,8 @@
 //! Owns: RFC 9112, sections 3.2 and 6, where hyper is lenient (of a length beside chunks it takes the chunks, as it says
 //! there, and ends the connection). Must not know: addresses, answers of endpoints.
 
-use axum::extract::Request;
 use axum::http::uri::{Authority, PathAndQuery};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, Version, header};
 use axum::response::Response;
 
 use super::reply;
@@ -20,7 +19,7 @@ const fn bad(text: &'static str) -> Flaw {
 
 /// Brings the target into one form, or refuses the request. The connection ends with a refusal: where the next
 /// request would begin is not sure.
-pub fn settle(request: &mut Request) -> Result<(), Box<Response>> {
+pub fn settle<B>(request: &mut Request<B>) -> Result<(), Box<Response>> {
     let flaw = match check(request.headers(), request.version()) {
         Ok(()) => return origin_form(request).map_err(|flaw| Box::new(refusal(flaw))),
         Err(flaw) => flaw,
@@ -63,7 +62,7 @@ fn is_host(value: &HeaderValue) -> bool {
 }
 
 /// A target that names a host goes before the `Host` header (RFC 9112, 3.2.2): from here on there is only the header.
-fn origin_form(request: &mut Request) -> Result<(), Flaw> {
+fn origin_form<B>(request: &mut Request<B>) -> Result<(), Flaw> {
     let Some(authority) = request.uri().authority().cloned() else { return Ok(()) };
     // A tunnel is asked for, to a host alone: there are none, whatever answers.
     let Some(target) = request.uri().path_and_query().cloned() else { return Ok(()) };

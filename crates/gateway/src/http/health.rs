@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
@@ -53,6 +53,8 @@ pub struct Ready {
 #[derive(Serialize, ToSchema)]
 pub struct Checks {
     stopping: bool,
+    /// Nodes of a newer generation take the new connections.
+    superseded: bool,
     #[schema(pattern = "^(ok|away)$")]
     engine: &'static str,
     #[schema(pattern = "^(ok|missing)$")]
@@ -72,16 +74,38 @@ pub async fn live() -> Response {
     told(StatusCode::OK, &Alive { status: "ok" })
 }
 
+/// A newer generation has room.
+const REPLACED: &str = "nodes of a newer generation take the new connections";
+
+/// For whom it is asked.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Asked {
+    /// `newcomers`: not ready either while nodes of a newer generation have room. For balancers; whoever decides by it
+    /// which node may be stopped would never stop one.
+    #[serde(rename = "for")]
+    #[param(rename = "for", required = false)]
+    whose: Option<Whose>,
+}
+
+#[derive(Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Whose {
+    Newcomers,
+}
+
 /// Whether the node delivers
 #[utoipa::path(
-    get, path = "/readyz", tag = "node", operation_id = "readyz", security(()),
+    get, path = "/readyz", tag = "node", operation_id = "readyz", security(()), params(Asked),
     responses(
         (status = 200, description = "It does", body = Ready),
         (status = 503, description = "It does not, and says why: give it no new connections", body = Ready),
     ),
 )]
-pub async fn ready(State(node): State<Arc<Node>>) -> Response {
-    let failure = node.ready().err();
+pub async fn ready(State(node): State<Arc<Node>>, Query(asked): Query<Asked>) -> Response {
+    let superseded = node.is_superseded();
+    let replaced = (superseded && asked.whose == Some(Whose::Newcomers)).then(|| REPLACED.to_owned());
+    let failure = node.ready().err().or(replaced);
     let status = if failure.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = |well: bool, other: &'static str| if well { "ok" } else { other };
     let body = Ready {
@@ -95,7 +119,8 @@ pub async fn ready(State(node): State<Arc<Node>>) -> Response {
         connections: node.links.len(),
         maintenance: node.maintenance.load().is_some(),
         checks: Checks {
-            stopping: node.shutdown.is_cancelled(),
+            stopping: node.leaving.is_cancelled(),
+            superseded,
             engine: word(node.health.keeps(), "away"),
             publications: word(node.health.hears(), "missing"),
             feed: word(node.delivers(), "stalled"),
@@ -115,7 +140,7 @@ fn told(status: StatusCode, body: &impl Serialize) -> Response {
     responses((status = 200, description = "The text format, version 0.0.4", body = String, content_type = "text/plain")),
 )]
 pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    let mut response = Response::new(node.metrics.render().into());
+    let mut response = Response::new(crate::metrics::scrape(&node).await.into());
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));

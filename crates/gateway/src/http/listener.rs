@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::connection::{self, Visit};
 use super::permit::Permits;
+use super::proxies;
 use super::router::Public;
 use crate::node::Node;
 
@@ -49,6 +50,8 @@ impl Gate {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
+        // Linux gives them to each connection: asking for them again would be two system calls for each that comes.
+        alert(&SockRef::from(&socket));
         let listener = socket.listen(BACKLOG)?;
         let bound = listener.local_addr()?;
         let tracker = self.node.tracker.clone();
@@ -58,9 +61,10 @@ impl Gate {
 
     async fn accept_all(self, listener: TcpListener) {
         let mut pause = FIRST_PAUSE;
+        let mut halted = std::pin::pin!(self.node.halt.cancelled());
         loop {
             let accepted = tokio::select! {
-                () = self.node.halt.cancelled() => {
+                () = &mut halted => {
                     // Those that were let in by the kernel would be reset with the listener.
                     while let Some(Ok((stream, remote))) = listener.accept().now_or_never() {
                         self.admit(stream, remote);
@@ -87,24 +91,30 @@ impl Gate {
     }
 
     fn admit(&self, stream: TcpStream, remote: SocketAddr) {
+        self.node.metrics.door.sockets_accepted.with_label_values(&[self.name]).inc();
         let config = self.node.config.load();
         let limits = &config.limits;
         let (all, per_address) =
             if self.name == "public" { (limits.connections, limits.connections_per_ip) } else { (0, 0) };
-        let permit = match self.permits.take(remote.ip(), all, per_address) {
-            Ok(permit) => Arc::new(permit),
+        let shared = self.public.is_some() && proxies::is_trusted(&config, remote.ip());
+        let taken = if shared {
+            self.permits.take_shared(remote.ip(), all)
+        } else {
+            self.permits.take(remote.ip(), all, per_address)
+        };
+        let permit = match taken {
+            Ok(permit) => {
+                let sockets = self.node.metrics.door.sockets.with_label_values(&[self.name]);
+                Arc::new(permit.shown(sockets))
+            }
             Err(reason) => {
-                self.node.metrics.refused("-", reason);
+                self.node.metrics.refused(None, reason);
                 turn_away(&stream);
                 return;
             }
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-        // Finds peers that went without a word (a cable, a NAT) when nothing else is written to them.
-        if let Err(error) = SockRef::from(&stream).set_keepalive(true) {
-            tracing::debug!(%error, "SO_KEEPALIVE");
+        if cfg!(not(target_os = "linux")) {
+            alert(&SockRef::from(&stream));
         }
         let visit = Visit {
             node: self.node.clone(),
@@ -112,9 +122,19 @@ impl Gate {
             public: self.public.clone(),
             stream: Arc::new(stream),
             permit,
-            sockets: self.node.metrics.door.sockets.with_label_values(&[self.name]),
         };
         self.node.tracker.spawn(connection::serve(visit));
+    }
+}
+
+/// Has what is written go out at once, and finds peers that went without a word (a cable, a NAT) when nothing else is
+/// written to them.
+fn alert(socket: &SockRef<'_>) {
+    if let Err(error) = socket.set_tcp_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    if let Err(error) = socket.set_keepalive(true) {
+        tracing::debug!(%error, "SO_KEEPALIVE");
     }
 }
 
@@ -131,4 +151,24 @@ fn is_the_peers(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_as_alert_as_their_listener() {
+        let socket = TcpSocket::new_v4().unwrap();
+        alert(&SockRef::from(&socket));
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(BACKLOG).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (stream, _) = accepted.unwrap();
+        if cfg!(not(target_os = "linux")) {
+            alert(&SockRef::from(&stream));
+        }
+        assert!(stream.nodelay().unwrap() && SockRef::from(&stream).keepalive().unwrap());
+    }
 }

@@ -38,6 +38,8 @@ impl Marks {
 /// A stream that gives up a peer who takes nothing of an answer for so long.
 pub struct Patient {
     io: Io,
+    /// What was read already.
+    ahead: Bytes,
     stall: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     marks: Arc<Marks>,
@@ -46,12 +48,17 @@ pub struct Patient {
 impl Patient {
     /// Over a stream; `stall` is how long it may take nothing.
     pub const fn new(io: Io, stall: Duration, marks: Arc<Marks>) -> Self {
-        Self { io, stall, stalled: None, marks }
+        Self { io, ahead: Bytes::new(), stall, stalled: None, marks }
     }
 
-    /// The stream itself.
-    pub fn into_inner(self) -> Io {
-        self.io
+    /// The same, of which something was read already.
+    pub fn behind(self, ahead: Bytes) -> Self {
+        Self { ahead, ..self }
+    }
+
+    /// The stream itself, and what was read of it and of which nobody was told.
+    pub fn into_inner(self) -> (Io, Bytes) {
+        (self.io, self.ahead)
     }
 
     fn wrote(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -73,6 +80,12 @@ impl AsyncRead for Patient {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+            self.marks.begun.store(true, Ordering::Relaxed);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         if buf.filled().len() > before {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Router, middleware};
 use parlance_wire::Framing;
 use parlance_wire::engineio::Transport;
@@ -34,7 +35,7 @@ struct Place {
     door: Door,
 }
 
-enum Door {
+pub(super) enum Door {
     /// Raw WebSockets.
     Raw(Arc<Mount>),
     /// Engine.IO; the mounts of the path are its namespaces.
@@ -94,6 +95,7 @@ fn endpoint(node: &Arc<Node>, first: &Mount, mounts: Arc<[Arc<Mount>]>) -> Endpo
         }
     };
     Endpoint::new(settings, node.clock.clone(), node.tracker.clone(), Arc::new(accept))
+        .counting(node.metrics.door.engine_polls_waiting.clone())
 }
 
 impl Public {
@@ -109,22 +111,22 @@ impl Public {
         here().find(own).or_else(|| here().find(|p| p.host.is_none()))
     }
 
+    /// What is at the address of a request.
+    pub(super) fn door(&self, headers: &HeaderMap, uri: &Uri) -> Option<&Door> {
+        self.place(host(headers, uri), uri.path()).map(|place| &place.door)
+    }
+
     /// The raw mount at the address of a request.
     pub fn raw(&self, request: &Request) -> Option<Arc<Mount>> {
-        match &self.place(&host(request), request.uri().path())?.door {
+        match self.door(request.headers(), request.uri())? {
             Door::Raw(mount) => Some(mount.clone()),
             Door::Engine(_) => None,
         }
     }
 
-    /// Whether a request is to an address where Engine.IO is spoken.
-    pub(super) fn is_engine(&self, request: &Request) -> bool {
-        self.engine(request).is_some()
-    }
-
     /// Where Engine.IO is spoken at the address of a request.
     pub(crate) fn engine(&self, request: &Request) -> Option<&Endpoint> {
-        match &self.place(&host(request), request.uri().path())?.door {
+        match self.door(request.headers(), request.uri())? {
             Door::Engine(endpoint) => Some(endpoint),
             Door::Raw(_) => None,
         }
@@ -146,6 +148,7 @@ pub fn public(state: &Public) -> Router {
         .merge(poll::router(node))
         .fallback(mounted)
         .layer(middleware::from_fn_with_state(state.clone(), cors::guard))
+        .layer(middleware::from_fn_with_state(state.clone(), no_more))
         .with_state(state.clone())
 }
 
@@ -156,24 +159,35 @@ pub fn internal(public: &Public) -> Router {
         .route(&format!("{}/{{*path}}", forward::HERE), any(inbound::receive))
         .route(&format!("{}/", forward::HERE), any(inbound::receive))
         .route(&format!("{}/{{*path}}", forward::RELEASE), any(inbound::release))
+        .route(&format!("{}/", forward::EXPLAIN), post(inbound::explain))
         .with_state(public.clone());
     let (shown, _) = health::described().merge(openapi::described()).split_for_parts();
     shown.with_state(node.clone()).merge(api::router(node)).merge(nodes).fallback(api::nothing_here)
 }
 
+/// A node that leaves closes connections with its answers, as long as it still takes some: a balancer that keeps them for later
+/// would otherwise find them closed with a request in its hand.
+async fn no_more(State(public): State<Public>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if public.node.leaving.is_cancelled() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 async fn mounted(State(public): State<Public>, request: Request) -> Response {
-    match public.place(&host(&request), request.uri().path()).map(|place| &place.door) {
+    match public.door(request.headers(), request.uri()) {
         Some(Door::Raw(mount)) => upgrade::handle(&public.node, mount.clone(), request).await,
         Some(Door::Engine(endpoint)) => match endpoint.owner(request.uri()) {
             Some(owner) => hop::relay(&public.node, &owner, request).await,
-            None if public.node.shutdown.is_cancelled() => begin_elsewhere(&public, endpoint, request).await,
+            None if public.node.takes().is_err() => begin_elsewhere(&public, endpoint, request).await,
             None => endpoint.handle(request).await,
         },
         None => nothing_here().await,
     }
 }
 
-/// A session that began at a stopping node would have to leave it again at once. A WebSocket would be here itself.
+/// A session that began at a node that stops, or is being replaced, would have to leave it again. A WebSocket would be here itself.
 async fn begin_elsewhere(public: &Public, endpoint: &Endpoint, request: Request) -> Response {
     let begun = match endpoint.begins(request.uri()) {
         Some(Transport::Polling) if request.method() == Method::GET => {
@@ -184,17 +198,18 @@ async fn begin_elsewhere(public: &Public, endpoint: &Endpoint, request: Request)
     };
     begun.unwrap_or_else(|| {
         let stopping = StatusCode::SERVICE_UNAVAILABLE;
-        let mut response = reply::refusal(stopping, "UNAVAILABLE", "this node is stopping");
+        let mut response =
+            reply::refusal(stopping, "UNAVAILABLE", "this node is stopping, or being replaced");
         reply::retry_after(&mut response, 1);
         response
     })
 }
 
-fn host(request: &Request) -> String {
-    let header = request.headers().get(header::HOST).and_then(|h| h.to_str().ok());
-    let host = header.or_else(|| request.uri().host()).unwrap_or_default();
+fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> &'a str {
+    let header = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    let host = header.or_else(|| uri.host()).unwrap_or_default();
     let end = if host.starts_with('[') { host.find(']').map(|at| at + 1) } else { host.rfind(':') };
-    host.get(..end.unwrap_or(host.len())).unwrap_or_default().to_owned()
+    host.get(..end.unwrap_or(host.len())).unwrap_or_default()
 }
 
 async fn nothing_here() -> Response {
@@ -219,7 +234,7 @@ mod tests {
             [("a.example", "a.example"), ("a.example:8082", "a.example"), ("[::1]:8082", "[::1]"), ("", "")]
         {
             let request = Request::builder().header(header::HOST, header).body(Body::empty()).unwrap();
-            assert_eq!(host(&request), expected);
+            assert_eq!(host(request.headers(), request.uri()), expected);
         }
     }
 }

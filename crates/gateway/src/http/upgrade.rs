@@ -13,7 +13,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper_util::rt::TokioIo;
-use parlance_model::{Identity, Reject, RejectCode};
+use parlance_model::{Identity, Reject};
 use parlance_wire::Dialect;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -50,16 +50,19 @@ pub async fn handle(node: &Arc<Node>, mount: Arc<Mount>, request: Request) -> Re
             node.tracker.spawn(begin(pending, admission, origin));
             switching(&key)
         }
-        Err(reject) => {
-            node.metrics.refused(&mount.name, word(reject.code));
-            let mut response = reply::rejected(&reject);
-            if response.status() == StatusCode::UNAUTHORIZED {
-                let scheme = HeaderValue::from_static("Bearer");
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-            }
-            response
-        }
+        Err(reject) => rejected(node, &mount, &reject),
     }
+}
+
+/// The answer to a client that may not come in.
+pub(super) fn rejected(node: &Node, mount: &Mount, reject: &Reject) -> Response {
+    node.metrics.refused(Some(mount), word(reject.code));
+    let mut response = reply::rejected(reject);
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    response
 }
 
 /// Begins the session once the 101 is written, in a task of its own. The permit lives as long as the session.
@@ -85,8 +88,10 @@ pub(super) async fn upgraded(pending: hyper::upgrade::OnUpgrade) -> Option<Socke
     };
     match upgraded.downcast::<TokioIo<Patient>>() {
         Ok(parts) => {
-            let stream = parts.io.into_inner().into_inner().0;
-            Some(Socket { stream, leftover: parts.read_buf })
+            let (stream, ahead) = parts.io.into_inner().into_inner();
+            let leftover =
+                if ahead.is_empty() { parts.read_buf } else { [parts.read_buf, ahead].concat().into() };
+            Some(Socket { stream: stream.0, leftover })
         }
         Err(_) => {
             tracing::error!("an upgraded connection is not of our listener");
@@ -95,15 +100,14 @@ pub(super) async fn upgraded(pending: hyper::upgrade::OnUpgrade) -> Option<Socke
     }
 }
 
-async fn admit(
+/// Whether a client may come in.
+pub(super) async fn admit(
     node: &Arc<Node>,
     mount: &Arc<Mount>,
     parts: &Parts,
     origin: &Origin,
 ) -> Result<Admission, Reject> {
-    if node.shutdown.is_cancelled() {
-        return Err(Reject::new(RejectCode::Unavailable, "this node is stopping").retry_after(1_000));
-    }
+    node.takes()?;
     let identity = identify(node, mount, parts).await?;
     session::admit(node, mount.clone(), identity, origin.0.address()).await
 }
@@ -158,7 +162,7 @@ fn names(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
 }
 
 fn not_a_handshake(node: &Node, mount: &Mount, (status, code, text): Flaw) -> Response {
-    node.metrics.refused(&mount.name, "handshake");
+    node.metrics.refused(Some(mount), "handshake");
     let mut response = reply::refusal(status, code, text);
     let headers = response.headers_mut();
     if status == StatusCode::METHOD_NOT_ALLOWED {

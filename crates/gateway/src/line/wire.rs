@@ -12,7 +12,6 @@ use bytes::Bytes;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use parlance_model::Time;
 use parlance_wire::websocket;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Message, protocol::Role};
@@ -21,7 +20,7 @@ use super::Heard;
 use super::input::{Input, close_for, websocket_config};
 use super::pen::Pen;
 use crate::clock::Clock;
-use crate::http::socket::{Io, Socket};
+use crate::http::socket::{self, Io, Socket};
 
 /// An open WebSocket. Always boxed: it is large, and what holds it is moved.
 pub(super) struct Wire {
@@ -120,12 +119,8 @@ impl Wire {
 
 /// Ends the writing side and reads to the end, but not for longer than `within`.
 async fn drain(stream: &Arc<TcpStream>, within: Duration) {
-    let mut io = Io(stream.clone());
-    if io.shutdown().await.is_ok() {
-        // Copied through the heap: a buffer in this future would weigh on every idle connection.
-        let mut nowhere = tokio::io::sink();
-        let drained = tokio::io::copy(&mut io, &mut nowhere);
-        let _ = tokio::time::timeout(within, drained).await;
+    if socket::finish(stream).is_ok() {
+        let _ = tokio::time::timeout(within, Io(stream.clone()).drain(usize::MAX)).await;
     }
 }
 

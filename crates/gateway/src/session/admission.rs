@@ -14,6 +14,7 @@ use super::link::Link;
 use super::run::Boxed;
 use super::{conn, run};
 use crate::config::Mount;
+use crate::drain::RESTARTING;
 use crate::node::Node;
 use crate::proofs;
 
@@ -73,9 +74,6 @@ pub async fn admit(
     identity: Option<Arc<Identity>>,
     remote: IpAddr,
 ) -> Result<Admission, Reject> {
-    if node.shutdown.is_cancelled() {
-        return Err(Reject::new(RejectCode::Unavailable, "this node is stopping").retry_after(1_000));
-    }
     let port = Port { outbox: run::outbox(node), heart: Arc::new(AtomicU64::new(node.clock.now().millis())) };
     let link = match identity {
         Some(identity) => Some(open(node, &mount, identity, &port).await?),
@@ -187,9 +185,9 @@ impl Arrival {
             link.listener.notify(Notice::Revoked);
         }
         if node.shutdown.is_cancelled() {
+            link.send_away();
             // Let in after the others were told to go.
-            let reason = "this server is restarting; reconnect".to_owned();
-            link.listener.notify(Notice::Close { code: 1012, reason });
+            link.listener.notify(RESTARTING.notice());
         }
         Ok(link)
     }
@@ -211,9 +209,16 @@ fn leave_all(node: &Node, link: &Link) {
 
 /// Gives everything back.
 pub(super) async fn close(node: &Arc<Node>, link: &Arc<Link>) {
+    node.journal.ended(link, node.clock.now());
     node.links.remove(&link.connection.number);
     leave_all(node, link);
-    if let Err(fault) = node.backplane.presence.close(&link.listener.user, &link.connection).await {
+    let (presence, ttl) = (&node.backplane.presence, node.config.load().timings.presence_ttl());
+    let given = match link.is_sent_away() {
+        // Its user has not left: nobody is to be told so.
+        true => presence.linger(&link.lease(ttl)).await,
+        false => presence.close(&link.listener.user, &link.connection).await,
+    };
+    if let Err(fault) = given {
         // The lease runs out by itself.
         tracing::warn!(%fault, "giving a presence lease back");
     }

@@ -27,7 +27,8 @@ use crate::node::Node;
 /// attempt. `again`: this is one.
 pub(super) async fn attach(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> Result<bool, Fault> {
     let whole = match link.dialect.implied_role() {
-        Some(_) => attach_member(node, link, again).await?,
+        // Boxed: it is several times as large as what others need.
+        Some(_) => Box::pin(attach_member(node, link, again)).await?,
         None => {
             let restored = restore::restore(node, link).await?;
             if restored.is_none() {

@@ -43,6 +43,8 @@ pub(super) struct Conn {
     sending: bool,
     /// What is being done is told to the connection itself too.
     telling: bool,
+    /// Where what was begun last was to happen, for logs.
+    pub place: Option<ConversationId>,
 }
 
 impl Conn {
@@ -73,6 +75,7 @@ impl Conn {
             sends: VecDeque::new(),
             sending: false,
             telling: false,
+            place: None,
         }
     }
 
@@ -109,6 +112,7 @@ impl Conn {
             && let Some(next) = pop(&mut self.todo)
         {
             (self.sending, self.telling) = kinds(&next);
+            self.place = place(&next);
             self.doing = Some(start(self, next));
         }
         if self.joining.is_none()
@@ -167,6 +171,12 @@ fn kinds(work: &Work) -> (bool, bool) {
         Command::Join { .. } | Command::Leave { .. } | Command::React(_) => (false, true),
         _ => (false, false),
     }
+}
+
+/// The conversation that a piece of work names.
+fn place(work: &Work) -> Option<ConversationId> {
+    let Work::Request(asked) = work else { return None };
+    asked.1.command.conversation().cloned()
 }
 
 /// What distinguishes the bytes of a mount's clients besides their accent.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use parlance_model::{Answer, Command, Reject, RejectCode, Time};
+use parlance_model::{Answer, Command, ConversationId, Reject, RejectCode, Time};
 use parlance_wire::{Tag, websocket};
 
-use super::conn::Conn;
 use super::link::Link;
+use super::refusal::Asked;
 use super::restore;
 use super::run::Session;
 use super::timers::{Due, View};
@@ -16,8 +16,6 @@ use crate::line::Heard;
 impl Session {
     fn view(&self) -> View {
         let links = || self.conns.iter().filter_map(|c| c.link.as_ref());
-        let ends =
-            links().map(|l| l.identity()).filter(|i| i.verified).map(|i| i.expires_at + crate::auth::LEEWAY);
         // One that is being recovered is told when it has been greeted.
         let warns = self.conns.iter().filter(|c| c.greeting.is_none()).filter_map(|c| c.link.as_ref());
         let restorable = links().any(|l| l.is_restorable());
@@ -25,7 +23,7 @@ impl Session {
             last_heard: Time::from_millis(self.line.heart().load(std::sync::atomic::Ordering::Relaxed)),
             raw: self.is_raw(),
             authenticated: links().next().is_some(),
-            token_ends: ends.min(),
+            token_ends: links().filter_map(|l| l.token_ends()).min(),
             warns_at: warns.filter_map(|l| l.warns_at()).min(),
             stalled_since: self.line.stalled_since(),
             message_began: self.line.started(),
@@ -89,7 +87,7 @@ impl Session {
         let mut repeats = Vec::new();
         while let Some((tag, request)) = conn.peer.poll_request() {
             if tag.deprecated() {
-                self.node.metrics.deprecated_frames.inc();
+                self.node.metrics.traffic.deprecated_frames.of(conn.peer.dialect()).inc();
             }
             match request {
                 Ok(request) => match &request.command {
@@ -109,7 +107,8 @@ impl Session {
         match done {
             Done::Connected(entrance) => self.connected(index, entrance),
             Done::Answered(tag, result) => {
-                self.answer(index, &tag, result);
+                let place = self.conns.get_mut(index).and_then(|conn| conn.place.take());
+                self.answer_of(index, &tag, place, result);
                 // What was held back for it may go.
                 self.unblocked();
             }
@@ -179,31 +178,25 @@ impl Session {
     }
 
     pub(super) fn answer(&mut self, index: usize, tag: &Tag, result: Result<Answer, Reject>) {
+        self.answer_of(index, tag, None, result);
+    }
+
+    /// Answers; `place`: where it was to happen.
+    fn answer_of(
+        &mut self,
+        index: usize,
+        tag: &Tag,
+        place: Option<ConversationId>,
+        result: Result<Answer, Reject>,
+    ) {
         let result = result.map_err(|mut reject| {
-            self.correlate(index, tag.event(), &mut reject);
+            let asked = Asked { event: tag.event(), client_id: tag.reference(), place };
+            self.correlate(index, asked, &mut reject);
             reject
         });
         let Some(conn) = self.conns.get_mut(index) else { return };
         conn.peer.answer(tag, &result, self.node.clock.now());
         self.send_frames(index);
-    }
-
-    /// Counts a refusal, and gives it an id that stands in the log too where the dialect or the fault asks for it.
-    pub(super) fn correlate(&self, index: usize, event: &str, reject: &mut Reject) {
-        let Some(dialect) = self.conns.get(index).map(|c| c.peer.dialect()) else { return };
-        self.node.metrics.reject(dialect, reject.code);
-        let internal = reject.code == RejectCode::Internal;
-        if !internal && !dialect.correlates_refusals() {
-            return;
-        }
-        let id: Arc<str> = uuid::Uuid::new_v4().to_string().into();
-        let message = &reject.message;
-        if internal {
-            tracing::error!(correlation_id = %id, event, %message, "internal");
-        } else {
-            tracing::info!(correlation_id = %id, event, code = ?reject.code, %message, "refused");
-        }
-        reject.correlation_id = Some(id);
     }
 
     fn registered(&mut self, index: usize, tag: &Tag, link: Arc<Link>) {
@@ -241,7 +234,7 @@ impl Session {
             Due::Expiring => self.expiring(now),
             Due::Expired => self.expired(now),
             Due::Stalled => {
-                self.node.metrics.slow_consumers.inc();
+                self.count_slow("stalled");
                 self.abandon();
             }
             Due::Unfinished => self.close(1008, "a message was begun and not finished"),
@@ -273,11 +266,8 @@ impl Session {
 
     fn expired(&mut self, now: Time) {
         for index in 0..self.conns.len() {
-            let ended = |c: &Conn| {
-                let identity = c.link.as_ref().map(|l| l.identity()).filter(|i| i.verified);
-                identity.is_some_and(|i| i.expires_at + crate::auth::LEEWAY <= now)
-            };
-            if self.conns.get(index).is_some_and(ended) {
+            let ends = self.conns.get(index).and_then(|c| c.link.as_ref()).and_then(|l| l.token_ends());
+            if ends.is_some_and(|at| at <= now) {
                 let reject = Reject::new(RejectCode::TokenExpired, "token expired");
                 self.answer(index, &Tag::default(), Err(reject));
             }

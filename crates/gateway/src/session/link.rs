@@ -37,6 +37,8 @@ pub struct Link {
     /// When it was let in.
     pub opened_at: Time,
     attached: AtomicBool,
+    /// Its node told it to come back elsewhere.
+    away: AtomicBool,
     identity: Mutex<Arc<Identity>>,
     /// When what vouches for its token was asked last.
     asked: AtomicU64,
@@ -109,6 +111,7 @@ impl Link {
             asked: AtomicU64::new(heard.load(Ordering::Relaxed)),
             heard,
             attached: AtomicBool::new(false),
+            away: AtomicBool::new(false),
             came_at: AtomicU64::new(0),
             identity: Mutex::new(identity),
             warned: AtomicU64::new(0),
@@ -128,6 +131,11 @@ impl Link {
         self.ahead.lock().take().map(|ahead| *ahead).unwrap_or_default()
     }
 
+    /// Whether what it is inside of has changed since that was kept.
+    pub(super) fn has_moved(&self) -> bool {
+        self.recovery.lock().as_ref().is_some_and(|recovery| recovery.has_moved())
+    }
+
     /// What a Socket.IO client can recover from, with everything noted that went out to it.
     pub(super) fn recovery(&self) -> MutexGuard<'_, Option<Box<Recovery>>> {
         let mut guard = self.recovery.lock();
@@ -142,6 +150,26 @@ impl Link {
     pub fn has_place_in(&self, membership: &Membership) -> bool {
         let place = self.recovery.lock().as_ref().and_then(|session| session.place(membership.number));
         place.is_some_and(|(_, seq)| seq >= membership.joined_seq)
+    }
+
+    /// Notes that its node tells it to come back elsewhere.
+    pub(crate) fn send_away(&self) {
+        self.away.store(true, Ordering::Relaxed);
+    }
+
+    /// See [`Self::send_away`].
+    pub(super) fn is_sent_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Whether its client finds what it had when it comes back: by its cursors, subscriptions, or session.
+    pub(crate) fn is_resumable(&self) -> bool {
+        self.dialect == Dialect::Sechat || self.is_restorable() || self.recovery.lock().is_some()
+    }
+
+    /// Whether something is under way for it.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.is_attached() || !self.listener.outbox.is_empty() || !self.state.lock().own.is_empty()
     }
 
     /// Its user as others are shown them.
@@ -208,6 +236,12 @@ impl Link {
         self.asked.store(at.millis(), Ordering::Relaxed);
     }
 
+    /// When its token ends, if it has one that does.
+    pub(super) fn token_ends(&self) -> Option<Time> {
+        let identity = self.identity.lock();
+        identity.verified.then(|| identity.expires_at + crate::auth::LEEWAY)
+    }
+
     /// When the client is to be told of its token's end.
     pub(super) fn warns_at(&self) -> Option<Time> {
         if self.mount.on_expiry == OnExpiry::Close {
@@ -242,13 +276,15 @@ impl Link {
     }
 
     /// The lease that stands for it now.
-    pub fn lease(&self, ttl: std::time::Duration) -> Touch {
+    pub fn lease(&self, ttl: Duration) -> Touch {
+        let heard = self.last_heard();
         Touch {
             user: self.listener.user.clone(),
             connection: self.connection.clone(),
             mount: self.mount_name.clone(),
             status: self.state.lock().status,
-            deadline: self.last_heard() + ttl,
+            deadline: heard + ttl,
+            heard,
             max: self.mount.connections_per_user,
         }
     }

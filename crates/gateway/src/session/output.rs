@@ -13,6 +13,7 @@ use super::link::Link;
 use super::run::{READ_AHEAD, Session};
 use super::work::Work;
 use super::{admission, recovery, restore, told};
+use crate::drain::RESTARTING;
 use crate::node::Node;
 
 /// Pieces taken from the outbox at once.
@@ -41,6 +42,7 @@ impl Session {
         while let Some(piece) = conn.peer.poll_frame() {
             pieces.push(piece);
         }
+        self.node.metrics.frames_out(conn.peer.dialect(), pieces.len());
         let Some(link) = &conn.link else {
             for piece in pieces {
                 self.outbox.push(&piece.seal_offset(parlance_wire::Offset::NONE), None);
@@ -87,12 +89,18 @@ impl Session {
             self.note_passed();
         }
         if self.outbox.is_overflown() {
-            self.node.metrics.slow_consumers.inc();
+            self.count_slow("overflow");
             self.close(1008, "too slow: reconnect to catch up");
             return;
         }
         for index in 0..self.conns.len() {
             self.notices(index);
+        }
+    }
+
+    pub(super) fn count_slow(&self, reason: &str) {
+        if let Some(conn) = self.conns.first() {
+            self.node.metrics.slow_consumer(conn.peer.dialect(), reason);
         }
     }
 
@@ -216,7 +224,7 @@ impl Session {
     fn say_going_away(&mut self) {
         let event = Event::Maintenance(MaintenanceNotice {
             enabled: true,
-            message: "this server is restarting; reconnect".into(),
+            message: RESTARTING.reason.into(),
             retry_after: 1,
             at: self.node.clock.now(),
         });

@@ -248,6 +248,7 @@ impl Replay<'_> {
                 return Ok(());
             }
             self.send(&page.entries, change.as_ref()).await?;
+            self.note(&page.entries);
             position = page.entries.last().map_or(position, |e| e.seq);
             if self.link.listener.outbox.is_overflown() {
                 return Ok(());
@@ -295,6 +296,14 @@ impl Replay<'_> {
         again
     }
 
+    /// For whoever asks afterwards; what a connection never hears of from where it stands is no delivery.
+    fn note(&self, entries: &[Entry]) {
+        let role = self.node.hub.role(self.topic, self.link.listener.number).unwrap_or_default();
+        if let ([first, ..], [.., last], false) = (entries, entries, is_deaf(self.link.dialect, role)) {
+            self.node.journal.read(self.link, self.key, (first.seq, last.seq), self.node.clock.now());
+        }
+    }
+
     async fn send(&self, entries: &[Entry], change: Option<&Change>) -> Result<(), Fault> {
         let listener = &self.link.listener;
         let mut pieces = Vec::with_capacity(entries.len());
@@ -309,6 +318,7 @@ impl Replay<'_> {
             }
         }
         let mut integers = self.node.backplane.sequences.assign(&pointers).await?.into_iter();
+        self.node.metrics.frames_out(self.link.dialect, pieces.len());
         for piece in pieces {
             listener.outbox.half_empty().await;
             let sealed =

@@ -71,7 +71,9 @@ async fn load_or_begin(node: &Node, link: &Link) -> Result<Option<Kept>, Fault> 
         return Ok(None);
     };
     let kept = read(&found);
-    if kept.is_none() {
+    if kept.is_some() {
+        node.metrics.recovery(link.dialect, "recovered");
+    } else {
         shared.save(&key, begun, Some(window)).await?;
     }
     Ok(kept)

@@ -19,7 +19,9 @@ use super::socketio::Socketio;
 use super::timers::Timers;
 use super::work::{self, Done, Work};
 use crate::config::Mount;
+use crate::drain::RESTARTING;
 use crate::http::socket::Socket;
+use crate::journal;
 use crate::line::{Greeting, Heard, Line};
 use crate::node::Node;
 
@@ -45,6 +47,8 @@ pub(super) struct Session {
     pub(super) open: bool,
     /// Events wait for the answer of what is being done.
     pub(super) held: bool,
+    /// Log lines about its refusals.
+    pub(super) lines: journal::Own,
 }
 
 enum Wake {
@@ -104,13 +108,13 @@ impl Running {
     /// Runs the connection until it is closed, and gives back what it held. A panic inside ends only this connection.
     pub async fn run(self) {
         let Self { mut session, mount } = self;
-        session.node.metrics.connection_opened(&mount.name);
+        session.node.metrics.connection_opened(&mount);
         if AssertUnwindSafe(session.drive()).catch_unwind().await.is_err() {
             let mount = &mount.name;
             tracing::error!(%mount, "a connection's task panicked; the connection is closed");
         }
         Box::pin(session.finish()).await;
-        session.node.metrics.connection_closed(&mount.name);
+        session.node.metrics.connection_closed(&mount);
     }
 }
 
@@ -130,6 +134,7 @@ impl Session {
             unconfirmed: false,
             open: false,
             held: false,
+            lines: journal::Own::default(),
         }
     }
 
@@ -172,7 +177,7 @@ impl Session {
             match wake {
                 Wake::Heard(heard) => self.heard(heard),
                 Wake::Outbox => self.output(),
-                Wake::Stop => self.go_away(1012, "this server is restarting; reconnect"),
+                Wake::Stop => self.go_away(RESTARTING.code, RESTARTING.reason),
                 Wake::Done(index, done) => self.done(index, done),
                 Wake::Timer => {
                     armed = Time::default();

@@ -13,9 +13,11 @@ use serde_json::value::RawValue;
 use super::conn::Conn;
 use super::link::Link;
 use super::recovery::{self, Begun, fresh_id};
+use super::refusal::Asked;
 use super::run::Session;
 use super::work::{Entrance, Work};
 use crate::config::Mount;
+use crate::drain::RESTARTING;
 
 /// What a Socket.IO session has besides a raw one.
 pub(super) struct Socketio {
@@ -73,7 +75,7 @@ impl Session {
     fn connect(&mut self, packet: &socketio::Packet) {
         if self.node.shutdown.is_cancelled() {
             // Not refused: a client that is would not come back by itself.
-            return self.go_away(1012, "this server is restarting; reconnect");
+            return self.go_away(RESTARTING.code, RESTARTING.reason);
         }
         let Some(socketio) = &self.socketio else { return };
         let mount = socketio.mounts.iter().find(|m| m.namespace == packet.namespace).cloned();
@@ -143,9 +145,9 @@ impl Session {
     }
 
     fn turn_away(&mut self, index: usize, mut reject: Reject) {
-        self.correlate(index, "connect", &mut reject);
+        self.correlate(index, Asked { event: "connect", client_id: None, place: None }, &mut reject);
         let Some(conn) = self.conns.get_mut(index) else { return };
-        self.node.metrics.refused(&conn.mount.name, crate::metrics::word(reject.code));
+        self.node.metrics.refused(Some(&conn.mount), crate::metrics::word(reject.code));
         if reject.code == RejectCode::Unavailable {
             // A client that is refused stays away until its user does something; one that is cut off tries again.
             self.conns.remove(index);
@@ -188,7 +190,9 @@ impl Session {
         let greeting = self.conns.get_mut(index).and_then(|conn| conn.greeting.take());
         if let Some(begun) = greeting {
             self.greet(index, *begun);
-            self.node.metrics.recovered.inc();
+            if let Some(conn) = self.conns.get(index) {
+                self.node.metrics.recovery(conn.peer.dialect(), "recovered");
+            }
         }
     }
 

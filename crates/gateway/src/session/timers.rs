@@ -73,6 +73,16 @@ const CONFIRM: Duration = Duration::from_secs(1);
 /// Confirmed positions are kept this long after they moved.
 const SAVE_SOON: Duration = Duration::from_secs(2);
 
+/// What is due again and again is due at these moments, in milliseconds: a node wakes once for many connections.
+const SLOT: u64 = 100;
+
+/// So long after now, or a little later.
+fn slot(now: Time, after: Duration) -> Time {
+    let at = now + after;
+    // Not where a slot would make a difference.
+    if after < Duration::from_secs(5) { at } else { Time(at.millis().next_multiple_of(SLOT)) }
+}
+
 impl Timers {
     pub(super) fn new(now: Time, mount: &Mount, limits: &Limits, timings: &Timings) -> Self {
         let ping_every = Duration::from_millis(mount.ping_interval_ms);
@@ -89,8 +99,8 @@ impl Timers {
             stall: Duration::from_millis(limits.write_stall_ms),
             message: Duration::from_millis(limits.message_ms),
             save_every,
-            next_ping: now + ping_every,
-            next_save: now + save_every,
+            next_ping: slot(now, ping_every),
+            next_save: slot(now, save_every),
             closing: None,
             ping: None,
             pings: 0,
@@ -135,7 +145,7 @@ impl Timers {
     pub(super) fn pinged(&mut self, now: Time, handed: Vec<(Channel, u64)>) -> u64 {
         self.pings += 1;
         self.ping = Some((self.pings, handed));
-        self.next_ping = now + self.ping_every;
+        self.next_ping = slot(now, self.ping_every);
         self.pings
     }
 
@@ -150,7 +160,7 @@ impl Timers {
 
     /// The subscriptions were kept.
     pub(super) fn saved(&mut self, now: Time) {
-        self.next_save = now + self.save_every;
+        self.next_save = slot(now, self.save_every);
     }
 
     /// The subscriptions are kept again before long: one save for what moves in the meantime.
@@ -257,6 +267,18 @@ mod tests {
         assert_eq!(t.next(&view()), (Time(45_000), Due::Silent));
         let heard = View { last_heard: Time(25_010), ..view() };
         assert_eq!(t.next(&heard), (Time(50_000), Due::Ping));
+    }
+
+    #[test]
+    fn connections_that_came_at_about_the_same_time_are_pinged_at_the_same_moment() {
+        for came in [1, 40, 99, 100] {
+            let mut t =
+                Timers::new(Time(came), &default_mounts()[0], &Limits::default(), &Timings::default());
+            let now = View { last_heard: Time(came), ..view() };
+            assert_eq!(t.next(&now), (Time(25_100), Due::Ping), "{came}");
+            t.pinged(Time(25_100 + came % 3), vec![]);
+            assert_eq!(t.next_ping, Time(if came % 3 == 0 { 50_100 } else { 50_200 }));
+        }
     }
 
     #[test]

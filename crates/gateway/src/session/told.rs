@@ -131,6 +131,7 @@ pub(super) async fn since(node: &Node, link: &Link, id: &ConversationId, seq: u6
         listener.outbox.half_empty().await;
         let event = Event::Receipt(receipt.clone());
         if let Some(piece) = parlance_wire::encode(listener.accent(), &listener.style, &event) {
+            node.metrics.frames_out(link.dialect, 1);
             listener.push_receipt_again(&receipt, &piece);
         }
     }

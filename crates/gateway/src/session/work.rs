@@ -6,7 +6,7 @@ use std::time::Duration;
 use parlance_backplane::{Fault, Find};
 use parlance_hub::Notice;
 use parlance_model::{
-    Answer, Command, ConversationId, Identity, LogKey, Reject, RejectCode, Request, Time, UserId,
+    Answer, Command, ConversationId, Identity, LogKey, Register, Reject, RejectCode, Request, Time, UserId,
 };
 use parlance_wire::{Auth, Tag};
 
@@ -99,7 +99,10 @@ pub(super) fn start(seat: Seat, work: Work) -> Doing {
             // Kept before the client hears of it: it relies on being in the room then. With the engine away nothing
             // changed, and the client is not kept waiting a second time.
             let away = result.as_ref().is_err_and(|reject| reject.code == RejectCode::Unavailable);
-            if !away && let Err(fault) = recovery::save(&node, &link, false).await {
+            if !away
+                && link.has_moved()
+                && let Err(fault) = Box::pin(recovery::save(&node, &link, false)).await
+            {
                 tracing::warn!(%fault, "keeping a session");
             }
             Done::Answered(tag, result)
@@ -153,7 +156,8 @@ async fn join(node: &Arc<Node>, link: &Arc<Link>, what: &Joining) -> Result<bool
             Joining::Attach => attach::attach(node, link, again).await,
             Joining::Settle => attach::settle(node, link).await,
             Joining::Invited(conversation, since) => {
-                attach::invited(node, link, conversation.clone(), *since).await.map(|()| true)
+                // Boxed: the others come with every connection.
+                Box::pin(attach::invited(node, link, conversation.clone(), *since)).await.map(|()| true)
             }
         };
         match joined {
@@ -266,27 +270,33 @@ async fn resolve(node: &Node, request: &mut Request) -> Result<(), Reject> {
 }
 
 async fn authenticated(node: &Arc<Node>, link: &Arc<Link>, mut request: Request) -> Result<Answer, Reject> {
-    resolve(node, &mut request).await?;
+    if request.number.is_some() {
+        Box::pin(resolve(node, &mut request)).await?;
+    }
     let user = &link.listener.user;
     if request.claimed.as_deref().is_some_and(|claimed| claimed != user.as_str()) {
         return Err(Reject::new(RejectCode::Forbidden, "the frame names another user than the token"));
     }
     match request.command {
-        Command::Register(register) => {
-            if let Some(token) = register.token {
-                let identity = credentials::verify(node, Some(&token), &link.mount.subjects).await?;
-                if identity.user != *user {
-                    // socialhub's list of codes has none for it but this one.
-                    let late = link.dialect.registers_late();
-                    let code = if late { RejectCode::Forbidden } else { RejectCode::InvalidToken };
-                    return Err(Reject::new(code, "the token is another user's"));
-                }
-                refresh(node, link, identity).await;
-            }
-            Ok(Answer::Registered { user: user.clone() })
-        }
+        Command::Register(register) => Box::pin(register_again(node, link, register)).await,
         command => commands::run(node, link, command).await,
     }
+}
+
+/// A client that registers once more, with a fresh token or the one it has.
+async fn register_again(node: &Arc<Node>, link: &Arc<Link>, register: Register) -> Result<Answer, Reject> {
+    let user = &link.listener.user;
+    if let Some(token) = register.token {
+        let identity = credentials::verify(node, Some(&token), &link.mount.subjects).await?;
+        if identity.user != *user {
+            // socialhub's list of codes has none for it but this one.
+            let late = link.dialect.registers_late();
+            let code = if late { RejectCode::Forbidden } else { RejectCode::InvalidToken };
+            return Err(Reject::new(code, "the token is another user's"));
+        }
+        refresh(node, link, identity).await;
+    }
+    Ok(Answer::Registered { user: user.clone() })
 }
 
 /// From here on the connection lives on the new token.

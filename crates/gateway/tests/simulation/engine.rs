@@ -224,6 +224,10 @@ impl Presence for Far {
         through!(self, self.inner.presence.refresh(touches))
     }
 
+    async fn linger(&self, touch: &Touch) -> Result<(), Fault> {
+        through!(self, self.inner.presence.linger(touch))
+    }
+
     async fn close(&self, user: &UserId, connection: &ConnectionId) -> Result<(), Fault> {
         through!(self, self.inner.presence.close(user, connection))
     }

@@ -2,11 +2,11 @@
 //!
 //! Must not know: the gateway's code.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use parlance_redis_rig::Server;
-use parlance_tests::{Gateway, IoClient, Options, Ws, token};
+use parlance_tests::{Gateway, IoClient, Options, PATIENCE, Ws, token};
 use serde_json::{Value, json};
 
 /// See the module.
@@ -131,12 +131,26 @@ impl Line {
     }
 }
 
+/// A page of a conversation, asked for again while the node says that the call may be repeated: one that had
+/// nothing to ask Redis for finds its way back later than the others.
+async fn page(node: &Gateway, path: &str) -> Result<Value> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (status, page) = node.api("GET", path, None).await?;
+        match status {
+            200 => return Ok(page),
+            503 => ensure!(Instant::now() < until, "{path}: {page}"),
+            _ => bail!("{path}: {status} {page}"),
+        }
+    }
+}
+
 /// When each message of a conversation was appended, by the time of Redis, in milliseconds.
 pub async fn appended(node: &Gateway, room: &str) -> Result<Vec<u64>> {
     let (mut times, mut bound) = (Vec::new(), "since=1970-01-01T00:00:00.000Z".to_owned());
     loop {
         let path = format!("/api/v1/conversations/{room}/messages?{bound}&limit=100");
-        let page = node.call("GET", &path, None).await?;
+        let page = page(node, &path).await?;
         let messages = page["messages"].as_array().with_context(|| format!("{page}"))?;
         for message in messages {
             times.push(millis(message["createdAt"].as_str().context("no time")?)?);
@@ -161,6 +175,6 @@ fn millis(iso: &str) -> Result<u64> {
     let (date, time) = iso.trim_end_matches('Z').split_once('T').with_context(|| iso.to_owned())?;
     let day: u64 = date.rsplit_once('-').context("no day")?.1.parse()?;
     let parts: Vec<u64> = time.split([':', '.']).map(str::parse).collect::<Result<_, _>>()?;
-    let [hours, minutes, seconds, millis] = parts[..] else { anyhow::bail!("{iso}") };
+    let [hours, minutes, seconds, millis] = parts[..] else { bail!("{iso}") };
     Ok((((day * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000 + millis)
 }

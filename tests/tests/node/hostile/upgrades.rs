@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::calls::{CALLS, Call, Side};
+use super::calls::{CALLS, Call, Side, Who};
 use super::stage::{Stage, UPGRADE, expect};
 
 /// What is another one in the handshake; the answer of a raw mount. Engine.IO says 400 to each.
@@ -118,6 +118,37 @@ async fn what_comes_behind_a_handshake_is_taken_for_frames() -> Result<()> {
             let wanted = [(code >> 8) as u8, (code & 0xff) as u8];
             let told = rest.windows(4).any(|four| four[0] == 0x88 && four[2..] == wanted);
             ensure!(told, "{}: {rest:02x?}", name());
+        }
+    }
+    stage.left_as_before().await
+}
+
+/// Whole, it is judged before HTTP is spoken at all; what is answered, and what follows, is the same either way.
+#[tokio::test]
+async fn a_refused_handshake_counts_once_and_the_connection_goes_on() -> Result<()> {
+    let stage = Stage::plain().await?;
+    let live = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+    let refusals = "parlance_token_failures_total";
+    for call in sockets().filter(|call| call.who == Who::Alice && !call.target.contains("EIO")) {
+        let good = stage.head(call, "");
+        let bad = good.replacen("Authorization: Bearer ", "Authorization: Bearer x", 1);
+        for cut in [bad.len(), bad.len() / 2] {
+            let name = || format!("{} cut at {cut}", call.target);
+            let before = stage.metric(refusals).await?;
+            let mut raw = stage.raw(Side::Public).await?;
+            raw.send(&bad[..cut]).await?;
+            if cut < bad.len() {
+                // Long enough to be read by itself.
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            let answer = raw.ask(format!("{}{live}", &bad[cut..])).await.with_context(name)?;
+            expect(&answer, 401).with_context(name)?;
+            ensure!(answer.header("www-authenticate") == Some("Bearer"), "{}: {answer:?}", name());
+            ensure!(raw.answer().await.with_context(name)?.status == 200, "{}", name());
+            let counted = stage.metric(refusals).await? - before;
+            ensure!((counted - 1.0).abs() < 0.1, "{}: refused {counted} times", name());
+            let opened = raw.ask(&good).await.with_context(name)?;
+            ensure!(opened.status == 101, "{}: {opened:?}", name());
         }
     }
     stage.left_as_before().await

@@ -100,14 +100,15 @@ pub async fn until_listening(node: &Gateway) -> Result<()> {
 
 /// Waits until so many polls at this node listen, no more and no fewer.
 pub async fn until_waiting(node: &Gateway, polls: usize) -> Result<()> {
-    let expected = format!("parlance_polls_waiting {polls}");
+    const NAME: &str = "parlance_polls_waiting{protocol=\"socialhub\"} ";
+    let expected = format!("{NAME}{polls}");
     let mut found = String::new();
     for _ in 0..1500 {
         let metrics = node.internal("GET", "/metrics", None, None).await?.body;
         if metrics.lines().any(|line| line == expected) {
             return Ok(());
         }
-        let line = metrics.lines().find(|line| line.starts_with("parlance_polls_waiting "));
+        let line = metrics.lines().find(|line| line.starts_with(NAME));
         found = line.unwrap_or_default().to_owned();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -52,6 +52,8 @@ pub struct Lease {
     pub mount: &'static str,
     pub status: Option<Status>,
     pub life: Duration,
+    /// For how long its connection was not heard of.
+    pub silent: Duration,
     pub max: u32,
 }
 
@@ -102,6 +104,7 @@ pub enum Command {
     Marks(UserId),
     Touch(Lease),
     Refresh(Vec<Lease>),
+    Linger(Lease),
     Close(UserId, ConnectionId),
     Sweep,
     Status(Vec<UserId>),

@@ -304,6 +304,7 @@ impl Scene {
             mount: self.random.pick(&MOUNTS),
             status: self.random.pick(&statuses),
             life: Duration::from_millis(self.random.pick(&[0, 500, 3000, 35_000])),
+            silent: Duration::from_millis(self.random.pick(&[0, 0, 700, 20_000])),
             max: self.random.pick(&[0, 0, 1, 2]),
         }
     }
@@ -317,6 +318,7 @@ impl Scene {
                 let connection = self.connection(&user);
                 Command::Close(user, connection)
             }
+            9 => Command::Linger(self.lease()),
             11 if self.random.once_in(3) => Command::Sweep,
             _ => Command::Status(self.users(4)),
         }

@@ -50,6 +50,7 @@ impl Moment<'_> {
             mount: lease.mount.into(),
             status: lease.status,
             deadline: self.now + lease.life,
+            heard: self.now - lease.silent,
             max: lease.max,
         }
     }
@@ -77,6 +78,7 @@ impl Side {
             }
             Command::Touch(_)
             | Command::Refresh(_)
+            | Command::Linger(_)
             | Command::Close(..)
             | Command::Sweep
             | Command::Status(_)
@@ -302,6 +304,7 @@ async fn presence(on: &Backplane, command: &Command, moment: &Moment<'_>) -> Res
             let touches: Vec<Touch> = leases.iter().map(|lease| moment.touch(lease)).collect();
             told(on.presence.refresh(&touches).await?)
         }
+        Command::Linger(lease) => told(on.presence.linger(&moment.touch(lease)).await?),
         Command::Close(user, connection) => told(on.presence.close(user, connection).await?),
         Command::Sweep => told(on.presence.sweep().await?),
         Command::Status(users) => told(on.presence.status(users).await?),

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use parlance_redis_rig::{Kind, Setup};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// An authority, and a server certificate it signed.
+/// An authority, and certificates it signed: of a server, and of a client.
 pub struct Papers {
     folder: TempDir,
 }
@@ -18,12 +18,24 @@ impl Papers {
         let authority_key = KeyPair::generate().unwrap();
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Without names of their own all would look as if they had signed themselves.
+        authority.distinguished_name.push(DnType::CommonName, "an authority");
         let ca = authority.self_signed(&authority_key).unwrap();
         let issuer = Issuer::new(authority, authority_key);
         let key = KeyPair::generate().unwrap();
-        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let names = ["127.0.0.1", "localhost", "redis.internal"].map(str::to_owned).to_vec();
         let server = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-        let files = [("ca.pem", ca.pem()), ("server.pem", server.pem()), ("server.key", key.serialize_pem())];
+        let client_key = KeyPair::generate().unwrap();
+        let mut client = CertificateParams::new(vec!["gateway".to_owned()]).unwrap();
+        client.distinguished_name.push(DnType::CommonName, "a client");
+        let client = client.signed_by(&client_key, &issuer).unwrap();
+        let files = [
+            ("ca.pem", ca.pem()),
+            ("server.pem", server.pem()),
+            ("server.key", key.serialize_pem()),
+            ("client.pem", client.pem()),
+            ("client.key", client_key.serialize_pem()),
+        ];
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).unwrap();
         }

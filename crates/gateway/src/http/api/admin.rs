@@ -227,6 +227,10 @@ pub struct Shown {
     lag_ms: u64,
     /// It is stopping: its clients are being sent elsewhere.
     draining: bool,
+    /// Which rollout it belongs to.
+    generation: u64,
+    /// It takes new connections, and has room for many.
+    room: bool,
 }
 
 /// The nodes that were heard of lately
@@ -256,5 +260,7 @@ fn shown(state: NodeState) -> Shown {
         started_at: state.started_at.to_iso(),
         lag_ms: state.lag_ms,
         draining: state.draining,
+        generation: state.generation,
+        room: state.room,
     }
 }

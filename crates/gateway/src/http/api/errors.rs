@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -46,6 +47,39 @@ pub enum Code {
     ServiceUnavailable,
     /// Maintenance is on (503).
     Maintenance,
+}
+
+impl Code {
+    /// The word, as callers are told it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "INVALID_REQUEST",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::NotFound => "NOT_FOUND",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::Timeout => "TIMEOUT",
+            Self::NumberTaken => "NUMBER_TAKEN",
+            Self::KeyReused => "KEY_REUSED",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::InternalError => "INTERNAL_ERROR",
+            Self::ServiceUnavailable => "SERVICE_UNAVAILABLE",
+            Self::Maintenance => "MAINTENANCE",
+        }
+    }
+}
+
+/// What a caller was told, for whoever notes it: goes along with the answer, not in it.
+#[derive(Clone)]
+pub struct Told {
+    /// The correlation id.
+    pub id: Arc<str>,
+    /// The code.
+    pub code: &'static str,
+    /// For people.
+    pub why: Cow<'static, str>,
 }
 
 /// A refused or failed call.
@@ -144,11 +178,18 @@ impl From<Reject> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let id = uuid::Uuid::new_v4().simple().to_string();
-        tracing::info!(status = self.status.as_u16(), code = ?self.code, correlation_id = %id, "server API refused");
+        let (status, code, why) = (self.status.as_u16(), self.code.as_str(), &*self.message);
+        if self.status.is_server_error() {
+            tracing::warn!("correlationId" = id, status, code, why, "server API failed");
+        } else {
+            tracing::info!("correlationId" = id, status, code, why, "server API refused");
+        }
+        let told = Told { id: id.as_str().into(), code, why: self.message.clone() };
         let detail = RefusalDetail { code: self.code, message: self.message, correlation_id: id };
         // Strings and nothing else: there is nothing in it that could not be written.
         let body = serde_json::to_string(&Refusal { error: detail }).unwrap_or_default();
         let mut response = reply::json(self.status, body);
+        response.extensions_mut().insert(told);
         if let Some(ms) = self.retry_after_ms {
             reply::retry_after(&mut response, ms.div_ceil(1000).max(1));
         }

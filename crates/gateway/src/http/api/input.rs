@@ -73,6 +73,11 @@ impl FromRequestParts<Arc<Node>> for Named {
 }
 
 impl Named {
+    /// As it is.
+    pub fn text(self) -> String {
+        self.0
+    }
+
     /// As a conversation's.
     pub fn conversation(&self) -> Result<ConversationId, ApiError> {
         conversation(&self.0)

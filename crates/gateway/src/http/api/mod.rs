@@ -5,6 +5,7 @@
 mod admin;
 mod conversations;
 pub(super) mod errors;
+mod explain;
 mod import;
 mod input;
 mod messages;
@@ -24,9 +25,10 @@ use subtle::{Choice, ConstantTimeEq};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use errors::{ApiError, Code};
+use errors::{ApiError, Code, Told};
 
 use super::reply;
+use crate::journal::Refused;
 use crate::node::Node;
 
 /// The server API's routes, and their description.
@@ -43,6 +45,7 @@ pub(super) fn described() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(admin::revoke))
         .routes(routes!(admin::maintenance))
         .routes(routes!(admin::nodes))
+        .routes(routes!(explain::explain))
 }
 
 /// The server API's routes, behind its keys.
@@ -69,11 +72,20 @@ async fn guard(State(node): State<Arc<Node>>, request: Request, next: Next) -> R
     let presented = header.and_then(|value| value.split_once(' '));
     let presented = presented.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let known = presented.is_some_and(|(_, key)| is_one_of(key.trim(), &node.config.load().api_keys));
-    if known {
-        return Ok(next.run(request).await);
+    if !known {
+        node.metrics.refused(None, "api_key");
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, "an API key is needed"));
     }
-    node.metrics.refused("-", "api_key");
-    Err(ApiError::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, "an API key is needed"))
+    let what = format!("{} {}", request.method(), request.uri().path());
+    let response = next.run(request).await;
+    note(&node, &what, &response);
+    Ok(response)
+}
+
+/// For whoever asks afterwards: which call was refused under which id.
+fn note(node: &Node, what: &str, response: &Response) {
+    let Some(Told { id, code, why }) = response.extensions().get::<Told>().cloned() else { return };
+    node.journal.refused(Refused::over_http(id, node.clock.now(), what, (code, why)));
 }
 
 /// Every key is compared, whole: the time taken says nothing about how near a guess was.

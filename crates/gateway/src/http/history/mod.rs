@@ -32,6 +32,7 @@ use super::openapi::client::{
 use super::reply;
 use super::router::wrong_method;
 use crate::commands;
+use crate::journal;
 use crate::metrics::word;
 use crate::node::Node;
 
@@ -188,7 +189,7 @@ fn answer(node: &Node, answered: Result<String, Reject>) -> Response {
     match answered {
         Ok(body) => reply::json(StatusCode::OK, body),
         Err(reject) => {
-            node.metrics.refused("-", word(reject.code));
+            node.metrics.refused(None, word(reject.code));
             with_challenge(plain(&reject))
         }
     }
@@ -210,9 +211,23 @@ fn answer_famly(node: &Node, answered: Result<String, Reject>) -> Response {
         Ok(body) => return reply::json(StatusCode::OK, body),
         Err(reject) => reject,
     };
-    node.metrics.refused("-", word(reject.code));
+    node.metrics.refused(None, word(reject.code));
     let id = uuid::Uuid::new_v4().hyphenated().to_string();
-    tracing::info!(code = ?reject.code, correlation_id = %id, "history refused");
+    let (now, code) = (node.clock.now(), word(reject.code));
+    if let Some(left_out) = node.journal.lines.takes(true, now) {
+        let left_out = (left_out > 0).then_some(left_out);
+        let why = &*reject.message;
+        tracing::info!(
+            "correlationId" = id,
+            dialect = "famly",
+            code,
+            why,
+            "linesLeftOut" = left_out,
+            "history refused"
+        );
+    }
+    let refused = journal::Refused::new(Some(id.as_str().into()), now, "history", reject.code);
+    node.journal.refused(journal::Refused { why: reject.message.clone(), ..refused });
     let (status, body) = wire::famly_refusal(&reject, &id);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = reply::json(status, body);

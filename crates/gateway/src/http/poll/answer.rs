@@ -52,11 +52,11 @@ impl Refusal {
     pub(super) fn response(self, node: &Node, mount: &Mount) -> Response {
         match self {
             Self::Reject(reject) => {
-                node.metrics.refused(&mount.name, word(reject.code));
+                node.metrics.refused(Some(mount), word(reject.code));
                 reply::rejected(&reject)
             }
             Self::Http(status, code, text) => {
-                node.metrics.refused(&mount.name, word(RejectCode::Forbidden));
+                node.metrics.refused(Some(mount), word(RejectCode::Forbidden));
                 reply::refusal(status, code, &text)
             }
         }

@@ -29,12 +29,14 @@ fn connection(user: &UserId) -> Option<ConnectionId> {
 pub(super) async fn hold(node: &Arc<Node>, user: &UserId, wait: Duration) {
     let Some(connection) = connection(user) else { return };
     let life = node.config.load().timings.presence_ttl().max(wait + NEXT);
+    let now = node.clock.now();
     let touch = Touch {
         user: user.clone(),
         connection,
         mount: MOUNT.into(),
         status: None,
-        deadline: node.clock.now() + life,
+        deadline: now + life,
+        heard: now,
         max: 0,
     };
     if let Err(fault) = keep(node, touch).await {

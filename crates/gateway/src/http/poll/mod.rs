@@ -28,7 +28,6 @@ use parlance_backplane::{Fault, Rule, Verdict};
 use parlance_model::{Identity, Reject, RejectCode, Time};
 use parlance_wire::Dialect;
 use parlance_wire::socialhub::poll as wire;
-use prometheus::IntGauge;
 use tokio::time::Instant;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
@@ -41,6 +40,7 @@ use super::openapi::client::{Asks, AsksBody, MissedPage, PollCall, PollPage};
 use super::{credentials, reply};
 use crate::auth::AuthError;
 use crate::config::Mount;
+use crate::metrics::Waiting;
 use crate::node::Node;
 use crate::proofs;
 
@@ -200,23 +200,8 @@ async fn take(node: &Node, mount: &Mount, identity: &Identity) -> Result<Option<
 
 fn limited(node: &Node, verdict: &Verdict) -> Refusal {
     let wait = u64::try_from(verdict.reset.since(node.clock.now()).as_millis()).unwrap_or(u64::MAX);
+    node.metrics.rate_limited(Dialect::Socialhub, "polls");
     Reject::new(RejectCode::RateLimited, "too many polls").retry_after(wait.max(1)).into()
-}
-
-/// A poll that listens, while it does.
-struct Waiting(IntGauge);
-
-impl Waiting {
-    fn begin(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 /// A poll of a user.

@@ -111,6 +111,27 @@ pub(in crate::session) async fn begin(
     auth: &Auth,
     seen: Seen,
 ) -> Result<Begun, Fault> {
+    let mut outcome = "unknown";
+    let begun = try_begin(node, link, (auth, seen), &mut outcome).await;
+    let outcome = match &begun {
+        // It is counted when the client is told.
+        Ok(begun) if begun.recovered => None,
+        Ok(_) => Some(outcome),
+        Err(_) => Some("away"),
+    };
+    if let Some(outcome) = outcome.filter(|_| link.mount.recovery && auth.pid.is_some()) {
+        node.metrics.recovery(link.dialect, outcome);
+    }
+    begun
+}
+
+/// The same; `outcome`: why the session is not gone on with, where it is not.
+async fn try_begin(
+    node: &Arc<Node>,
+    link: &Link,
+    (auth, seen): (&Auth, Seen),
+    outcome: &mut &'static str,
+) -> Result<Begun, Fault> {
     let owner = Owner { user: &link.listener.user, mount: &link.mount.name };
     let last = auth.offset.as_deref().map(Offset::parse);
     let named = match (auth.pid.as_deref().filter(|_| link.mount.recovery), last) {
@@ -118,7 +139,14 @@ pub(in crate::session) async fn begin(
         (None, _) | (_, Some(None)) => None,
         (Some(pid), last) => {
             let kept = find(node, &owner, pid, seen.looked?).await?;
-            kept.and_then(|kept| Some((kept.clone().at(last.flatten())?, kept)))
+            let known = kept.is_some();
+            let named = kept.and_then(|kept| Some((kept.clone().at(last.flatten())?, kept)));
+            *outcome = match (known, &named) {
+                (false, _) => "unknown",
+                (true, None) => "behind",
+                (true, Some(_)) => "lost",
+            };
+            named
         }
     };
     let mut places = Vec::new();
