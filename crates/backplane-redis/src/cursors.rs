@@ -1,12 +1,11 @@
 //! The cursors trait.
 
 use async_trait::async_trait;
-use parlance_backplane::{CursorChanged, CursorSet, Cursors, Fault, MANY};
+use parlance_backplane::{CursorChanged, CursorSet, Cursors, Fault, MANY, trail};
 use parlance_model::{ConversationId, Cursor, LogKey, ReceiptKind, Time, UserId};
 
 use crate::batches::ask_all;
 use crate::engine::{Args, Node};
-use crate::envelope;
 use crate::keys::partition;
 use crate::link::{Reply, at};
 
@@ -27,7 +26,7 @@ impl Cursors for Node {
         let keys = self.keys.log_for(&LogKey::Conversation(conversation.clone()), MOVES);
         let answer = self.list("gw1_cursor", &keys, args).await?;
         match answer.first() {
-            Some(told) => envelope::cursor(told.text()?.as_bytes(), conversation).map(Some),
+            Some(told) => trail::cursor(told.text()?.as_bytes(), conversation).map(Some),
             None => Ok(None),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use parlance_backplane::trail::Kinds;
 use parlance_backplane::{AckLevel, Backplane, Clock, Fault, Inbox};
 use parlance_model::{LogKey, NodeId};
 use smallvec::SmallVec;
@@ -26,6 +27,7 @@ use crate::presence::Sweeper;
 use crate::primaries::Greeter;
 use crate::times::Times;
 use crate::topology::{self, Dialer, Place};
+use crate::trail::Reader;
 
 /// Between two attempts to settle what the nodes must agree about.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -68,6 +70,8 @@ pub struct Options {
     pub start_patience: Duration,
     /// The clock that callers' deadlines are of; it may differ from that of Redis.
     pub clock: Clock,
+    /// Of what a trail is kept.
+    pub trail: Kinds,
     /// For tests: everything goes by `clock` instead of the time of Redis.
     pub tell_time: bool,
     /// For tests: the functions are named as those of another release.
@@ -90,6 +94,7 @@ impl Options {
             typing_ttl: Duration::from_secs(4),
             inbox: 65_536,
             sweeper: None,
+            trail: Kinds::default(),
             patience: Duration::from_secs(2),
             start_patience: Duration::from_secs(10),
             clock,
@@ -118,6 +123,7 @@ pub(crate) struct Node {
     pub subscriber: Subscriber,
     pub inbox: Mutex<Option<Inbox>>,
     pub sweeper: Option<Sweeper>,
+    pub reader: Reader,
     /// One call may touch several partitions: Redis is no cluster.
     pub together: AtomicBool,
     /// What an acknowledged message survives, in words.
@@ -143,7 +149,7 @@ impl Redis {
         let dialer = Dialer::new(place.speaks_tls(), logins, &options.access)?;
         let topology = topology::start(place, dialer.clone(), times, &tasks, &stop).await?;
         let link = Routed::start(&topology, times, &tasks, &stop).await?;
-        let library = Arc::new(Library::new(options.generation));
+        let library = Arc::new(Library::new(options.generation, options.trail));
         let mut greeter = Greeter::new(&options, &topology, &library);
         greeter.all(times).await?;
         let survives = greeter.survives().into();
@@ -157,6 +163,7 @@ impl Redis {
         let keys = Keys::new(&options.prefix, channels);
         let inbox = Mutex::new(Some(inbox));
         let sweeper = options.sweeper.clone().map(|me| Sweeper::new(me, options.typing_ttl));
+        let reader = Reader::new(options.sweeper.as_ref());
         let node = Node {
             link,
             library,
@@ -166,6 +173,7 @@ impl Redis {
             subscriber,
             inbox,
             sweeper,
+            reader,
             together,
             survives,
             dialer,
@@ -213,7 +221,8 @@ impl Redis {
             limits: node.clone(),
             bus: node.clone(),
             shared: node.clone(),
-            nodes: node,
+            nodes: node.clone(),
+            trail: node,
             ack_level: self.node.options.ack_level,
             survives: self.node.survives.clone(),
             stats: self.node.link.stats().clone(),

@@ -1,18 +1,14 @@
 //! What is carried on channels: one letter for the kind, then JSON with short keys.
 //!
-//! Owns: these forms; the functions write the same ones. Unknown fields are skipped and unknown kinds are no
+//! Owns: these forms, but for those that trails have too (`parlance_backplane::trail`); the functions write the same ones. Unknown fields are skipped and unknown kinds are no
 //! publication, so that nodes of two versions can share a Redis. Must not know: channels, sockets.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::millis;
-use parlance_backplane::{
-    Behind, CursorChanged, Fault, PresenceCause, PresenceChanged, Publication, RoomChanged, Signal,
-    TypingChanged, record,
-};
-use parlance_model::delivery::Moved;
-use parlance_model::{Author, ConversationId, Status, Time, Topic, UserId};
+use parlance_backplane::{Behind, Fault, Publication, RoomChanged, Signal, TypingChanged, record, trail};
+use parlance_model::{Author, ConversationId, Time, Topic, UserId};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -25,17 +21,6 @@ struct AuthorTwin {
     username: Option<Arc<str>>,
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     picture: Option<Arc<str>>,
-}
-
-#[derive(Deserialize)]
-struct CursorTwin {
-    u: String,
-    t: u64,
-    v: u64,
-    #[serde(default)]
-    d: Option<(u64, u64)>,
-    #[serde(default)]
-    r: Option<(u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,16 +42,6 @@ struct RoomTwin {
     f: bool,
     x: bool,
     t: u64,
-}
-
-#[derive(Deserialize)]
-struct PresenceTwin {
-    u: String,
-    s: u8,
-    b: u8,
-    l: u64,
-    t: u64,
-    c: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,22 +109,6 @@ pub fn author(author: &Author) -> Vec<u8> {
     serde_json::to_vec(&AuthorTwin::from(author)).unwrap_or_default()
 }
 
-/// A status as one digit; a greater one outranks a smaller one.
-pub const fn status_digit(status: Status) -> u8 {
-    match status {
-        Status::Offline => 0,
-        Status::Away => 1,
-        Status::Online => 2,
-        Status::Busy => 3,
-    }
-}
-
-/// Reads [`status_digit`].
-pub fn status(digit: u64) -> Result<Status, Fault> {
-    let all = [Status::Offline, Status::Away, Status::Online, Status::Busy];
-    all.into_iter().find(|status| u64::from(status_digit(*status)) == digit).ok_or_else(|| corrupt("status"))
-}
-
 /// The bytes of a signal.
 pub fn signal(signal: &Signal) -> Vec<u8> {
     let twin = match signal {
@@ -191,34 +150,6 @@ fn read_behind(bytes: &[u8]) -> Result<Vec<Behind>, Fault> {
     read::<Vec<BehindTwin>>(bytes)?.into_iter().map(of).collect()
 }
 
-/// Reads a moved (or unmoved) cursor.
-pub fn cursor(bytes: &[u8], conversation: &ConversationId) -> Result<CursorChanged, Fault> {
-    let twin: CursorTwin = read(bytes)?;
-    Ok(CursorChanged {
-        conversation: conversation.clone(),
-        user: user(&twin.u)?,
-        moved: Moved { delivered: twin.d, read: twin.r },
-        at: Time(twin.t),
-        version: twin.v,
-    })
-}
-
-fn presence(bytes: &[u8]) -> Result<PresenceChanged, Fault> {
-    let twin: PresenceTwin = read(bytes)?;
-    Ok(PresenceChanged {
-        user: user(&twin.u)?,
-        status: status(twin.s.into())?,
-        before: status(twin.b.into())?,
-        last_seen: Time(twin.l),
-        at: Time(twin.t),
-        cause: match twin.c.as_str() {
-            "closed" => PresenceCause::Closed,
-            "expired" => PresenceCause::Expired,
-            _ => PresenceCause::Said,
-        },
-    })
-}
-
 fn room(bytes: &[u8], conversation: &ConversationId) -> Result<RoomChanged, Fault> {
     let twin: RoomTwin = read(bytes)?;
     Ok(RoomChanged {
@@ -241,10 +172,10 @@ pub fn publication(topic: &Topic, bytes: &[u8]) -> Result<Option<Publication>, F
     let here = || place.ok_or_else(|| corrupt("not on a conversation"));
     Ok(Some(match kind {
         b'e' => Publication::Entry(record::decode(body)?),
-        b'c' => Publication::Cursor(cursor(body, here()?)?),
+        b'c' => Publication::Cursor(trail::cursor(body, here()?)?),
         b't' => Publication::Typing(read::<TypingTwin>(body)?.typing(place)?),
         b'r' => Publication::Room(room(body, here()?)?),
-        b'p' => Publication::Presence(presence(body)?),
+        b'p' => Publication::Presence(trail::presence(body)?),
         b'b' => Publication::Signal(Signal::Behind(read_behind(body)?)),
         b's' => Publication::Signal(match read(body)? {
             SignalTwin::Typing(twin) => Signal::Typing(twin.typing(None)?),

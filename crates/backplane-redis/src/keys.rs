@@ -217,6 +217,12 @@ impl Keys {
         self.key(partition(name), "v", name)
     }
 
+    /// A partition's trail, who has it, and the stem of what was put aside.
+    pub fn trail(&self, partition: usize) -> [String; 3] {
+        let stem = |kind| self.key(partition, kind, "");
+        [stem("tr"), stem("th"), format!("{}/", stem("td"))]
+    }
+
     /// What the nodes said last, and until when each is live.
     pub fn nodes(&self) -> [String; 2] {
         ["nd", "nt"].map(|kind| self.key(0, kind, ""))
@@ -291,6 +297,7 @@ mod tests {
         of_conversation.extend(keys.typing(&id));
         of_conversation.extend(keys.channels(&log.topic()));
         of_conversation.push(keys.epoch(&log));
+        of_conversation.extend(keys.trail(log_partition(&log)));
         of_conversation.extend(keys.sweep(partition("c:c@2")));
         let mut of_user = keys.presence(&user);
         of_user.extend(keys.sequence(&user));

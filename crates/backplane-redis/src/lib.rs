@@ -32,6 +32,7 @@ mod sequences;
 mod shared;
 mod times;
 mod topology;
+mod trail;
 mod turns;
 mod typing;
 

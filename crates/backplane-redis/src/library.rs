@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use parlance_backplane::trail::Kinds;
 use sha1::{Digest, Sha1};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
@@ -17,11 +18,12 @@ use crate::link::{Command, LinkFault, RedisLink, Reply, Run, at};
 
 /// In the order they build on each other; names carry the library's generation, so that two can stand side by side
 /// during a rollout. A change that older nodes would not understand is a new generation.
-const FILES: [&str; 20] = [
+const FILES: [&str; 21] = [
     include_str!("functions/00_common.lua"),
     include_str!("functions/10_rooms.lua"),
     include_str!("functions/20_presence.lua"),
     include_str!("functions/21_typing.lua"),
+    include_str!("functions/30_trail.lua"),
     include_str!("functions/append.lua"),
     include_str!("functions/change.lua"),
     include_str!("functions/config.lua"),
@@ -41,6 +43,8 @@ const FILES: [&str; 20] = [
 ];
 /// What every file calls its functions: the first generation. A later one is renamed throughout.
 const FIRST: &str = "gw1_";
+/// Where a library is told of what it keeps a trail.
+const KEPT: &str = "local TRAILED = {}";
 /// The generation of this build.
 pub const GENERATION: u32 = 1;
 
@@ -60,6 +64,8 @@ return all[name](KEYS, args)
 /// One generation of the functions, as a library and, for a server that allows none, as one script.
 pub struct Library {
     generation: u32,
+    /// What its functions' names begin with.
+    stem: String,
     version: String,
     functions: String,
     script: String,
@@ -69,20 +75,26 @@ pub struct Library {
 }
 
 impl Library {
-    /// The functions of this build, named as of a generation.
-    pub fn new(generation: u32) -> Self {
-        let body = FILES.concat().replace(FIRST, &format!("gw{generation}_"));
+    /// The functions of this build, named as of a generation, and by what they keep a trail of: beside nodes that keep
+    /// another one, or none, each has its own.
+    pub fn new(generation: u32, kinds: Kinds) -> Self {
+        let letters = kinds.letters();
+        let name = format!("gw{generation}{letters}");
+        let kept: Vec<String> = letters.chars().map(|letter| format!("{letter} = true")).collect();
+        let told = format!("local TRAILED = {{{}}}", kept.join(", "));
+        let body = FILES.concat().replace(KEPT, &told).replace(FIRST, &format!("{name}_"));
         let version = format!("{:016x}", xxh3_64(body.as_bytes()));
         let said = format!(
-            "redis.register_function {{ function_name = 'gw{generation}_version', flags = {{ 'no-writes' }}, \
+            "redis.register_function {{ function_name = '{name}_version', flags = {{ 'no-writes' }}, \
              callback = function() return '{version}' end }}\n"
         );
         let script = format!("{SCRIPT_HEAD}{body}{SCRIPT_TAIL}");
         let hash = Sha1::digest(script.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         Self {
             generation,
+            stem: format!("{name}_"),
             version,
-            functions: format!("#!lua name=gw{generation}\n{body}{said}"),
+            functions: format!("#!lua name={name}\n{body}{said}"),
             script,
             hash,
             scripts: AtomicBool::new(false),
@@ -102,7 +114,7 @@ impl Library {
 
     fn named<'a>(&self, function: &'a str) -> Cow<'a, str> {
         match function.strip_prefix(FIRST) {
-            Some(rest) if self.generation != GENERATION => format!("gw{}_{rest}", self.generation).into(),
+            Some(rest) if self.stem != FIRST => format!("{}{rest}", self.stem).into(),
             _ => function.into(),
         }
     }
@@ -146,7 +158,7 @@ impl Library {
 
     /// Sees to it that one server has this very version, and no longer has what is two generations older.
     pub async fn ensure(&self, server: &mut Socket) -> Result<(), LinkFault> {
-        let version = format!("gw{}_version", self.generation);
+        let version = format!("{}version", self.stem);
         match server.ask(Run::Function(&version).command(&[], Vec::new())).await {
             Ok(Reply::Bytes(version)) if version == self.version.as_bytes() => {}
             Ok(_) => self.supply(server, &LinkFault::NoFunction).await?,
@@ -190,7 +202,8 @@ impl Library {
 
     /// The one before stays: nodes of the previous release work with it until they are replaced.
     fn is_old(&self, name: &str) -> bool {
-        let generation = name.strip_prefix("gw").and_then(|number| number.parse::<u32>().ok());
+        let generation = name.strip_prefix("gw").map(|rest| rest.trim_end_matches(char::is_alphabetic));
+        let generation = generation.and_then(|number| number.parse::<u32>().ok());
         generation.is_some_and(|generation| generation.saturating_add(1) < self.generation)
     }
 }
@@ -218,7 +231,7 @@ mod tests {
 
     #[test]
     fn only_what_is_two_generations_older_is_old() {
-        let library = Library::new(4);
+        let library = Library::new(4, Kinds::default());
         let old = |name| library.is_old(name);
         assert_eq!(
             ["gw1", "gw2", "gw3", "gw4", "gw5", "gwen", "gw"].map(old),
@@ -228,9 +241,26 @@ mod tests {
 
     #[test]
     fn every_function_is_named_by_its_generation() {
-        let library = Library::new(2);
+        let library = Library::new(2, Kinds::default());
         assert!(!library.functions.contains("gw1") && library.functions.contains("'gw2_append'"));
         assert_eq!(library.named("gw1_append"), "gw2_append");
-        assert_ne!(library.version, Library::new(1).version);
+        assert_ne!(library.version, Library::new(1, Kinds::default()).version);
+    }
+
+    #[test]
+    fn a_library_that_keeps_a_trail_has_a_name_of_its_own() {
+        let (plain, keeping) = (Library::new(1, Kinds::default()), Library::new(1, Kinds::ALL));
+        assert_eq!(
+            (plain.named("gw1_append"), keeping.named("gw1_append")),
+            ("gw1_append".into(), "gw1encpl_append".into())
+        );
+        assert!(
+            plain.functions.contains("TRAILED = {}")
+                && keeping.functions.contains("TRAILED = {e = true, n = true,")
+        );
+        assert_eq!(
+            ["gw1encpl", "gw3encpl"].map(|name| Library::new(3, Kinds::ALL).is_old(name)),
+            [true, false]
+        );
     }
 }

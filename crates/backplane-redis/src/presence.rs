@@ -12,12 +12,11 @@ use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use parlance_backplane::{
-    Fault, Nodes as _, Presence, RETURNED, Refreshed, Swept, Touch, Touched, UserPresence, WORTH,
+    Fault, Nodes as _, Presence, RETURNED, Refreshed, Swept, Touch, Touched, UserPresence, WORTH, trail,
 };
 use parlance_model::{ConnectionId, ConversationId, LogKey, NodeId, Time, UserId};
 
 use crate::engine::{Node, millis};
-use crate::envelope;
 use crate::keys::{PARTITIONS, user_partition};
 use crate::link::{Reply, at};
 use crate::turns::Turns;
@@ -47,6 +46,11 @@ impl Sweeper {
     pub fn new(me: NodeId, typing_ttl: Duration) -> Self {
         let plan = Plan { turns: Turns::new(me, typing_ttl), looked: None };
         Self { began: Instant::now(), plan: Mutex::new(plan) }
+    }
+
+    /// The partitions that are this node's first of all.
+    pub fn own(&self) -> Vec<usize> {
+        self.plan.lock().turns.own()
     }
 
     fn now(&self) -> u64 {
@@ -208,7 +212,7 @@ fn chunks<'a, 'b>(parts: &'b [Part<'a>], most: usize) -> impl Iterator<Item = &'
 }
 
 fn status_word(touch: &Touch) -> String {
-    touch.status.map(|status| envelope::status_digit(status).to_string()).unwrap_or_default()
+    touch.status.map(|status| trail::status_digit(status).to_string()).unwrap_or_default()
 }
 
 #[async_trait]
@@ -296,7 +300,7 @@ impl Presence for Node {
         let ask = async |user: &UserId| {
             let answer = self.list("gw1_status", &self.keys.presence(user), self.timed().and(user)).await?;
             Ok::<_, Fault>(UserPresence {
-                status: envelope::status(at(&answer, 0).number()?)?,
+                status: trail::status(at(&answer, 0).number()?)?,
                 devices: usize::try_from(at(&answer, 1).number()?).unwrap_or(usize::MAX),
                 last_seen: at(&answer, 2).number().ok().map(Time),
             })

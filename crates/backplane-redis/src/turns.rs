@@ -67,6 +67,16 @@ impl Turns {
         self.next.iter().enumerate().filter(|(_, at)| **at <= now).map(|(partition, _)| partition).collect()
     }
 
+    /// The partitions for which this node comes first.
+    pub fn own(&self) -> Vec<usize> {
+        self.ranks
+            .iter()
+            .enumerate()
+            .filter(|(_, rank)| **rank == 0)
+            .map(|(partition, _)| partition)
+            .collect()
+    }
+
     /// A partition was swept; `idle`: in so many milliseconds something is due there, `None`: it is empty.
     pub fn swept(&mut self, partition: usize, now: u64, idle: Option<u64>) {
         let wait = match self.ranks.get(partition) {

@@ -19,6 +19,7 @@ pub mod record;
 mod rooms;
 mod shared;
 pub mod stats;
+pub mod trail;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub use presence::{
 pub use rooms::{Entering, Leaving, RoomChanged, Rooms};
 pub use shared::{Over, Shared};
 pub use stats::Stats;
+pub use trail::{Happening, Trail};
 
 /// The engine's time source: milliseconds since the epoch, given by whoever builds the engine.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -126,6 +128,8 @@ pub struct Backplane {
     pub shared: Arc<dyn Shared>,
     /// Which nodes there are.
     pub nodes: Arc<dyn Nodes>,
+    /// What happened, for consumers outside.
+    pub trail: Arc<dyn Trail>,
     /// What an acknowledgement means here.
     pub ack_level: AckLevel,
     /// And what an acknowledged message survives, in words, as far as the engine can see.

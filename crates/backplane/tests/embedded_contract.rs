@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use parlance_backplane::Backplane;
 use parlance_backplane::contract::Rig;
 use parlance_backplane::embedded::{Embedded, Options};
+use parlance_backplane::trail::Kinds;
 use parlance_model::{NodeId, Time};
 
 struct EmbeddedRig {
@@ -16,6 +18,7 @@ struct EmbeddedRig {
     clock: Arc<AtomicU64>,
     options: Options,
     attached: AtomicUsize,
+    keeping: Mutex<Option<Embedded>>,
     _directory: Option<tempfile::TempDir>,
 }
 
@@ -30,7 +33,14 @@ impl EmbeddedRig {
         let time = clock.clone();
         let engine =
             Embedded::open(options.clone(), Arc::new(move || Time(time.load(Ordering::SeqCst)))).unwrap();
-        Self { engine, clock, options, attached: AtomicUsize::new(0), _directory: directory }
+        Self {
+            engine,
+            clock,
+            options,
+            attached: AtomicUsize::new(0),
+            keeping: Mutex::default(),
+            _directory: directory,
+        }
     }
 }
 
@@ -42,6 +52,17 @@ impl Rig for EmbeddedRig {
             let number = self.attached.fetch_add(1, Ordering::SeqCst);
             nodes.push(self.engine.attach(NodeId::parse(&format!("node-{number}")).unwrap()));
         }
+        nodes
+    }
+
+    async fn keeping(&self, count: usize) -> Vec<Backplane> {
+        let path = self.options.path.as_ref().map(|path| path.join("keeping"));
+        let (options, time) =
+            (Options { path, trail: Kinds::ALL, ..self.options.clone() }, self.clock.clone());
+        let engine = Embedded::open(options, Arc::new(move || Time(time.load(Ordering::SeqCst)))).unwrap();
+        let attach = |number: usize| engine.attach(NodeId::parse(&format!("node-{number}")).unwrap());
+        let nodes = (0..count).map(attach).collect();
+        *self.keeping.lock() = Some(engine);
         nodes
     }
 

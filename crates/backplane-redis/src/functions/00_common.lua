@@ -98,6 +98,19 @@ local function head_of(log)
   return { log.seq, log.epoch, log.at, log.cursors, log.version, log.since }
 end
 
+-- Of which words a trail is kept (backplane/src/trail), by their letters; whoever loads this puts them in.
+local TRAILED = {}
+local MOST_KEPT = 1000000
+
+-- What a key is of: it says so behind its tag.
+local function text_of(key) return string.match(key, '^[^}]*}(.*)$') end
+
+-- A step of the trail of a key's partition; the key's kind has one letter.
+local function trail(key, of, word)
+  local prefix, tag = string.match(key, '^(.-).(:{[^}]*})')
+  redis.call('XADD', prefix .. 'tr' .. tag, 'MAXLEN', '~', MOST_KEPT, '*', 'k', of, 'w', word)
+end
+
 local function rules_of(args)
   return { now = clock(args[1]), keep = tonumber(args[2]), oldest = tonumber(args[3]), numbers = args[4] }
 end
@@ -189,8 +202,12 @@ local function add_entry(keys, log, rules, mark, record)
   trim(keys, log, rules)
   expire(keys, log, rules)
   save_log(keys[STATE], log, rules.now >= before and rules.now - before < SOON)
-  redis.call('SPUBLISH', keys[CHANNEL],
-    string.format(TOLD, seq, log.epoch, at, before, number, seq % BLOCK) .. record .. '}')
+  local told = string.format(TOLD, seq, log.epoch, at, before, number, seq % BLOCK) .. record .. '}'
+  redis.call('SPUBLISH', keys[CHANNEL], told)
+  if TRAILED.e then
+    local of = text_of(keys[STATE])
+    if string.sub(of, 1, 2) == 'c:' then trail(keys[STATE], of, told) end
+  end
   return { 'new', seq, at, number }
 end
 

@@ -66,6 +66,15 @@ local function publish_status(keys, user, status, before, seen, now, told)
     .. ',"c":"' .. told .. '"}'
   redis.call('SPUBLISH', keys[OWN], word)
   redis.call('SPUBLISH', keys[ALL], word)
+  if TRAILED.p then trail(keys[LEASES], user, word) end
+end
+
+-- A connection came or went. Of one that lingered until its user was back it is not known any more where it was.
+local function keep_connection(keys, user, connection, mount, on, now)
+  if not TRAILED.l then return end
+  if string.sub(mount, 1, 1) == LINGERS then mount = string.sub(mount, 2) end
+  trail(keys[LEASES], user, 'l{"u":"' .. user .. '","i":' .. cjson.encode(connection) .. ',"m":' .. cjson.encode(mount)
+    .. ',"o":' .. (on and 'true' or 'false') .. ',"t":' .. int(now) .. '}')
 end
 
 -- Publishes the user's status when it changed. Seen: when the user was heard of.
@@ -102,6 +111,7 @@ local function end_lease(keys, user, connection, now)
   local ended, rooms = lease_of(value), {}
   redis.call('HDEL', keys[LEASES], connection)
   redis.call('ZREM', keys[DEADLINES], user .. '\0' .. connection)
+  keep_connection(keys, user, connection, ended.mount, false, now)
   local places = redis.call('HGETALL', keys[PLACES])
   for index = 1, #places, 2 do
     local who, place = string.match(places[index], '^(%Z+)%z(.*)$')
@@ -120,6 +130,7 @@ end
 -- showing it is for `announce`.
 local function come(keys, user, connection, lease, deadline, now)
   put_lease(keys, user, connection, lease, deadline)
+  keep_connection(keys, user, connection, lease.mount, true, now)
   if lease.status == '0' then return announce(keys, user, '0', 'said', now, now) end
   local seen = int(now)
   -- Where something was announced before, it expires.
@@ -174,6 +185,7 @@ redis.register_function('gw1_touch', function(keys, args)
     if most > 0 and live >= most then return 'many' end
     if lingering then come_back(keys, user, lingering[1], lingering[2], now + args[9]) end
     lease = fresh
+    keep_connection(keys, user, connection, lease.mount, true, now)
   end
   put_lease(keys, user, connection, lease, deadline)
   others[#others + 1] = lease.status

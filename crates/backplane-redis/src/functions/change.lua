@@ -109,6 +109,9 @@ redis.register_function('gw1_change', function(keys, args)
   if created then
     redis.call('HSET', keys[STATE], 'k', change.kind, 'ct', int(rules.now))
     if change.by ~= '' then redis.call('HSET', keys[STATE], 'by', change.by) end
+    if TRAILED.n then
+      trail(keys[STATE], text_of(keys[STATE]), 'n{"b":"' .. change.by .. '","t":' .. int(rules.now) .. '}')
+    end
   end
   if created or #added > 0 or #removed > 0 then
     add_entry(keys, log, rules, 'o', members_record(added, removed, change.by))

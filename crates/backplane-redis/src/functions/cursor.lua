@@ -24,6 +24,7 @@ redis.register_function('gw1_cursor', function(keys, args)
   save_log(keys[STATE], log)
   local told = string.format(BEGUN, args[2], now, log.cursors) .. moved .. '}'
   redis.call('SPUBLISH', keys[CHANNEL], 'c' .. told)
+  if TRAILED.c then trail(keys[STATE], text_of(keys[STATE]), 'c' .. told) end
   return { told }
 end)
 

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use parlance_backplane::Backplane;
 use parlance_backplane::contract::Rig;
+use parlance_backplane::trail::Kinds;
 use parlance_backplane_redis::{Options, Redis};
 use parlance_model::Time;
 
@@ -35,16 +36,16 @@ impl RedisRig {
     }
 }
 
-#[async_trait]
-impl Rig for RedisRig {
-    async fn nodes(&self, count: usize) -> Vec<Backplane> {
+impl RedisRig {
+    async fn start(&self, count: usize, prefix: &str, trail: Kinds) -> Vec<Backplane> {
         let mut nodes = Vec::new();
         for _ in 0..count {
             let time = self.clock.clone();
             let options = Options {
                 retention_entries: RETENTION,
                 inbox: INBOX,
-                prefix: self.prefix.clone(),
+                prefix: prefix.to_owned(),
+                trail,
                 tell_time: true,
                 ..Options::new(&self.url, Arc::new(move || Time(time.load(Ordering::SeqCst))))
             };
@@ -53,6 +54,17 @@ impl Rig for RedisRig {
             self.nodes.lock().push(redis);
         }
         nodes
+    }
+}
+
+#[async_trait]
+impl Rig for RedisRig {
+    async fn nodes(&self, count: usize) -> Vec<Backplane> {
+        self.start(count, &self.prefix, Kinds::default()).await
+    }
+
+    async fn keeping(&self, count: usize) -> Vec<Backplane> {
+        self.start(count, &format!("{}keeping:", self.prefix), Kinds::ALL).await
     }
 
     async fn advance(&self, by: Duration) {

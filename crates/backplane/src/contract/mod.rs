@@ -17,6 +17,7 @@ pub mod presence;
 pub mod ranges;
 pub mod rooms;
 pub mod sequences;
+pub mod trail;
 pub mod typing;
 
 use std::time::Duration;
@@ -33,6 +34,9 @@ use crate::{Appended, Backplane, Change, Delivery, Inbox, MemberSet, Publication
 pub trait Rig: Send + Sync {
     /// So many nodes over the one shared backplane.
     async fn nodes(&self, count: usize) -> Vec<Backplane>;
+
+    /// The same, where a trail of everything is kept, over a backplane of its own.
+    async fn keeping(&self, count: usize) -> Vec<Backplane>;
 
     /// Lets the engine's time pass (really sleeping where the clock is not the rig's).
     async fn advance(&self, by: Duration);
@@ -126,6 +130,12 @@ macro_rules! contract_tests {
             rooms::comings_and_goings_alternate_under_concurrency,
             sequences::assignment_is_idempotent_and_grows,
             sequences::concurrent_assignments_agree,
+            trail::nothing_is_kept_unless_it_is_asked_for,
+            trail::a_conversations_steps_come_in_order_and_once_they_are_settled_no_more,
+            trail::what_is_not_settled_comes_again_with_the_same_id,
+            trail::each_group_gets_everything_and_what_one_lacks_is_kept,
+            trail::what_is_put_aside_keeps_its_id_and_can_be_brought_back,
+            trail::comings_and_goings_are_kept_with_presence,
             typing::starts_and_stops_alternate,
             typing::a_heartbeat_adds_whom_it_names_once,
             typing::silence_stops_typing_once,

@@ -13,7 +13,7 @@ fn connection(number: u64) -> ConnectionId {
     ConnectionId { node: NodeId::parse("n1").unwrap(), number }
 }
 
-async fn lease(rig: &dyn Rig, id: &str, number: u64, status: Option<Status>) -> Touch {
+pub(super) async fn lease(rig: &dyn Rig, id: &str, number: u64, status: Option<Status>) -> Touch {
     let heard = rig.now().await;
     Touch {
         user: user(id),

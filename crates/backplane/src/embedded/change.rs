@@ -18,7 +18,7 @@ use super::tables::{
     row, user,
 };
 use super::writer::Step;
-use crate::{Change, ChangeRefused, Changed, Fault, MANY, MemberSet};
+use crate::{Change, ChangeRefused, Changed, Fault, Happening, MANY, MemberSet};
 
 /// A conversation from its rows.
 pub fn conversation(
@@ -187,6 +187,10 @@ fn apply(step: &mut Step<'_, '_>, change: &Change, plan: Plan) -> Result<Changed
     put_row(&mut tables.conversations, id, &meta)?;
     log.state.version += 1;
     let by = change.by.clone();
+    if created {
+        let at = step.now();
+        step.happened(&Happening::Created { conversation: change.id.clone(), by: by.clone(), at })?;
+    }
     if created || !added.is_empty() || !removed.is_empty() {
         let record = Record::Members { added: added.clone(), removed: removed.clone(), by: by.clone() };
         append(step, &mut log, record)?;

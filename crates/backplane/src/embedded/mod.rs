@@ -22,6 +22,7 @@ mod rooms;
 mod sequences;
 mod shared;
 mod tables;
+mod trail;
 mod typing;
 mod writer;
 
@@ -34,11 +35,13 @@ use parlance_model::{NodeId, Time};
 use redb::backends::InMemoryBackend;
 use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable};
 
+use crate::trail::Kinds;
 use crate::{AckLevel, Backplane, Clock, Fault, Inbox};
 use bus::Hub;
 use limits::Windows;
 use nodes::Cluster;
 use presence::Leases;
+use trail::Holders;
 use typing::Typists;
 use writer::{Outlet, Rules, Thread, Writer, stopped};
 
@@ -60,6 +63,8 @@ pub struct Options {
     pub typing_ttl: Duration,
     /// Publications a node's inbox holds before it says [`crate::Delivery::Lost`].
     pub inbox: usize,
+    /// Of what a trail is kept.
+    pub trail: Kinds,
     /// No thread of its own: each call does all its work when it is polled first. Slow, and repeatable: for simulations.
     pub inline: bool,
 }
@@ -73,6 +78,7 @@ impl Default for Options {
             dedupe_window: Duration::from_secs(48 * 3600),
             typing_ttl: Duration::from_secs(4),
             inbox: 65_536,
+            trail: Kinds::default(),
             inline: false,
         }
     }
@@ -93,6 +99,7 @@ struct Engine {
     typists: Mutex<Typists>,
     windows: Mutex<Windows>,
     cluster: Mutex<Cluster>,
+    holders: Mutex<Holders>,
     clock: Clock,
     options: Options,
     epoch: u32,
@@ -121,8 +128,9 @@ impl Embedded {
             retention: options.retention,
             dedupe_window: options.dedupe_window,
             epoch,
+            trail: options.trail,
         };
-        let leases = Arc::new(Mutex::new(Leases::default()));
+        let leases = Arc::new(Mutex::new(Leases::keeping(options.trail)));
         let outlet = Outlet { hub: hub.clone(), leases: leases.clone() };
         let (writer, thread) = if options.inline {
             (Writer::inline(store.clone(), rules, outlet), None)
@@ -138,6 +146,7 @@ impl Embedded {
             typists: Mutex::default(),
             windows: Mutex::default(),
             cluster: Mutex::default(),
+            holders: Mutex::default(),
             clock,
             options,
             epoch,
@@ -164,7 +173,8 @@ impl Embedded {
             limits: node.clone(),
             bus: node.clone(),
             shared: node.clone(),
-            nodes: node,
+            nodes: node.clone(),
+            trail: node,
             ack_level: self.ack_level(),
             survives: match self.ack_level() {
                 AckLevel::Memory => "nothing: it is in the memory of this process".into(),

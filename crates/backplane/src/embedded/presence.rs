@@ -12,10 +12,12 @@ use super::bus::Hub;
 use super::rooms::{Book, Instant};
 use super::tables::LAST_SEEN;
 use super::typing::Moment;
+use super::writer::Writer;
 use super::{Engine, Node};
+use crate::trail::{ConnectionChanged, Kinds};
 use crate::{
-    Fault, Presence, PresenceCause, PresenceChanged, Publication, RETURNED, Refreshed, Swept, Touch, Touched,
-    UserPresence, WORTH,
+    Fault, Happening, Presence, PresenceCause, PresenceChanged, Publication, RETURNED, Refreshed, Swept,
+    Touch, Touched, UserPresence, WORTH,
 };
 
 /// Longer without a sweep means that the nodes could not refresh their leases either …
@@ -24,6 +26,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 const GRACE: Duration = Duration::from_secs(15);
 /// Users remembered in memory after they went, until the file certainly has them.
 const GONE: usize = 4096;
+/// Comings and goings that wait for the writer at most.
+const MOST_TOLD: usize = 100_000;
 
 /// All leases.
 #[derive(Default)]
@@ -34,6 +38,9 @@ pub struct Leases {
     gone_order: VecDeque<UserId>,
     last_sweep: Option<Time>,
     grace_until: Time,
+    /// What of leases a trail is kept of, and what of that was not passed on yet.
+    kinds: Kinds,
+    told: Vec<Happening>,
     /// Here, so that a lease and the rooms of its connection end under one lock.
     pub rooms: Book,
 }
@@ -82,11 +89,43 @@ impl Lease {
 type Left = (UserId, Time);
 
 impl Leases {
+    /// None yet, with a trail of these kinds.
+    pub fn keeping(kinds: Kinds) -> Self {
+        Self { kinds, ..Self::default() }
+    }
+
+    fn tell(&mut self, what: impl FnOnce() -> Happening) {
+        if self.kinds.presence || self.kinds.connections {
+            let what = what();
+            if self.kinds.has(&what) {
+                self.told.push(what);
+            }
+        }
+    }
+
+    /// In the order it happened; what the writer cannot take now goes with the next that it can.
+    fn pass_on(&mut self, writer: &Writer) {
+        if self.told.is_empty() {
+            return;
+        }
+        let told = std::mem::take(&mut self.told);
+        let kept = Arc::new(told);
+        let given = kept.clone();
+        if !writer.offer(move |step| given.iter().try_for_each(|what| step.happened(what))) {
+            self.told = Arc::unwrap_or_clone(kept);
+            let surplus = self.told.len().saturating_sub(MOST_TOLD);
+            if surplus > 0 {
+                tracing::error!(surplus, "the writer takes nothing: comings and goings are not written down");
+                self.told.drain(..surplus);
+            }
+        }
+    }
+
     fn touch(&mut self, touch: &Touch, now: Time, hub: &Hub) -> Touched {
         let new_user = || User { leases: HashMap::new(), status: Status::Offline, seen: now };
         let user = self.users.entry(touch.user.clone()).or_insert_with(new_user);
         let length = touch.deadline.since(touch.heard);
-        let mut returned = None;
+        let (mut returned, mut came) = (None, false);
         let lease = match user.leases.remove(&touch.connection) {
             Some(lease) => {
                 self.deadlines.remove(&(lease.deadline, touch.user.clone(), touch.connection.clone()));
@@ -100,6 +139,7 @@ impl Leases {
                     return Touched::TooMany;
                 }
                 returned = user.lingering(&touch.mount);
+                came = true;
                 let status = touch.status.unwrap_or_default();
                 Lease { mount: touch.mount.clone(), status, deadline: touch.deadline, length, lingers: false }
             }
@@ -117,6 +157,9 @@ impl Leases {
         self.deadlines.insert((lease.deadline, touch.user.clone(), touch.connection.clone()));
         user.leases.insert(touch.connection.clone(), lease);
         user.seen = user.seen.max(now);
+        if came {
+            self.tell(|| connection(&touch.user, &touch.connection, &touch.mount, (true, now)));
+        }
         self.settle(&touch.user, PresenceCause::Said, now, hub);
         Touched::Ok
     }
@@ -152,6 +195,7 @@ impl Leases {
         let lease = known.leases.remove(connection)?;
         known.seen = known.seen.max(now);
         self.deadlines.remove(&(lease.deadline, user.clone(), connection.clone()));
+        self.tell(|| self::connection(user, connection, &lease.mount, (false, now)));
         self.rooms.end(connection, Instant { now, hub });
         self.settle(user, PresenceCause::Closed, now, hub)
     }
@@ -165,8 +209,10 @@ impl Leases {
             let last_seen = user.last_seen(now);
             let changed = PresenceChanged { user: id.clone(), status, before, last_seen, at: now, cause };
             hub.publish(Topic::Presence(id.clone()), Publication::Presence(changed.clone()));
-            hub.publish(Topic::PresenceAll, Publication::Presence(changed));
+            hub.publish(Topic::PresenceAll, Publication::Presence(changed.clone()));
+            self.tell(|| Happening::Presence(changed));
         }
+        let user = self.users.get(id)?;
         if !user.leases.is_empty() {
             return None;
         }
@@ -198,6 +244,7 @@ impl Leases {
                 && let Some(lease) = known.leases.remove(&connection)
             {
                 known.seen = known.seen.max(lease.heard(now));
+                self.tell(|| self::connection(&user, &connection, &lease.mount, (false, now)));
             }
             self.rooms.end(&connection, Instant { now, hub });
             ended += 1;
@@ -220,6 +267,11 @@ impl Leases {
         }
         self.gone.get(id).map(|at| absent(Some(*at))).ok_or(())
     }
+}
+
+fn connection(user: &UserId, id: &ConnectionId, mount: &str, (on, at): (bool, Time)) -> Happening {
+    let (user, connection, mount) = (user.clone(), id.to_string(), mount.to_owned());
+    Happening::Connection(ConnectionChanged { user, connection, mount, on, at })
 }
 
 fn absent(last_seen: Option<Time>) -> UserPresence {
@@ -245,7 +297,10 @@ impl Engine {
 impl Presence for Node {
     async fn touch(&self, touch: Touch) -> Result<Touched, Fault> {
         let now = self.engine.now();
-        Ok(self.engine.leases.lock().touch(&touch, now, &self.engine.hub))
+        let mut leases = self.engine.leases.lock();
+        let touched = leases.touch(&touch, now, &self.engine.hub);
+        leases.pass_on(&self.engine.writer);
+        Ok(touched)
     }
 
     async fn refresh(&self, touches: &[Touch]) -> Result<Refreshed, Fault> {
@@ -256,7 +311,12 @@ impl Presence for Node {
 
     async fn close(&self, user: &UserId, connection: &ConnectionId) -> Result<(), Fault> {
         let now = self.engine.now();
-        let left = self.engine.leases.lock().close(user, connection, now, &self.engine.hub);
+        let left = {
+            let mut leases = self.engine.leases.lock();
+            let left = leases.close(user, connection, now, &self.engine.hub);
+            leases.pass_on(&self.engine.writer);
+            left
+        };
         self.engine.keep_last_seen(left.into_iter().collect());
         Ok(())
     }
@@ -273,6 +333,7 @@ impl Presence for Node {
             let mut leases = engine.leases.lock();
             let due = leases.deadlines.first().map(|(deadline, ..)| *deadline);
             let (ended, left) = leases.sweep(now, &engine.hub);
+            leases.pass_on(&engine.writer);
             (ended, left, due.filter(|_| ended > 0))
         };
         engine.keep_last_seen(left);

@@ -52,6 +52,14 @@ pub const SHARED_ENDS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::n
 /// user → last heard of, written when the user goes offline.
 pub const LAST_SEEN: TableDefinition<'_, &str, u64> = TableDefinition::new("last_seen");
 
+/// number → of what it is, word (see [`crate::trail`]), group and id where it was brought back.
+pub const TRAIL: TableDefinition<'_, u64, (&str, &[u8], &str)> = TableDefinition::new("trail");
+/// group → the first step it has not settled.
+pub const TRAIL_GROUPS: TableDefinition<'_, &str, u64> = TableDefinition::new("trail_groups");
+/// group, number → of what it is, word, id: what was put aside.
+pub const TRAIL_DEAD: TableDefinition<'_, (&str, u64), (&str, &[u8], &str)> =
+    TableDefinition::new("trail_dead");
+
 macro_rules! tables {
     ($($field:ident: $def:ident, $key:ty, $value:ty;)*) => {
         /// Every table, open for writing.
@@ -84,6 +92,9 @@ tables! {
     shared: SHARED, &'static str, (u64, &'static [u8]);
     shared_ends: SHARED_ENDS, (u64, &'static str), ();
     last_seen: LAST_SEEN, &'static str, u64;
+    trail: TRAIL, u64, (&'static str, &'static [u8], &'static str);
+    trail_groups: TRAIL_GROUPS, &'static str, u64;
+    trail_dead: TRAIL_DEAD, (&'static str, u64), (&'static str, &'static [u8], &'static str);
 }
 
 /// Brings a file of the first release up to date: its standing reactions get their sequences from the logs.

@@ -16,7 +16,9 @@ use super::bus::Hub;
 use super::presence::Leases;
 use super::rooms::{Evicted, Instant};
 use super::tables::Tables;
-use crate::{Clock, Fault, Publication};
+use super::trail;
+use crate::trail::Kinds;
+use crate::{Clock, Fault, Happening, Publication};
 
 /// Operations in one commit.
 const BATCH: usize = 256;
@@ -35,6 +37,8 @@ pub struct Rules {
     pub dedupe_window: Duration,
     /// The epoch of logs created in this file.
     pub epoch: u32,
+    /// Of what a trail is kept.
+    pub trail: Kinds,
 }
 
 /// What a transaction causes once it is committed, in order.
@@ -87,6 +91,31 @@ impl<'t> Step<'_, 't> {
     /// Publishes once the transaction is committed.
     pub fn publish(&mut self, topic: Topic, publication: Publication) {
         self.out.push(Caused::Published(topic, publication));
+    }
+
+    /// Writes down what was caused after the first so many, of the kinds of which a trail is kept.
+    fn keep_trail(&mut self, before: usize) -> Result<(), Fault> {
+        if self.rules.trail.is_empty() {
+            return Ok(());
+        }
+        for caused in self.out.get(before..).unwrap_or_default() {
+            if let Caused::Published(topic, publication) = caused
+                && let Some(what) = trail::of_publication(topic, publication)
+                && self.rules.trail.has(&what)
+            {
+                trail::keep(&mut self.tables, &what)?;
+                self.dirty = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a step of the trail down, where there is one of its kind.
+    pub fn happened(&mut self, what: &Happening) -> Result<(), Fault> {
+        if self.rules.trail.has(what) {
+            trail::keep(self.write(), what)?;
+        }
+        Ok(())
     }
 
     /// Takes users out of a room once the transaction is committed.
@@ -212,15 +241,24 @@ impl Writer {
     where
         F: Fn(&mut Step<'_, '_>) -> Result<(), Fault> + Send + 'static,
     {
+        if !self.offer(work) {
+            tracing::debug!("the writer is busy: a background write was skipped");
+        }
+    }
+
+    /// Has `work` done after what was ordered before; `false`: the queue is full.
+    pub fn offer<F>(&self, work: F) -> bool
+    where
+        F: Fn(&mut Step<'_, '_>) -> Result<(), Fault> + Send + 'static,
+    {
         let (answer, _) = oneshot::channel();
         let call = Box::new(Call { work, result: None, answer });
         match self {
-            Self::Thread(orders) => {
-                if orders.try_send(Order::Do(call)).is_err() {
-                    tracing::debug!("the writer is busy: a background write was skipped");
-                }
+            Self::Thread(orders) => orders.try_send(Order::Do(call)).is_ok(),
+            Self::Inline(inline) => {
+                inline.run(call);
+                true
             }
-            Self::Inline(inline) => inline.run(call),
         }
     }
 
@@ -301,7 +339,9 @@ fn transact(db: &Database, rules: &Rules, batch: &mut [Box<dyn Job>]) -> Result<
         let tables = Tables::open(&txn).map_err(commit)?;
         let mut step = Step { tables, dirty: false, out: Vec::new(), rules };
         for job in batch {
+            let before = step.out.len();
             job.run(&mut step).map_err(Aborted::Job)?;
+            step.keep_trail(before).map_err(Aborted::Job)?;
         }
         (step.dirty, step.out)
     };
