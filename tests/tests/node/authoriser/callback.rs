@@ -35,7 +35,8 @@ async fn members(gateway: &Gateway, place: &str) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let name = |member: &Value| member["userId"].as_str().or(member.as_str()).map(str::to_owned);
-    let mut names: Vec<String> = answer["members"].as_array().into_iter().flatten().filter_map(name).collect();
+    let mut names: Vec<String> =
+        answer["members"].as_array().into_iter().flatten().filter_map(name).collect();
     names.sort_unstable();
     Ok(names)
 }
@@ -51,12 +52,18 @@ async fn story(a: &Gateway, b: &Gateway, backend: &Backend) -> Result<()> {
     bob.expect("message:acked").await?;
     let heard = alice.expect("message:new").await?;
     ensure!(heard.args[0].to_string().contains("SECRET words"), "{heard:?}");
-    ensure!(members(a, "room").await? == ["alice", "bob"], "a message to a room that is there adds its author only");
+    ensure!(
+        members(a, "room").await? == ["alice", "bob"],
+        "a message to a room that is there adds its author only"
+    );
 
     let mut carol = b.connect("/ws", "carol").await?;
-    carol.send(&json!({ "type": "subscribe", "payload": { "channel": "conversation:room" }, "ack_id": "1" })).await?;
+    carol
+        .send(&json!({ "type": "subscribe", "payload": { "channel": "conversation:room" }, "ack_id": "1" }))
+        .await?;
     ensure!(carol.expect("ack").await?["payload"]["success"] == true, "carol subscribes");
-    let say = json!({ "chatId": "room", "body": "hello all", "clientId": "00000000-0000-4000-8000-000000000001" });
+    let say =
+        json!({ "chatId": "room", "body": "hello all", "clientId": "00000000-0000-4000-8000-000000000001" });
     let said = alice.ask("message:send", &[say]).await?;
     ensure!(said[0]["ok"] == true, "{said:?}");
     ensure!(carol.expect("message").await?["payload"]["content"] == "hello all", "carol hears");
@@ -89,7 +96,8 @@ async fn strangers(a: &Gateway, b: &Gateway) -> Result<()> {
         ensure!(words == (&json!("FORBIDDEN"), &json!("not a member of this conversation")), "{refused}");
     }
     let mut eve = a.connect("/ws", "eve").await?;
-    eve.send(&json!({ "type": "subscribe", "payload": { "channel": "conversation:room" }, "ack_id": "1" })).await?;
+    eve.send(&json!({ "type": "subscribe", "payload": { "channel": "conversation:room" }, "ack_id": "1" }))
+        .await?;
     let refused = eve.expect("ack").await?;
     ensure!(refused["payload"]["error"]["code"] == "CHANNEL_NOT_FOUND", "{refused}");
     let mut alice = famly(a, "alice").await?;
@@ -108,7 +116,8 @@ async fn who_comes_is_in_when_the_backend_says_so() -> Result<()> {
 async fn the_same_over_two_nodes_that_share_a_redis() -> Result<()> {
     let backend = Backend::start(house).await?;
     let redis = Server::standalone().await?;
-    let options = by_callback(&backend, "").env("PARLANCE_REDIS_URL", &redis.url()).env("PARLANCE_ACK_LEVEL", "redis");
+    let options =
+        by_callback(&backend, "").env("PARLANCE_REDIS_URL", &redis.url()).env("PARLANCE_ACK_LEVEL", "redis");
     let (a, b) = tokio::try_join!(Gateway::start(options.clone()), Gateway::start(options))?;
     story(&a, &b, &backend).await
 }
@@ -118,7 +127,8 @@ async fn only_strangers_are_asked_about_where_nothing_else_is() -> Result<()> {
     let backend = Backend::start(house).await?;
     let gateway = Gateway::start(by_callback(&backend, "actions = []")).await?;
     gateway.conversation("room", &["bob"]).await?;
-    let (mut alice, mut bob) = (gateway.connect("/sechat", "alice").await?, gateway.connect("/sechat", "bob").await?);
+    let (mut alice, mut bob) =
+        (gateway.connect("/sechat", "alice").await?, gateway.connect("/sechat", "bob").await?);
     let mut say = async |who: &mut Ws, id: &str| {
         who.send(&sechat_message(id, "room", &[])).await?;
         who.expect("message:acked").await.map(drop)
@@ -139,7 +149,8 @@ async fn only_strangers_are_asked_about_where_nothing_else_is() -> Result<()> {
 #[tokio::test]
 async fn nobody_comes_in_without_an_answer() -> Result<()> {
     let backend = Backend::start(|_| http(500, "")).await?;
-    let gateway = Gateway::start(by_callback(&backend, "on_failure = \"allow\"\nbreaker_failures = 2")).await?;
+    let gateway =
+        Gateway::start(by_callback(&backend, "on_failure = \"allow\"\nbreaker_failures = 2")).await?;
     gateway.conversation("room", &["bob"]).await?;
     let mut alice = famly(&gateway, "alice").await?;
     for _ in 0..3 {

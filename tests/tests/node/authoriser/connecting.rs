@@ -37,12 +37,17 @@ async fn whoever_may_not_connect_hears_so_in_every_dialect() -> Result<()> {
         Device::connect(&gateway, tongue, "alice").await.with_context(|| name.clone())?;
         if !tongue.socketio {
             let refusal = turned_away(&gateway, &tongue.mount, "eve").await?;
-            ensure!(refusal == (403, json!({ "error": "banned", "code": "FORBIDDEN" })), "{name}: {refusal:?}");
+            ensure!(
+                refusal == (403, json!({ "error": "banned", "code": "FORBIDDEN" })),
+                "{name}: {refusal:?}"
+            );
             continue;
         }
         let heard = joins(&gateway, tongue, "eve").await?;
         let expected = match tongue.vocabulary.as_str() {
-            "chatgenius" => r#"42["connection:error",{"error":"banned","reason":"auth_error","reconnectAttempt":1}]"#,
+            "chatgenius" => {
+                r#"42["connection:error",{"error":"banned","reason":"auth_error","reconnectAttempt":1}]"#
+            }
             "lingochat" | "lingochat-room" => r#"44{"message":"banned"}"#,
             _ => r#"44{"message":"banned","data":{"code":"FORBIDDEN"}}"#,
         };
@@ -77,7 +82,7 @@ async fn a_question_says_who_where_and_the_chosen_claims_and_is_signed() -> Resu
     let gateway = Gateway::start(asking(&backend, "claims = [\"roles\", \"team\", \"essay\"]")).await?;
     let claims = json!({
         "sub": "alice", "user_id": "alice", "exp": expiry(Duration::from_secs(60)), "roles": ["admin", { "of": 1 }],
-        "hidden": "x", "essay": "long".repeat(2000),
+        "hidden": "x", "essay": "long".repeat(1050),
     });
     let token = sign(&claims, parlance_tests::SECRET)?;
     let mut alice = Ws::connect(&gateway.url(&format!("/sechat?token={token}"))).await?;
@@ -98,13 +103,18 @@ async fn a_question_says_who_where_and_the_chosen_claims_and_is_signed() -> Resu
     };
     let expected = [
         with(json!({ "action": "connect" })),
-        with(json!({ "action": "send", "conversation": "room", "member": false, "members": ["alice", "bob", "carol"] })),
+        with(
+            json!({ "action": "send", "conversation": "room", "member": false, "members": ["alice", "bob", "carol"] }),
+        ),
         with(json!({ "action": "send", "conversation": "room", "member": true })),
     ];
     ensure!(bodies == expected.iter().collect::<Vec<_>>(), "{bodies:?}");
     for asked in &asked {
         let head = asked.head.to_lowercase();
-        ensure!(head.starts_with("post /authorise http/1.1") && head.contains("parlance-timestamp: "), "{head}");
+        ensure!(
+            head.starts_with("post /authorise http/1.1") && head.contains("parlance-timestamp: "),
+            "{head}"
+        );
         ensure!(head.contains("parlance-signature: v1="), "{head}");
         ensure!(!head.contains("authorization") && !head.contains(&token.to_lowercase()), "{head}");
     }

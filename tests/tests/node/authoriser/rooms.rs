@@ -33,7 +33,10 @@ fn words(vocabulary: &str, reason: &str) -> String {
 async fn tries(device: &mut Device, action: Action<'_>, place: &str, word: &str) -> Result<String> {
     let answer = device.attempt(action, place, Some(word)).await?;
     let told = device.until_now("room").await?;
-    Ok(format!("{answer} {}", json!(told.iter().map(|told| json!([told.name, told.args])).collect::<Vec<_>>())))
+    Ok(format!(
+        "{answer} {}",
+        json!(told.iter().map(|told| json!([told.name, told.args])).collect::<Vec<_>>())
+    ))
 }
 
 #[tokio::test]
@@ -63,7 +66,8 @@ async fn entering_and_writing_are_asked_about_in_every_dialect() -> Result<()> {
         }
         let say = map.row("body")?.does(&vocabulary).context("no word")?;
         let action = |id| Action::Send { body: "hello", id };
-        let (first, second) = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002");
+        let (first, second) =
+            ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002");
         device.act(action(first), "room", Some(say)).await.with_context(|| name.clone())?;
         let refused = tries(&mut device, action(second), "mute", say).await?;
         ensure!(refused.contains(&words(&vocabulary, "nobody speaks here")), "{name}: {refused}");
@@ -90,7 +94,8 @@ async fn an_answer_is_good_for_a_while_and_no_longer_than_it_says() -> Result<()
     bob.expect("message:acked").await?;
     ensure!((backend.times("connect"), backend.times("send")) == (2, 2), "{:?}", backend.asked());
     let cached = Samples::of(&gateway).await?;
-    let cached = cached.sum("parlance_authoriser_questions_total", &[("action", "send"), ("outcome", "cached")]);
+    let cached =
+        cached.sum("parlance_authoriser_questions_total", &[("action", "send"), ("outcome", "cached")]);
     ensure!(cached == 4.0, "{cached}");
 
     backend.decide(|question| match question["action"] == "send" {
@@ -128,7 +133,9 @@ async fn those_who_come_together_share_one_question() -> Result<()> {
         alice.await
     };
     let come = futures_util::future::join_all(come);
-    let watched = async { tokio::select! { _ = come => anyhow::bail!("let in without a word"), done = released => done } };
+    let watched = async {
+        tokio::select! { _ = come => anyhow::bail!("let in without a word"), done = released => done }
+    };
     watched.await
 }
 
