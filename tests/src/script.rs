@@ -120,6 +120,20 @@ pub fn python(script: &str) -> Result<Option<Command>> {
     Ok(Some(command))
 }
 
+/// The command for a script that needs nothing but Python; `None` as for [`python`].
+///
+/// # Errors
+/// When the skipped test cannot be reported.
+pub fn bare_python(script: &Path) -> Result<Option<Command>> {
+    let none = std::env::var_os(PYTHON).is_some_and(|named| named.is_empty());
+    if none && interpreter(PYTHON, "python")?.is_none() {
+        return Ok(None);
+    }
+    let mut command = Command::new("python3");
+    command.arg("-u").arg(script);
+    Ok(Some(command))
+}
+
 /// The command for schemathesis with a configuration of `tests/openapi`; `None` as for [`python`].
 ///
 /// # Errors

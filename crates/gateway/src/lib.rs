@@ -5,6 +5,7 @@
 //! (`parlance-backplane`), the command line (the binary).
 
 pub mod auth;
+mod authoriser;
 mod background;
 mod brake;
 pub mod clock;
@@ -22,6 +23,7 @@ pub mod line;
 pub mod metrics;
 pub mod node;
 mod orders;
+mod outbound;
 mod proofs;
 mod running;
 pub mod session;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
+use crate::authoriser::Authoriser;
 use crate::brake::Brakes;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -58,6 +59,8 @@ pub struct Node {
     pub(crate) forward: Forward,
     /// Verifies tokens; replaced by a reload.
     pub auth: ArcSwap<Authenticator>,
+    /// Asks the application's backend, when configured; replaced by a reload.
+    pub(crate) authoriser: ArcSwapOption<Authoriser>,
     /// Owns every task.
     pub tracker: TaskTracker,
     /// Cancelled when the node begins to stop: it is not ready any more.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
+use crate::authoriser::Authoriser;
 use crate::brake::Brakes;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -117,6 +118,8 @@ pub async fn begin(
 ) -> Result<Arc<Node>, StartError> {
     config.validate().map_err(|e| StartError::Config(e.to_string()))?;
     let auth = Authenticator::new(&config.auth, clock.clone()).map_err(StartError::Config)?;
+    let auth = auth.keeping(&config.authoriser.claims);
+    let authoriser = Authoriser::renewed(&config.authoriser, None).map_err(StartError::Config)?;
     let inbox = backplane.bus.inbox().ok_or(StartError::Inbox)?;
     let (handle, requests) = feed::channel();
     let idle = Duration::from_millis(config.limits.head_ms / 2);
@@ -134,6 +137,7 @@ pub async fn begin(
         journal,
         forward: Forward::new(idle),
         auth: ArcSwap::from_pointee(auth),
+        authoriser: ArcSwapOption::from(authoriser),
         tracker: TaskTracker::new(),
         leaving: CancellationToken::new(),
         shutdown: CancellationToken::new(),
@@ -231,7 +235,14 @@ impl Running {
         }
         config.validate().map_err(|e| StartError::Config(e.to_string()))?;
         let auth = self.node.auth.load().renewed(&config.auth).map_err(StartError::Config)?;
-        self.node.auth.store(Arc::new(auth));
+        let before = self.node.authoriser.load_full();
+        let authoriser =
+            Authoriser::renewed(&config.authoriser, before.clone()).map_err(StartError::Config)?;
+        self.node.auth.store(Arc::new(auth.keeping(&config.authoriser.claims)));
+        if authoriser.as_ref().map(Arc::as_ptr) != before.as_ref().map(Arc::as_ptr) {
+            self.node.metrics.authoriser.open.set(0);
+            self.node.authoriser.store(authoriser);
+        }
         self.node.config.store(Arc::new(config));
         tracing::info!("configuration reloaded");
         Ok(())

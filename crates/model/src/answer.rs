@@ -91,6 +91,8 @@ pub enum RejectCode {
     TokenExpiring,
     /// Not allowed.
     Forbidden,
+    /// The application's backend does not allow it.
+    Denied,
     /// No such message or conversation.
     NotFound,
     /// Too many of these in the window.

@@ -105,7 +105,7 @@ pub struct Identity {
     pub verified: bool,
     /// What vouched for it, while that may be withdrawn.
     pub proof: Proof,
-    /// Unused claims, kept for integrations; `None` unless configured.
+    /// Claims the application's backend is told, as a JSON object; `None` unless configured.
     pub claims: Option<RawJson>,
 }
 

@@ -85,8 +85,8 @@ pub struct NodeFlags {
     /// Origins browsers may connect from, comma-separated [PARLANCE_ORIGINS].
     #[arg(long, value_name = "ORIGIN")]
     origins: Option<String>,
-    /// Membership of every mount: open or managed [PARLANCE_MEMBERSHIP].
-    #[arg(long, value_name = "open|managed")]
+    /// Membership of every mount: open, managed or callback [PARLANCE_MEMBERSHIP].
+    #[arg(long, value_name = "open|managed|callback")]
     membership: Option<String>,
     /// What an acknowledged message survives: memory or file; redis, redis-wait or redis-fsync [PARLANCE_ACK_LEVEL].
     #[arg(long, value_name = "LEVEL")]

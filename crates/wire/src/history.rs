@@ -143,7 +143,7 @@ pub fn famly_refusal(reject: &Reject, correlation: &str) -> (u16, String) {
         | RejectCode::InvalidToken
         | RejectCode::TokenExpired
         | RejectCode::TokenExpiring => 401,
-        RejectCode::Forbidden => 403,
+        RejectCode::Forbidden | RejectCode::Denied => 403,
         RejectCode::NotFound | RejectCode::UnknownChannel => 404,
         RejectCode::RateLimited
         | RejectCode::TooManyConnections

@@ -31,6 +31,8 @@ const TAKEN: &[&str] = &[
     "auth.secrets_file",
     "auth.session_secret",
     "auth.session_secret_file",
+    "authoriser.secret",
+    "authoriser.secret_file",
     "auth.keys",
     "redis.username",
     "redis.password",

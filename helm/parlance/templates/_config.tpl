@@ -57,6 +57,8 @@
 {{- $path := printf "/etc/parlance/auth/%s" $key -}}
 {{- if eq $option "api_keys" -}}
 {{- $_ := set $own "api_keys_file" $path -}}
+{{- else if eq $option "authoriser" -}}
+{{- $_ := set $own "authoriser" (dict "secret_file" $path) -}}
 {{- else -}}
 {{- $_ := set $auth (printf "%s_file" $option) $path -}}
 {{- end -}}

@@ -87,9 +87,9 @@ annotations:
 
 {{- /* Whether the chart makes the Secret of keys. */}}
 {{- define "parlance.makesSecret" -}}
-{{- if or .Values.auth.jwtSecrets .Values.auth.apiKeys .Values.auth.sessionSecret -}}
+{{- if or .Values.auth.jwtSecrets .Values.auth.apiKeys .Values.auth.sessionSecret .Values.auth.authoriserSecret -}}
 {{- if .Values.auth.existingSecret -}}
-{{- fail "auth.existingSecret is set: auth.jwtSecrets, auth.apiKeys and auth.sessionSecret belong into that Secret" -}}
+{{- fail "auth.existingSecret is set: auth.jwtSecrets, auth.apiKeys, auth.sessionSecret and auth.authoriserSecret belong into that Secret" -}}
 {{- end -}}
 true
 {{- end -}}
@@ -108,8 +108,10 @@ true
 {{- if and .apiKeysKey (or (not $made) .apiKeys) }}{{ $_ := set $keys "api_keys" .apiKeysKey }}{{ end -}}
 {{- if $made -}}
 {{- if .sessionSecret }}{{ $_ := set $keys "session_secret" "session-secret" }}{{ end -}}
-{{- else if .sessionSecretKey -}}
-{{- $_ := set $keys "session_secret" .sessionSecretKey -}}
+{{- if .authoriserSecret }}{{ $_ := set $keys "authoriser" "authoriser-secret" }}{{ end -}}
+{{- else -}}
+{{- with .sessionSecretKey }}{{ $_ := set $keys "session_secret" . }}{{ end -}}
+{{- with .authoriserSecretKey }}{{ $_ := set $keys "authoriser" . }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $keys -}}

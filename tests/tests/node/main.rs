@@ -1,5 +1,6 @@
 //! One node: what all dialects share.
 
+mod authoriser;
 mod conversations_list;
 mod crash;
 mod cross_dialect;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parlance_model::{Identity, Proof, Time, UserId};
+use parlance_model::{Identity, Proof, RawJson, Time, UserId};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,7 +17,12 @@ pub(super) struct Rules {
     pub(super) audience: Option<String>,
     /// Whether claims that name neither are fine: so with an answer of our own verifier.
     pub(super) may_be_absent: bool,
+    /// Claims that are kept with the identity, for the application's backend.
+    pub(super) kept: Arc<[String]>,
 }
+
+/// Bytes of JSON of a claim that is kept.
+const LONGEST_KEPT: usize = 4096;
 
 impl Rules {
     /// Judges the claims of a token whose signature was good.
@@ -50,8 +55,20 @@ impl Rules {
             token_hash: xxh3_64(token.as_bytes()),
             verified: true,
             proof: Proof::None,
-            claims: None,
+            claims: self.kept(claims),
         })
+    }
+
+    fn kept(&self, claims: &Claims) -> Option<RawJson> {
+        let chosen = self.kept.iter().filter_map(|name| Some((name.clone(), present(claims, name)?.clone())));
+        let small = |(_, value): &(String, Value)| value.to_string().len() <= LONGEST_KEPT;
+        let chosen: Claims = chosen.filter(small).collect();
+        (!chosen.is_empty()).then(|| RawJson::trusted(Value::Object(chosen).to_string()))
+    }
+
+    /// Whether a claim is one of those.
+    pub(super) fn keeps(&self, name: &str) -> bool {
+        self.kept.iter().any(|kept| kept == name)
     }
 
     fn names_us(&self, claims: &Claims) -> Result<(), AuthError> {

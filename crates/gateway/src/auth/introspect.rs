@@ -21,9 +21,9 @@ use tokio::time::timeout;
 use super::AuthError;
 use super::cache::{Slot, slot};
 use super::claims::{Claims, Rules, time};
-use super::outbound::{self, Outbound};
 use crate::clock::Clock;
 use crate::config::Auth;
+use crate::outbound::{self, Outbound};
 
 const OPTION: &str = "auth.session_url";
 /// Tokens remembered, good and bad.
@@ -101,6 +101,7 @@ impl Verifier {
                 issuer: auth.issuer.clone(),
                 audience: auth.audience.clone(),
                 may_be_absent: true,
+                kept: Arc::default(),
             },
             patience: Duration::from_millis(auth.session_timeout_ms),
             good_for: Duration::from_millis(auth.session_cache_ms),
@@ -110,6 +111,11 @@ impl Verifier {
             away: AtomicBool::new(false),
             clock,
         })
+    }
+
+    /// The same, keeping these claims.
+    pub(super) fn keeping(&mut self, claims: Arc<[String]>) {
+        self.rules.kept = claims;
     }
 
     /// Whom a session token names. The claims are asked for once, whichever of them name the user.
@@ -174,7 +180,7 @@ impl Verifier {
         if claims.get("exp").is_none_or(Value::is_null) {
             claims.insert("exp".to_owned(), ((at + self.longest).millis() / 1000).into());
         }
-        for (name, value) in &mut claims {
+        for (name, value) in claims.iter_mut().filter(|(name, _)| !self.rules.keeps(name)) {
             let large = match value {
                 Value::String(text) => text.len() > LONGEST_CLAIM,
                 Value::Array(list) => name != "aud" || list.len() > MOST_AUDIENCES,

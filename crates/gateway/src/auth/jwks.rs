@@ -13,8 +13,8 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::keys::{self, VerifyKey};
-use super::outbound::{self, Outbound};
 use crate::config::Auth;
+use crate::outbound::{self, Outbound};
 
 /// Between two fetches at least this, whatever key ids tokens name.
 const PAUSE: Duration = Duration::from_secs(10);

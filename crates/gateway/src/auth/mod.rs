@@ -11,7 +11,6 @@ mod introspect;
 mod introspect_tests;
 mod jwks;
 mod keys;
-mod outbound;
 mod sign;
 #[cfg(test)]
 mod tests;
@@ -140,10 +139,22 @@ impl Authenticator {
                 issuer: auth.issuer.clone(),
                 audience: auth.audience.clone(),
                 may_be_absent: false,
+                kept: Arc::default(),
             },
             verified: VerifiedTokens::default(),
             clock,
         })
+    }
+
+    /// Keeps these claims of a token with the identity.
+    #[must_use]
+    pub fn keeping(mut self, claims: &[String]) -> Self {
+        let kept: Arc<[String]> = claims.into();
+        if let Some(sessions) = &mut self.sessions {
+            sessions.keeping(kept.clone());
+        }
+        self.rules.kept = kept;
+        self
     }
 
     /// Verifies a token, with or without `Bearer ` before it. `subjects` are the claims that may name the

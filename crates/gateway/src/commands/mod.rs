@@ -3,6 +3,7 @@
 
 pub mod conversations;
 mod history;
+mod permission;
 mod presence;
 mod queued;
 mod reaction;

@@ -7,7 +7,7 @@ use parlance_model::{
     Answer, Author, Channel, ConversationId, Event, Reject, RejectCode, Role, RoomEvent, Topic,
 };
 
-use super::conversations;
+use super::{conversations, permission};
 use crate::node::Node;
 use crate::session::{self, Link, Start};
 
@@ -19,7 +19,7 @@ pub(super) async fn join(
     id: ConversationId,
     role: Role,
 ) -> Result<Answer, Reject> {
-    member_of(node, link, &id).await?;
+    permission::to_join(node, link, &id, stranger).await?;
     let channel = Channel::Conversation(id.clone());
     let again = link.channels().contains(&channel);
     let max = node.config.load().limits.subscriptions;
@@ -59,7 +59,8 @@ async fn member_of(node: &Node, link: &Link, id: &ConversationId) -> Result<(), 
     joined.map_err(|f| node.unavailable(&f))?.map(drop).ok_or_else(stranger)
 }
 
-fn stranger() -> Reject {
+/// The refusal of somebody who is no member.
+pub(super) fn stranger() -> Reject {
     Reject::new(RejectCode::Forbidden, "not a member of this conversation")
 }
 

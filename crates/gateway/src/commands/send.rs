@@ -10,7 +10,7 @@ use parlance_model::{
 
 use parlance_wire::sanitise;
 
-use super::conversations;
+use super::{conversations, permission, rooms};
 use crate::brake;
 use crate::config::Membership;
 use crate::failpoints;
@@ -49,14 +49,13 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
         return Err(limited(node, link, &verdict));
     }
     let author = Author::from(&*link.identity());
-    let opener = (link.mount.membership == Membership::Open).then_some(link);
     let own = send.client_id.clone().filter(|_| !link.mount.echo_to_sender);
     let own = own.map(|client_id| Own::Send(send.conversation.clone(), client_id));
     if let Some(own) = &own {
         // First: the feed may come round before the answer.
         link.will(own.clone());
     }
-    let appended = append(node, &author, &send, opener).await;
+    let appended = permitted(node, link, &author, &send).await;
     if let (Some(own), false) = (&own, matches!(appended, Ok(Accepted { fresh: true, .. }))) {
         // Nothing comes round.
         link.takes(own);
@@ -195,7 +194,24 @@ async fn known(node: &Node, user: &UserId, send: &Send) -> Result<Option<Accepte
     }))
 }
 
-/// `opener` is the author's connection where a first message may create its conversation.
+/// Appends what the author may write. What is in the log already may be sent again.
+async fn permitted(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    author: &Author,
+    send: &Send,
+) -> Result<Accepted, Reject> {
+    // Boxed: where nobody is asked nothing carries room for it.
+    if node.authoriser.load().is_some()
+        && let Err(refused) = Box::pin(permission::to_send(node, link, &send.conversation)).await
+    {
+        return Box::pin(known(node, &author.id, send)).await?.ok_or(refused);
+    }
+    let opens = link.mount.membership != Membership::Managed;
+    append(node, author, send, opens.then_some(link)).await
+}
+
+/// `opener` is the author's connection where a message may create its conversation, or let its author in.
 async fn append(
     node: &Arc<Node>,
     author: &Author,
@@ -210,13 +226,9 @@ async fn append(
         extra: send.extra.clone(),
     };
     let mut appended = append_once(node, send, message.clone()).await?;
-    if let (Appended::NoConversation, Some(link)) = (&appended, opener) {
-        let joined = Box::pin(create(node, author, send)).await?;
-        if let Some(since) = joined {
-            // Before the message is out: an answer to it must not be faster than the author's own invitation.
-            let heard = Box::pin(session::invited(node, link, send.conversation.clone(), since)).await;
-            heard.map_err(|f| node.unavailable(&f))?;
-        }
+    if let Some(link) = opener
+        && Box::pin(comes_in(node, link, (author, send), &appended)).await?
+    {
         appended = append_once(node, send, message).await?;
     }
     let accepted = |stored: Stored, fresh| Accepted {
@@ -230,10 +242,31 @@ async fn append(
         Appended::New(stored) => Ok(accepted(stored, true)),
         Appended::Duplicate(stored) => Ok(accepted(stored, false)),
         // Not told apart: whether a conversation exists is nobody's business but its members'.
-        Appended::NotMember | Appended::NoConversation => {
-            Err(Reject::new(RejectCode::Forbidden, "not a member of this conversation"))
-        }
+        Appended::NotMember | Appended::NoConversation => Err(rooms::stranger()),
     }
+}
+
+/// Lets an author in whose message was not appended for want of that. Whether it may be now.
+async fn comes_in(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    (author, send): (&Author, &Send),
+    appended: &Appended,
+) -> Result<bool, Reject> {
+    let by_callback = link.mount.membership == Membership::Callback;
+    let joined = match appended {
+        Appended::NoConversation => create(node, link, author, send).await?,
+        Appended::NotMember if by_callback => {
+            permission::to_come_by_sending(node, link, &send.conversation).await?
+        }
+        _ => return Ok(false),
+    };
+    if let Some(since) = joined {
+        // Before the message is out: an answer to it must not be faster than the author's own invitation.
+        let heard = session::invited(node, link, send.conversation.clone(), since).await;
+        heard.map_err(|f| node.unavailable(&f))?;
+    }
+    Ok(true)
 }
 
 async fn append_once(node: &Node, send: &Send, message: Message) -> Result<Appended, Reject> {
@@ -245,13 +278,14 @@ async fn append_once(node: &Node, send: &Send, message: Message) -> Result<Appen
 
 /// The first message of a conversation that does not exist: its members are the sender and the recipients.
 /// Returns from where the author belongs to it, if at all: another may have created it meanwhile.
-async fn create(node: &Arc<Node>, author: &Author, send: &Send) -> Result<Option<u64>, Reject> {
+async fn create(node: &Arc<Node>, link: &Link, author: &Author, send: &Send) -> Result<Option<u64>, Reject> {
     let mut members = vec![author.id.clone()];
     for user in &send.to {
         if !members.contains(user) {
             members.push(user.clone());
         }
     }
+    permission::to_create(node, link, &send.conversation, &members).await?;
     let kind = if members.len() <= 2 { ConversationKind::Dm } else { ConversationKind::Group };
     let change = Change {
         id: send.conversation.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parlance_backplane::Fault;
 use parlance_model::{Answer, Channel, Event, PresenceEvent, Reject, RejectCode, Role, UserId};
 
-use super::{conversations, rooms};
+use super::{conversations, permission, rooms};
 use crate::node::Node;
 use crate::session::{Link, Start, join, leave, subscriptions_changed};
 
@@ -19,10 +19,7 @@ pub(super) async fn subscribe(
         return Ok(Answer::Channel(name));
     }
     if let Channel::Conversation(id) = &channel {
-        let joined = conversations::joined(node, id, &link.listener.user).await;
-        if joined.map_err(|f| node.unavailable(&f))?.is_none() {
-            return Err(Reject::new(RejectCode::Forbidden, "no access to this channel"));
-        }
+        permission::to_join(node, link, id, stranger).await?;
     }
     let max = node.config.load().limits.subscriptions;
     if !link.add_channel(&channel, max) {
@@ -58,7 +55,11 @@ async fn still_member(
     let channel = Channel::Conversation(id.clone());
     link.remove_channel(&channel);
     leave(node, link, &channel.topic(&link.listener.user));
-    Err(Reject::new(RejectCode::Forbidden, "no access to this channel"))
+    Err(stranger())
+}
+
+fn stranger() -> Reject {
+    Reject::new(RejectCode::Forbidden, "no access to this channel")
 }
 
 /// Whoever begins to watch a user hears at once how things stand.

@@ -312,9 +312,8 @@ fn mounts(table: &mut Table) -> impl Iterator<Item = &mut Table> {
 
 fn set_membership(table: &mut Table, source: &str, word: &str) -> Result<(), ConfigError> {
     match word {
-        "open" | "managed" => {}
-        "callback" => return Err(ConfigError(format!("{source}: this build knows only open and managed"))),
-        _ => return Err(ConfigError(format!("{source}: expected open or managed"))),
+        "open" | "managed" | "callback" => {}
+        _ => return Err(ConfigError(format!("{source}: expected open, managed or callback"))),
     }
     for mount in mounts(table) {
         mount.insert("membership".to_owned(), Value::String(word.to_owned()));

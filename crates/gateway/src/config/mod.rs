@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod authoriser;
 mod drain;
 mod files;
 mod known;
@@ -25,6 +26,7 @@ mod tests;
 mod timings;
 mod validate;
 
+pub use authoriser::{Action, Authoriser, OnFailure};
 pub use drain::Drain;
 pub use limits::Limits;
 pub use load::{ConfigError, Overrides, SHORTCUTS, Shortcut, unknown_variables};
@@ -57,6 +59,8 @@ pub struct Config {
     pub degraded: Degraded,
     /// Verification of user tokens.
     pub auth: Auth,
+    /// Asking the application's backend.
+    pub authoriser: Authoriser,
     /// Keys of the server API; several during rotation. None: the server API refuses every call.
     pub api_keys: Vec<String>,
     /// The same from a file.
@@ -100,6 +104,7 @@ impl Default for Config {
             ack_level: "file".to_owned(),
             degraded: Degraded::default(),
             auth: Auth::default(),
+            authoriser: Authoriser::default(),
             api_keys: Vec::new(),
             api_keys_file: None,
             secrets_check_ms: 10_000,
@@ -124,16 +129,19 @@ impl Config {
     pub fn masked(&self) -> Self {
         const MASK: &str = "***";
         let mut shown = self.clone();
-        let (auth, redis) = (&mut shown.auth, &mut shown.redis);
+        let (auth, redis, authoriser) = (&mut shown.auth, &mut shown.redis, &mut shown.authoriser);
         let secrets = shown.api_keys.iter_mut().chain(&mut auth.secrets).chain(&mut auth.session_secret);
-        let secrets = secrets.chain(&mut redis.password).chain(&mut redis.sentinel_password);
+        let secrets = secrets
+            .chain(&mut redis.password)
+            .chain(&mut redis.sentinel_password)
+            .chain(&mut authoriser.secret);
         for secret in secrets {
             MASK.clone_into(secret);
         }
         if let Some(url) = &mut shown.redis_url {
             *url = redis::without_password(url, MASK);
         }
-        let addresses = [&mut auth.jwks_url, &mut auth.session_url];
+        let addresses = [&mut auth.jwks_url, &mut auth.session_url, &mut authoriser.url];
         for address in addresses.into_iter().flatten() {
             if let Ok(mut url) = url::Url::parse(address)
                 && url.password().is_some()

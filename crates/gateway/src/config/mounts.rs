@@ -3,7 +3,7 @@
 use parlance_wire::{Dialect, Framing};
 use serde::{Deserialize, Serialize};
 
-/// Who may write to a conversation that does not exist yet.
+/// Who comes into conversations beside those the server API puts there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Membership {
@@ -11,6 +11,8 @@ pub enum Membership {
     Open,
     /// Only the server API creates conversations.
     Managed,
+    /// Whoever is no member is one when the application's backend says so.
+    Callback,
 }
 
 /// Who hears of a user's presence (sechat).
@@ -62,7 +64,7 @@ pub struct Mount {
     /// The Socket.IO namespace.
     #[serde(default = "default_namespace")]
     pub namespace: String,
-    /// `open` or `managed`.
+    /// `open`, `managed` or `callback`.
     pub membership: Membership,
     /// Claims that may name the user, in order; the first present one wins.
     #[serde(default = "default_subjects")]

@@ -8,6 +8,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "Verification of user tokens: JWTs, and session tokens through a verifier. At least one kind of key, or the \
          verifier, is needed.",
     ),
+    (
+        "authoriser",
+        "Asking the application's backend whether a user may connect, enter a conversation or write to it: \
+         docs/integrations.md. Without `url` nobody is asked.",
+    ),
     ("limits", "Limits on input, output and connections. Sizes in bytes, times in milliseconds."),
     ("timings", "Time spans of presence, typing and housekeeping, in milliseconds."),
     (
@@ -144,6 +149,50 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     (
         "auth.revocation_hours",
         "Hours a revocation (`POST /api/v1/tokens/revoke`) is kept; at least as long as any token lives.",
+    ),
+    (
+        "authoriser.url",
+        "Where questions are posted as JSON; `http://` only on the loopback address. Absent: nobody is asked.",
+    ),
+    (
+        "authoriser.actions",
+        "What is asked about: `connect` (polls of socialhub, too), `join` (entering a room, or subscribing to a \
+         conversation), `send`.",
+    ),
+    (
+        "authoriser.timeout_ms",
+        "How long a question may take in all, in milliseconds: what is asked about waits for it.",
+    ),
+    ("authoriser.max_in_flight", "Questions under way at once; more wait, within the time each has."),
+    ("authoriser.cache_entries", "Answers remembered; 0 = none. What was not asked for longest goes first."),
+    (
+        "authoriser.cache_ms",
+        "How long a yes is good for the same question, in milliseconds; an answer's `ttl_ms` can only shorten it. 0: every \
+         question is asked.",
+    ),
+    ("authoriser.negative_ms", "The same of a no."),
+    (
+        "authoriser.on_failure",
+        "What holds while there is no answer: `deny` (nobody may; clients are told to try again) or `allow` (whoever may \
+         without an authoriser). Nobody becomes a member of a conversation without an answer.",
+    ),
+    (
+        "authoriser.breaker_failures",
+        "After so many questions in a row without an answer none is asked for `breaker_open_ms`: `on_failure` holds at once.",
+    ),
+    (
+        "authoriser.breaker_open_ms",
+        "For how long, in milliseconds; then one question tries whether the backend answers again.",
+    ),
+    (
+        "authoriser.secret",
+        "Signs questions, when set: `Parlance-Signature` is `v1=` and the HMAC-SHA256 of `Parlance-Timestamp`, a dot and the \
+         body. At least 32 bytes.",
+    ),
+    ("authoriser.secret_file", "The same from a file."),
+    (
+        "authoriser.claims",
+        "Claims of the user's token that questions carry (`roles`), each up to 4096 bytes of JSON; larger ones are left out.",
     ),
     ("auth.keys.path", "PEM file of a public key."),
     (
@@ -288,7 +337,9 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     (
         "mounts.membership",
         "Who may write to a conversation that does not exist yet: `open` (the first message creates it with the \
-         sender and the named recipients) or `managed` (only the server API creates conversations).",
+         sender and the named recipients), `managed` (only the server API creates conversations) or `callback` (the \
+         authoriser is asked about whoever is no member and enters, subscribes or writes; who may is one from then on, \
+         and the conversation is created where there is none).",
     ),
     ("mounts.subjects", "Claims that may name the user, in order; the first present one wins."),
     ("mounts.ping_interval_ms", "Server pings (WebSocket ping frames on raw mounts)."),

@@ -103,7 +103,7 @@ fn wrong_values_are_named_and_never_shown() {
         ("PARLANCE_NO_LIMITS", "perhaps", "PARLANCE_NO_LIMITS: expected true or false"),
         ("PARLANCE_MOUNTS", "sechat", "PARLANCE_MOUNTS: expected a list of tables"),
         ("PARLANCE_MOUNTS", "[{ nam = \"x\" }]", "unknown option `mounts.nam`"),
-        ("PARLANCE_MEMBERSHIP", "callback", "PARLANCE_MEMBERSHIP: this build knows only open and managed"),
+        ("PARLANCE_MEMBERSHIP", "closed", "PARLANCE_MEMBERSHIP: expected open, managed or callback"),
     ];
     for (name, value, expected) in vars {
         let line = load("", &[(name, value)], &[]).unwrap_err();

@@ -7,7 +7,9 @@ use parlance_model::is_house_id;
 use parlance_wire::{Dialect, Framing};
 
 use super::redis::SCHEMES;
-use super::{Auth, Config, ConfigError, Drain, Limits, Log, Mount, OnExpiry, Redis, Retention, Timings};
+use super::{
+    Auth, Config, ConfigError, Drain, Limits, Log, Membership, Mount, OnExpiry, Redis, Retention, Timings,
+};
 use crate::auth;
 
 /// Paths the gateway answers itself.
@@ -16,9 +18,9 @@ const OWN_PATHS: &[&str] = &["/livez", "/api/v1/", "/v1/"];
 /// A sender would have given up.
 const LONGEST_WAIT_MS: u64 = 5_000;
 
-type Checked = Result<(), ConfigError>;
+pub(super) type Checked = Result<(), ConfigError>;
 
-fn refuse(line: impl Into<String>) -> Checked {
+pub(super) fn refuse(line: impl Into<String>) -> Checked {
     Err(ConfigError(line.into()))
 }
 
@@ -51,6 +53,7 @@ impl Config {
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             return refuse("proxy_protocol: trusted_proxies must name whose word counts");
         }
+        self.authoriser.validate()?;
         self.limits.validate()?;
         self.timings.validate()?;
         self.drain.validate()?;
@@ -91,6 +94,9 @@ impl Config {
         let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
         for mount in &self.mounts {
             mount.validate()?;
+            if mount.membership == Membership::Callback && self.authoriser.url.is_none() {
+                return refuse(format!("mounts ({}): membership callback needs authoriser.url", mount.name));
+            }
             if !names.insert(&mount.name) {
                 return refuse(format!("mounts: two are named {}", mount.name));
             }
@@ -176,7 +182,7 @@ impl Auth {
     }
 }
 
-fn not_zero(section: &str, values: &[(&str, u64)]) -> Checked {
+pub(super) fn not_zero(section: &str, values: &[(&str, u64)]) -> Checked {
     match values.iter().find(|(_, value)| *value == 0) {
         Some((name, _)) => refuse(format!("{section}.{name}: must not be 0")),
         None => Ok(()),

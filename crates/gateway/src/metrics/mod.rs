@@ -4,6 +4,7 @@
 //! know: where things are counted. Labels have few values: mounts, dialects, shards and words, never users, addresses of
 //! clients or conversations.
 
+mod authoriser;
 mod brake;
 mod delivery;
 mod door;
@@ -28,6 +29,7 @@ use prometheus::{Registry, TextEncoder};
 use crate::auth::AuthError;
 use crate::config::Mount;
 
+pub use authoriser::Authoriser;
 pub use brake::Brake;
 pub use delivery::Delivery;
 pub(crate) use delivery::Told;
@@ -47,6 +49,8 @@ pub struct Metrics {
     abouts: Vec<About>,
     /// Listeners, handshakes, polls.
     pub door: Door,
+    /// The authoriser.
+    pub authoriser: Authoriser,
     /// What clients ask and are answered.
     pub traffic: Traffic,
     /// Delivering.
@@ -68,7 +72,8 @@ impl Metrics {
     /// All metrics at zero, in a registry of their own: several nodes fit into one process. `stats`: what the engine counts.
     pub fn new(stats: Arc<Stats>) -> Self {
         let r = Registrar::new();
-        let (door, traffic, delivery) = (Door::new(&r), Traffic::new(&r), Delivery::new(&r));
+        let (door, authoriser) = (Door::new(&r), Authoriser::new(&r));
+        let (traffic, delivery) = (Traffic::new(&r), Delivery::new(&r));
         let (brake, feed, engine) = (Brake::new(&r), Feed::new(&r), Engine::new(&r, stats));
         let (presence, sessions, process) = (Presence::new(&r), Sessions::new(&r), Process::new(&r));
         let (registry, abouts) = r.finish();
@@ -76,6 +81,7 @@ impl Metrics {
             registry,
             abouts,
             door,
+            authoriser,
             traffic,
             delivery,
             brake,
@@ -207,6 +213,7 @@ pub const fn word(code: RejectCode) -> &'static str {
         RejectCode::TokenExpired => "token_expired",
         RejectCode::TokenExpiring => "token_expiring",
         RejectCode::Forbidden => "forbidden",
+        RejectCode::Denied => "denied",
         RejectCode::NotFound => "not_found",
         RejectCode::RateLimited => "rate_limited",
         RejectCode::TooLarge => "too_large",

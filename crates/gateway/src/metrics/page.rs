@@ -7,7 +7,8 @@ use super::Metrics;
 use super::registrar::About;
 
 /// What the labels mean.
-const LABELS: [(&str, &str); 13] = [
+const LABELS: [(&str, &str); 14] = [
+    ("action", "what was asked about: `connect`, `join`, `send`"),
     ("code", "the refusal, as in the error tables of the dialects' pages"),
     ("connection", "`commands`, `subscriptions`, or `durable` (what waits for replicas)"),
     ("dialect", "`sechat`, `lingochat`, `famly`, `chatgenius`, `socialhub`; `-`: none is concerned"),
@@ -18,7 +19,10 @@ const LABELS: [(&str, &str); 13] = [
     ("limit", "`messages` or `polls`"),
     ("listener", "`public` or `internal`"),
     ("mount", "the mount's name, from the configuration; `-`: none is concerned"),
-    ("outcome", "what came of it"),
+    (
+        "outcome",
+        "what came of it; of `authoriser_questions_total`: `allowed`, `denied`, `failed` (no answer), `breaker` (not asked), `cached` (remembered), `shared` (the same question was under way)",
+    ),
     ("protocol", "`socialhub` (its polling API) or `engineio` (the polling transport)"),
     ("reason", "a word out of a fixed list"),
     ("shard", "a Redis primary, as `host:port`; those that are primaries no more disappear"),

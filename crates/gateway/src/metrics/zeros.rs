@@ -6,8 +6,9 @@
 use parlance_model::{RejectCode, Status};
 use parlance_wire::Dialect;
 
+use super::authoriser::OUTCOMES;
 use super::{Metrics, word};
-use crate::config::Mount;
+use crate::config::{Action, Mount};
 
 const REJECTS: [RejectCode; 3] = [RejectCode::Internal, RejectCode::Unavailable, RejectCode::RateLimited];
 const SLOW: [&str; 2] = ["overflow", "stalled"];
@@ -67,6 +68,11 @@ pub(super) fn put(metrics: &Metrics) {
     }
     for outcome in ["answered", "gone"] {
         metrics.sessions.forwarded.with_label_values(&["poll", outcome]);
+    }
+    for action in Action::ALL {
+        for outcome in OUTCOMES {
+            metrics.authoriser.questions.with_label_values(&[action.as_str(), outcome]);
+        }
     }
     for reason in FULL {
         metrics.door.refusals.with_label_values(&["-", "-", reason]);

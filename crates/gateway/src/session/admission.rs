@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::link::Link;
 use super::run::Boxed;
 use super::{conn, run};
+use crate::authoriser;
 use crate::config::Mount;
 use crate::drain::RESTARTING;
 use crate::node::Node;
@@ -66,7 +67,7 @@ impl Drop for Admission {
 /// frame) nothing is taken yet.
 ///
 /// # Errors
-/// `TooManyConnections` when the user has as many as the mount allows, `Unavailable` when the node stops or
+/// `Denied` when the authoriser says so, `TooManyConnections` when the user has as many as the mount allows, `Unavailable` when the node stops or
 /// the backplane is away.
 pub async fn admit(
     node: &Arc<Node>,
@@ -82,13 +83,14 @@ pub async fn admit(
     Ok(Admission { node: node.clone(), mount, remote, port, link, used: false })
 }
 
-/// Takes the lease of an authenticated connection.
+/// Takes the lease of an authenticated connection that may connect.
 pub(super) async fn open(
     node: &Arc<Node>,
     mount: &Arc<Mount>,
     identity: Arc<Identity>,
     port: &Port,
 ) -> Result<Arc<Link>, Reject> {
+    authoriser::connect(node, mount, &identity).await?;
     Arrival::knock(node, mount, identity, port).await?.enter().await
 }
 

@@ -15,6 +15,7 @@ use super::link::Link;
 use super::recovery::{self, Begun};
 use super::run::Boxed;
 use super::{ahead, attach, restore};
+use crate::authoriser;
 use crate::commands;
 use crate::config::Mount;
 use crate::http::credentials;
@@ -215,13 +216,9 @@ async fn connect(seat: &Seat, auth: &Auth) -> Result<Entrance, Reject> {
     // Beside each other what does not need each other: the engine may be far away.
     let (arrival, (), names) = tokio::try_join!(
         Arrival::knock(node, mount, identity.clone(), &seat.port),
-        credentials::check(node, &identity),
+        may_connect(node, mount, &identity, auth),
         async { Ok(ahead::names(node, mount, &identity.user).await) },
     )?;
-    let claims = mount.spoken().claims_user();
-    if claims && auth.user_id.as_deref().is_some_and(|claimed| claimed != identity.user.as_str()) {
-        return Err(Reject::new(RejectCode::Forbidden, "User ID mismatch"));
-    }
     let link = arrival.link().clone();
     let entered = async {
         let link = arrival.enter().await?;
@@ -237,6 +234,16 @@ async fn connect(seat: &Seat, auth: &Auth) -> Result<Entrance, Reject> {
     let begun = recovery::begin(node, &link, auth, seen).await.map_err(|fault| node.unavailable(&fault))?;
     guest.link = None;
     Ok(Entrance::Named(link, begun))
+}
+
+/// Whether the token stands, names whom the client names, and its user may connect.
+async fn may_connect(node: &Node, mount: &Mount, identity: &Identity, auth: &Auth) -> Result<(), Reject> {
+    credentials::check(node, identity).await?;
+    let claims = mount.spoken().claims_user();
+    if claims && auth.user_id.as_deref().is_some_and(|claimed| claimed != identity.user.as_str()) {
+        return Err(Reject::new(RejectCode::Forbidden, "User ID mismatch"));
+    }
+    authoriser::connect(node, mount, identity).await
 }
 
 /// A connection that was let in and that no session has yet. Dropped with it (the transport went meanwhile),

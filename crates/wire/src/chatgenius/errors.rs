@@ -76,7 +76,8 @@ pub(super) fn connection(reject: &Reject) -> Option<Emit> {
         | RejectCode::InvalidToken
         | RejectCode::TokenExpired
         | RejectCode::TokenExpiring
-        | RejectCode::Forbidden => "auth_error",
+        | RejectCode::Forbidden
+        | RejectCode::Denied => "auth_error",
         _ => "server_error",
     };
     let error = text(About::Unknown, reject);
@@ -90,7 +91,7 @@ fn text(about: About, reject: &Reject) -> Cow<'_, str> {
         (RejectCode::TokenExpired, _) => "Token expired",
         (RejectCode::Unavailable | RejectCode::Maintenance, _) => UNAVAILABLE,
         (RejectCode::InProgress, _) => "Message already being processed",
-        (RejectCode::Forbidden | RejectCode::NotFound, About::Send | About::Channel) => {
+        (RejectCode::Forbidden | RejectCode::Denied | RejectCode::NotFound, About::Send | About::Channel) => {
             "Access denied to channel"
         }
         (RejectCode::Forbidden | RejectCode::NotFound, About::Message) => "Message not found",

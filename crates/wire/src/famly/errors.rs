@@ -25,7 +25,7 @@ pub(crate) const fn code(code: RejectCode) -> &'static str {
         | RejectCode::InvalidToken
         | RejectCode::TokenExpired
         | RejectCode::TokenExpiring => "UNAUTHORIZED",
-        RejectCode::Forbidden => "FORBIDDEN",
+        RejectCode::Forbidden | RejectCode::Denied => "FORBIDDEN",
         RejectCode::NotFound | RejectCode::UnknownChannel => "NOT_FOUND",
         RejectCode::RateLimited
         | RejectCode::TooManyConnections

@@ -19,7 +19,7 @@ pub(super) const fn code(code: RejectCode) -> &'static str {
         | RejectCode::InvalidToken
         | RejectCode::TokenExpired
         | RejectCode::TokenExpiring => "UNAUTHORIZED",
-        RejectCode::Forbidden => "FORBIDDEN",
+        RejectCode::Forbidden | RejectCode::Denied => "FORBIDDEN",
         RejectCode::RateLimited
         | RejectCode::TooManyConnections
         | RejectCode::LimitReached

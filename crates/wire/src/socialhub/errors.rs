@@ -20,7 +20,9 @@ pub const fn code(code: RejectCode) -> &'static str {
         | RejectCode::InvalidField
         | RejectCode::TooLarge => "INVALID_MESSAGE",
         // One code for "not yours" and "not there": a stranger learns nothing about what exists.
-        RejectCode::UnknownChannel | RejectCode::Forbidden | RejectCode::NotFound => "CHANNEL_NOT_FOUND",
+        RejectCode::UnknownChannel | RejectCode::Forbidden | RejectCode::Denied | RejectCode::NotFound => {
+            "CHANNEL_NOT_FOUND"
+        }
         RejectCode::Unauthenticated => "MISSING_TOKEN",
         RejectCode::InvalidToken => "INVALID_TOKEN",
         RejectCode::TokenExpired | RejectCode::TokenExpiring => "TOKEN_EXPIRED",
@@ -42,6 +44,7 @@ pub const fn http_status(code: RejectCode) -> u16 {
         | RejectCode::InvalidToken
         | RejectCode::TokenExpired
         | RejectCode::TokenExpiring => 401,
+        RejectCode::Denied => 403,
         RejectCode::UnknownChannel | RejectCode::Forbidden | RejectCode::NotFound => 404,
         RejectCode::RateLimited
         | RejectCode::LimitReached
@@ -66,7 +69,9 @@ pub fn refusal_body(code: RejectCode, message: &str) -> String {
         _ => message,
     };
     // Serialising two strings cannot fail.
-    serde_json::to_string(&Body { error, code: self::code(code) }).unwrap_or_default()
+    // The list is of channels' and messages' errors, and has nothing for somebody who may not come in.
+    let code = if code == RejectCode::Denied { "FORBIDDEN" } else { self::code(code) };
+    serde_json::to_string(&Body { error, code }).unwrap_or_default()
 }
 
 /// `{code,message,details}`: the payload of an `error` frame, and the `error` of a failed `ack`.

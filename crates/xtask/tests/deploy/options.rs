@@ -144,6 +144,8 @@ fn with_files(text: &str, folder: &Path) -> String {
         ("auth/JWT", SECRET),
         ("auth/API", SECRET),
         ("auth/SESSION", SECRET),
+        ("auth/authoriser-secret", SECRET),
+        ("auth/AUTHORISER", SECRET),
     ] {
         let file = folder.join(path.replace('/', "-"));
         fs::write(&file, holds).unwrap();

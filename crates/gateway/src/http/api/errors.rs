@@ -160,7 +160,7 @@ impl From<Fault> for ApiError {
 impl From<Reject> for ApiError {
     fn from(reject: Reject) -> Self {
         let (status, code) = match reject.code {
-            RejectCode::Forbidden => (StatusCode::FORBIDDEN, Code::Forbidden),
+            RejectCode::Forbidden | RejectCode::Denied => (StatusCode::FORBIDDEN, Code::Forbidden),
             RejectCode::NotFound | RejectCode::UnknownChannel => (StatusCode::NOT_FOUND, Code::NotFound),
             RejectCode::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge),
             RejectCode::RateLimited | RejectCode::TooManyConnections | RejectCode::LimitReached => {

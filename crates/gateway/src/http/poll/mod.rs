@@ -39,6 +39,7 @@ use super::openapi::Id;
 use super::openapi::client::{Asks, AsksBody, MissedPage, PollCall, PollPage};
 use super::{credentials, reply};
 use crate::auth::AuthError;
+use crate::authoriser;
 use crate::config::Mount;
 use crate::metrics::Waiting;
 use crate::node::Node;
@@ -159,6 +160,7 @@ async fn answer(
                 return Err(limited(node, &verdict));
             }
         }
+        authoriser::connect(node, &mount, &identity).await?;
         let asked = asked.await?;
         if asked.user != identity.user.as_str() {
             return Err(Refusal::not_yours());

@@ -1,6 +1,14 @@
-//! Asking other services: one HTTP client for key sets and the session verifier.
+//! Asking other services: one HTTP client for key sets, the session verifier and calls to the application's backend.
 //!
-//! Owns: which addresses may be asked, TLS roots, how much of an answer is read. Must not know: what is asked.
+//! Owns: which addresses may be asked, TLS roots, how much of an answer is read; for [`caller`] how long and how many calls
+//! at once, and the signature. Must not know: what is asked.
+
+mod caller;
+mod signature;
+
+pub(crate) use caller::{Answer, Bounds, Caller, Failure};
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -12,33 +20,36 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use url::{Host, Url};
 
+/// Servers close connections that were idle for long (Node's after 5 s): one that is about to be closed is not used again.
+const IDLE: Duration = Duration::from_secs(4);
+
 /// An HTTP client that verifies certificates and follows no redirect.
-pub(super) struct Outbound(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(crate) struct Outbound(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 impl Outbound {
-    pub(super) fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
             .map_err(|error| error.to_string())?
             .https_or_http()
             .enable_http1()
             .build();
-        Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
+        Ok(Self(Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE).build(connector)))
     }
 
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
         self.0.request(request).await.map_err(|error| error.to_string())
     }
 }
 
 /// An answer's body, refused beyond `most` bytes.
-pub(super) async fn body(answer: Response<Incoming>, most: usize) -> Result<Bytes, String> {
+pub(crate) async fn body(answer: Response<Incoming>, most: usize) -> Result<Bytes, String> {
     let read = Limited::new(answer.into_body(), most).collect().await;
     read.map(|body| body.to_bytes()).map_err(|error| error.to_string())
 }
 
 /// Answers decide who everybody is: only over TLS, or from the same machine. `option` is named in the error.
-pub(super) fn checked(option: &str, text: &str) -> Result<Uri, String> {
+pub(crate) fn checked(option: &str, text: &str) -> Result<Uri, String> {
     let url = Url::parse(text).map_err(|error| format!("{option}: {error}"))?;
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
