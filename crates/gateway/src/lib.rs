@@ -27,5 +27,6 @@ mod outbound;
 mod proofs;
 mod running;
 pub mod session;
+mod webhooks;
 
 pub use running::{Running, StartError, begin};

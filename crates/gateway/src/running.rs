@@ -25,7 +25,7 @@ use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::orders::{self, Orders};
-use crate::{background, drain, feed, http, proofs};
+use crate::{background, drain, feed, http, proofs, webhooks};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +161,7 @@ pub async fn begin(
     node.tracker.spawn(proofs::watch_keys(node.clone()));
     node.tracker.spawn(proofs::watch_sessions(node.clone()));
     node.tracker.spawn(drain::balance(node.clone()));
+    node.tracker.spawn(webhooks::run(node.clone()));
     node.tracker.spawn(health::keep(node.clone()));
     node.tracker.spawn(health::listen(node.clone()));
     Ok(node)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use parlance_gateway::config::Overrides;
 
-use crate::{chat, explain, nodes, probe};
+use crate::{chat, explain, nodes, probe, webhooks};
 
 /// A realtime gateway for chat clients of several dialects.
 #[derive(Parser)]
@@ -39,6 +39,8 @@ pub enum Command {
     Nodes(nodes::Args),
     /// Tell what became of a message, or of a command that was refused, after the fact and across all nodes.
     Explain(explain::Args),
+    /// Show what webhooks have not told the application's backend yet or gave up, or have it told again.
+    Webhooks(webhooks::Args),
     /// Ask a node whether it is ready: exit code 0 when it is, 1 when it is not.
     Probe(probe::Args),
 }

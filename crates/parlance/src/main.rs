@@ -16,6 +16,7 @@ mod serve;
 mod sources;
 mod start;
 mod token;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -75,6 +76,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Chat(args) => Ok(chat::run(args).await?),
         Command::Nodes(args) => nodes::run(args).await,
+        Command::Webhooks(args) => webhooks::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Probe(args) => probe::run(args).await,
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, Uri, header};
+use hyper::{Method, Request, Uri, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
@@ -34,14 +34,21 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the node answers to a call of the server API.
+/// What the node answers to a question of the server API.
 pub async fn get(args: &Args, call: &str) -> Result<Value, Failure> {
+    self::call(args, Method::GET, call).await
+}
+
+/// What it answers to a call without a body.
+pub async fn call(args: &Args, method: Method, call: &str) -> Result<Value, Failure> {
     let uri = format!("{}{call}", args.url.trim_end_matches('/')).parse::<Uri>();
     let uri = uri.ok().filter(|uri| uri.scheme_str() == Some("http"));
     let uri = uri.ok_or_else(|| Failure::Usage("--url: expected http://host:port".to_owned()))?;
     // During rotation the variable holds several; any of them is good.
     let key = args.api_key.as_deref().and_then(|keys| keys.split(',').next()).unwrap_or(DEV_API_KEY);
-    let request = Request::get(uri)
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
         .header(header::AUTHORIZATION, format!("Bearer {}", key.trim()))
         .body(Empty::<Bytes>::new())
         .map_err(|_| Failure::Usage("--api-key: cannot be sent in a header".to_owned()))?;

@@ -33,6 +33,8 @@ const TAKEN: &[&str] = &[
     "auth.session_secret_file",
     "authoriser.secret",
     "authoriser.secret_file",
+    "webhooks.secret",
+    "webhooks.secret_file",
     "auth.keys",
     "redis.username",
     "redis.password",

@@ -59,6 +59,8 @@
 {{- $_ := set $own "api_keys_file" $path -}}
 {{- else if eq $option "authoriser" -}}
 {{- $_ := set $own "authoriser" (dict "secret_file" $path) -}}
+{{- else if eq $option "webhooks" -}}
+{{- $_ := set $own "webhooks" (dict "secret_file" $path) -}}
 {{- else -}}
 {{- $_ := set $auth (printf "%s_file" $option) $path -}}
 {{- end -}}

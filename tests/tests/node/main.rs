@@ -21,3 +21,4 @@ mod stock_client;
 mod token_keys;
 mod token_life;
 mod token_sources;
+mod webhooks;

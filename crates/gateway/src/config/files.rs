@@ -14,11 +14,13 @@ const LARGEST: u64 = 64 * 1024;
 /// Takes the secrets from their files. A file replaces what `base` says, and stands beside nothing else: of two values one
 /// would be the wrong one.
 pub(super) fn fill(config: &mut Config, base: &Config) -> Result<(), ConfigError> {
-    let (auth, redis, authoriser) = (&mut config.auth, &mut config.redis, &mut config.authoriser);
+    let (auth, redis) = (&mut config.auth, &mut config.redis);
+    let (authoriser, webhooks) = (&mut config.authoriser, &mut config.webhooks);
     several("auth.secrets", auth.secrets_file.as_deref(), &mut auth.secrets, &base.auth.secrets)?;
     several("api_keys", config.api_keys_file.as_deref(), &mut config.api_keys, &base.api_keys)?;
     one("auth.session_secret", auth.session_secret_file.as_deref(), &mut auth.session_secret)?;
     one("authoriser.secret", authoriser.secret_file.as_deref(), &mut authoriser.secret)?;
+    one("webhooks.secret", webhooks.secret_file.as_deref(), &mut webhooks.secret)?;
     one("redis_url", config.redis_url_file.as_deref(), &mut config.redis_url)?;
     one("redis.password", redis.password_file.as_deref(), &mut redis.password)?;
     one("redis.sentinel_password", redis.sentinel_password_file.as_deref(), &mut redis.sentinel_password)
@@ -85,6 +87,7 @@ impl Config {
             &auth.secrets_file,
             &auth.session_secret_file,
             &self.authoriser.secret_file,
+            &self.webhooks.secret_file,
             &self.api_keys_file,
             &self.redis_url_file,
             &redis.password_file,
@@ -140,6 +143,7 @@ mod tests {
             "auth.secrets",
             "auth.session_secret",
             "authoriser.secret",
+            "webhooks.secret",
             "api_keys",
             "redis_url",
             "redis.password",

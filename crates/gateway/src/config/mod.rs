@@ -25,6 +25,7 @@ mod reference;
 mod tests;
 mod timings;
 mod validate;
+mod webhooks;
 
 pub use authoriser::{Action, Authoriser, OnFailure};
 pub use drain::Drain;
@@ -36,6 +37,7 @@ pub use networks::{Network, ProxyHeader};
 pub use redis::Redis;
 pub use reference::{default_toml, markdown};
 pub use timings::Timings;
+pub use webhooks::{Told, Webhooks};
 
 /// Everything that can be configured. TOML keys are the field names.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +63,8 @@ pub struct Config {
     pub auth: Auth,
     /// Asking the application's backend.
     pub authoriser: Authoriser,
+    /// Telling the application's backend.
+    pub webhooks: Webhooks,
     /// Keys of the server API; several during rotation. None: the server API refuses every call.
     pub api_keys: Vec<String>,
     /// The same from a file.
@@ -105,6 +109,7 @@ impl Default for Config {
             degraded: Degraded::default(),
             auth: Auth::default(),
             authoriser: Authoriser::default(),
+            webhooks: Webhooks::default(),
             api_keys: Vec::new(),
             api_keys_file: None,
             secrets_check_ms: 10_000,
@@ -129,19 +134,21 @@ impl Config {
     pub fn masked(&self) -> Self {
         const MASK: &str = "***";
         let mut shown = self.clone();
-        let (auth, redis, authoriser) = (&mut shown.auth, &mut shown.redis, &mut shown.authoriser);
+        let (auth, redis) = (&mut shown.auth, &mut shown.redis);
+        let (authoriser, webhooks) = (&mut shown.authoriser, &mut shown.webhooks);
         let secrets = shown.api_keys.iter_mut().chain(&mut auth.secrets).chain(&mut auth.session_secret);
         let secrets = secrets
             .chain(&mut redis.password)
             .chain(&mut redis.sentinel_password)
-            .chain(&mut authoriser.secret);
+            .chain(&mut authoriser.secret)
+            .chain(&mut webhooks.secret);
         for secret in secrets {
             MASK.clone_into(secret);
         }
         if let Some(url) = &mut shown.redis_url {
             *url = redis::without_password(url, MASK);
         }
-        let addresses = [&mut auth.jwks_url, &mut auth.session_url, &mut authoriser.url];
+        let addresses = [&mut auth.jwks_url, &mut auth.session_url, &mut authoriser.url, &mut webhooks.url];
         for address in addresses.into_iter().flatten() {
             if let Ok(mut url) = url::Url::parse(address)
                 && url.password().is_some()

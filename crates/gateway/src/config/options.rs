@@ -13,6 +13,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "Asking the application's backend whether a user may connect, enter a conversation or write to it: \
          docs/integrations.md. Without `url` nobody is asked.",
     ),
+    (
+        "webhooks",
+        "Telling the application's backend what happened: docs/integrations.md. Without `url` nobody is told, and nothing is \
+         written down for it.",
+    ),
     ("limits", "Limits on input, output and connections. Sizes in bytes, times in milliseconds."),
     ("timings", "Time spans of presence, typing and housekeeping, in milliseconds."),
     (
@@ -194,6 +199,39 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "authoriser.claims",
         "Claims of the user's token that questions carry (`roles`), each up to 4096 bytes of JSON; larger ones are left out.",
     ),
+    (
+        "webhooks.url",
+        "Where events are posted as JSON; `http://` only on the loopback address. Absent: nowhere. Whether there is one takes \
+         effect at the next start.",
+    ),
+    (
+        "webhooks.events",
+        "Which: `message.accepted`, `reaction.changed`, `read.moved`, `presence.changed`, `conversation.created`, \
+         `members.changed`, `user.connected`, `user.disconnected`.",
+    ),
+    (
+        "webhooks.secret",
+        "Signs the calls, when set: `Parlance-Signature` is `v1=` and the HMAC-SHA256 of `Parlance-Timestamp`, a dot and the \
+         body. At least 32 bytes.",
+    ),
+    ("webhooks.secret_file", "The same from a file."),
+    ("webhooks.timeout_ms", "How long a call may take in all, in milliseconds."),
+    ("webhooks.batch", "Events in a call at most; 1000 is the most."),
+    (
+        "webhooks.max_in_flight",
+        "Calls of a node under way at once. Events of one conversation, and of one user, never overtake each other.",
+    ),
+    (
+        "webhooks.backoff_ms",
+        "Between the first failure and the next attempt, in milliseconds; each time twice as long, up to half of it left to \
+         chance.",
+    ),
+    ("webhooks.backoff_max_ms", "At most so long."),
+    (
+        "webhooks.attempts",
+        "An event that the backend refuses (4xx, but for 408, 425 and 429) so often is put aside: `parlance webhooks`.",
+    ),
+    ("webhooks.give_up_hours", "So is one that could not be told for so many hours."),
     ("auth.keys.path", "PEM file of a public key."),
     (
         "auth.keys.algorithm",

@@ -54,6 +54,7 @@ impl Config {
             return refuse("proxy_protocol: trusted_proxies must name whose word counts");
         }
         self.authoriser.validate()?;
+        self.webhooks.validate()?;
         self.limits.validate()?;
         self.timings.validate()?;
         self.drain.validate()?;

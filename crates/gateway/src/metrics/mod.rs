@@ -15,6 +15,7 @@ mod presence;
 mod process;
 mod registrar;
 mod traffic;
+mod webhooks;
 mod zeros;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use process::{Process, scrape};
 pub use registrar::PerDialect;
 use registrar::{About, Registrar};
 pub use traffic::Traffic;
+pub use webhooks::Webhooks;
 
 /// Every metric of one node.
 pub struct Metrics {
@@ -51,6 +53,8 @@ pub struct Metrics {
     pub door: Door,
     /// The authoriser.
     pub authoriser: Authoriser,
+    /// Webhooks.
+    pub webhooks: Webhooks,
     /// What clients ask and are answered.
     pub traffic: Traffic,
     /// Delivering.
@@ -72,7 +76,7 @@ impl Metrics {
     /// All metrics at zero, in a registry of their own: several nodes fit into one process. `stats`: what the engine counts.
     pub fn new(stats: Arc<Stats>) -> Self {
         let r = Registrar::new();
-        let (door, authoriser) = (Door::new(&r), Authoriser::new(&r));
+        let (door, authoriser, webhooks) = (Door::new(&r), Authoriser::new(&r), Webhooks::new(&r));
         let (traffic, delivery) = (Traffic::new(&r), Delivery::new(&r));
         let (brake, feed, engine) = (Brake::new(&r), Feed::new(&r), Engine::new(&r, stats));
         let (presence, sessions, process) = (Presence::new(&r), Sessions::new(&r), Process::new(&r));
@@ -82,6 +86,7 @@ impl Metrics {
             abouts,
             door,
             authoriser,
+            webhooks,
             traffic,
             delivery,
             brake,

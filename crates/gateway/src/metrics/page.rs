@@ -7,11 +7,12 @@ use super::Metrics;
 use super::registrar::About;
 
 /// What the labels mean.
-const LABELS: [(&str, &str); 14] = [
+const LABELS: [(&str, &str); 15] = [
     ("action", "what was asked about: `connect`, `join`, `send`"),
     ("code", "the refusal, as in the error tables of the dialects' pages"),
     ("connection", "`commands`, `subscriptions`, or `durable` (what waits for replicas)"),
     ("dialect", "`sechat`, `lingochat`, `famly`, `chatgenius`, `socialhub`; `-`: none is concerned"),
+    ("event", "a type of `webhooks.events`"),
     (
         "kind",
         "what the metric's text says; of `redis_errors_total`: `away`, `lost`, `silent`, `elsewhere`, `forbidden`, `functions`, `failed`; of `sweep_expired_total`: `lease`, `typing`; of `forwarded_total`: `poll`, `payload`, `socket`",
@@ -21,7 +22,7 @@ const LABELS: [(&str, &str); 14] = [
     ("mount", "the mount's name, from the configuration; `-`: none is concerned"),
     (
         "outcome",
-        "what came of it; of `authoriser_questions_total`: `allowed`, `denied`, `failed` (no answer), `breaker` (not asked), `cached` (remembered), `shared` (the same question was under way)",
+        "what came of it; of `authoriser_questions_total`: `allowed`, `denied`, `failed` (no answer), `breaker` (not asked), `cached` (remembered), `shared` (the same question was under way); of `webhook_calls_total`: `taken`, `refused`, `away`",
     ),
     ("protocol", "`socialhub` (its polling API) or `engineio` (the polling transport)"),
     ("reason", "a word out of a fixed list"),

@@ -7,8 +7,9 @@ use parlance_model::{RejectCode, Status};
 use parlance_wire::Dialect;
 
 use super::authoriser::OUTCOMES;
+use super::webhooks::OUTCOMES as CALLS;
 use super::{Metrics, word};
-use crate::config::{Action, Mount};
+use crate::config::{Action, Mount, Told};
 
 const REJECTS: [RejectCode; 3] = [RejectCode::Internal, RejectCode::Unavailable, RejectCode::RateLimited];
 const SLOW: [&str; 2] = ["overflow", "stalled"];
@@ -73,6 +74,12 @@ pub(super) fn put(metrics: &Metrics) {
         for outcome in OUTCOMES {
             metrics.authoriser.questions.with_label_values(&[action.as_str(), outcome]);
         }
+    }
+    for outcome in CALLS {
+        metrics.webhooks.calls.with_label_values(&[outcome]);
+    }
+    for event in Told::ALL {
+        metrics.webhooks.events.with_label_values(&[event.as_str()]);
     }
     for reason in FULL {
         metrics.door.refusals.with_label_values(&["-", "-", reason]);

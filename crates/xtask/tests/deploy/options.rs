@@ -146,6 +146,8 @@ fn with_files(text: &str, folder: &Path) -> String {
         ("auth/SESSION", SECRET),
         ("auth/authoriser-secret", SECRET),
         ("auth/AUTHORISER", SECRET),
+        ("auth/webhooks-secret", SECRET),
+        ("auth/WEBHOOKS", SECRET),
     ] {
         let file = folder.join(path.replace('/', "-"));
         fs::write(&file, holds).unwrap();

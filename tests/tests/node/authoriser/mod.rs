@@ -1,6 +1,6 @@
 //! The authoriser: the application's backend is asked, and its word holds, in every dialect.
 
-mod backend;
+pub(crate) mod backend;
 mod callback;
 mod connecting;
 mod examples;

@@ -12,6 +12,7 @@ mod messages;
 mod once;
 mod presence;
 mod publish;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(super) fn described() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(admin::maintenance))
         .routes(routes!(admin::nodes))
         .routes(routes!(explain::explain))
+        .routes(routes!(webhooks::get))
+        .routes(routes!(webhooks::retry))
 }
 
 /// The server API's routes, behind its keys.
