@@ -129,7 +129,7 @@ async fn only_strangers_are_asked_about_where_nothing_else_is() -> Result<()> {
     gateway.conversation("room", &["bob"]).await?;
     let (mut alice, mut bob) =
         (gateway.connect("/sechat", "alice").await?, gateway.connect("/sechat", "bob").await?);
-    let mut say = async |who: &mut Ws, id: &str| {
+    let say = async |who: &mut Ws, id: &str| {
         who.send(&sechat_message(id, "room", &[])).await?;
         who.expect("message:acked").await.map(drop)
     };

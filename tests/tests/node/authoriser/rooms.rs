@@ -1,10 +1,13 @@
 //! Who may enter a conversation and write to it, of those who are in it.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use parlance_tests::metrics::Samples;
 use parlance_tests::tongue::Action;
 use parlance_tests::{Device, Gateway, Map};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::backend::{Backend, http, no, yes};
 use super::{asking, sechat_message};
@@ -18,14 +21,15 @@ fn house(question: &Value) -> Option<String> {
     }
 }
 
-/// What a vocabulary says of a refusal for that reason.
-fn words(vocabulary: &str, reason: &str) -> String {
+/// Whether a vocabulary says of a refusal what it should.
+fn is_told(heard: &str, vocabulary: &str, reason: &str) -> bool {
+    let says = |field: &str, text: &str| heard.contains(&format!("\"{field}\":\"{text}\""));
     match vocabulary {
-        "sechat" => format!(r#""code":"FORBIDDEN","details":"#),
-        "famly" => format!(r#""error":"FORBIDDEN","message":"{reason}""#),
-        "chatgenius" => r#""error":"Access denied to channel""#.to_owned(),
-        "socialhub" => format!(r#""code":"CHANNEL_NOT_FOUND""#),
-        _ => format!(r#""error":"{reason}""#),
+        "sechat" => says("code", "FORBIDDEN") && says("message", reason),
+        "famly" => says("error", "FORBIDDEN") && says("message", reason),
+        "chatgenius" => says("error", "Access denied to channel"),
+        "socialhub" => says("code", "CHANNEL_NOT_FOUND") && says("message", reason),
+        _ => says("error", reason),
     }
 }
 
@@ -62,7 +66,7 @@ async fn entering_and_writing_are_asked_about_in_every_dialect() -> Result<()> {
         if let Some(enter) = enter {
             device.act(Action::Room, "room", Some(enter)).await.with_context(|| name.clone())?;
             let refused = tries(&mut device, Action::Room, "closed", enter).await?;
-            ensure!(refused.contains(&words(&vocabulary, "closed for now")), "{name}: {refused}");
+            ensure!(is_told(&refused, &vocabulary, "closed for now"), "{name}: {refused}");
         }
         let say = map.row("body")?.does(&vocabulary).context("no word")?;
         let action = |id| Action::Send { body: "hello", id };
@@ -70,7 +74,7 @@ async fn entering_and_writing_are_asked_about_in_every_dialect() -> Result<()> {
             ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002");
         device.act(action(first), "room", Some(say)).await.with_context(|| name.clone())?;
         let refused = tries(&mut device, action(second), "mute", say).await?;
-        ensure!(refused.contains(&words(&vocabulary, "nobody speaks here")), "{name}: {refused}");
+        ensure!(is_told(&refused, &vocabulary, "nobody speaks here"), "{name}: {refused}");
     }
     let history = gateway.call("GET", "/api/v1/conversations/mute/messages", None).await?;
     ensure!(history["messages"] == json!([]), "{history}");
@@ -121,22 +125,18 @@ async fn those_who_come_together_share_one_question() -> Result<()> {
     let backend = Backend::start(|_| None).await?;
     let options = asking(&backend, "timeout_ms = 8000\ncache_entries = 0");
     let gateway = Gateway::start(options).await?;
-    let come = (0..5).map(|_| gateway.connect("/sechat", "alice"));
-    let released = async {
-        backend.until_asked(1).await?;
-        let alice = async {
-            // Nobody else asks while one does.
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-            ensure!(backend.asked().len() == 1, "{:?}", backend.asked());
-            Ok(())
-        };
-        alice.await
-    };
-    let come = futures_util::future::join_all(come);
+    let come = futures_util::future::join_all((0..5).map(|_| gateway.connect("/sechat", "alice")));
     let watched = async {
-        tokio::select! { _ = come => anyhow::bail!("let in without a word"), done = released => done }
+        backend.until_asked(1).await?;
+        // Nobody else asks while one does.
+        sleep(Duration::from_millis(300)).await;
+        ensure!(backend.asked().len() == 1, "{:?}", backend.asked());
+        Ok(())
     };
-    watched.await
+    tokio::select! {
+        _ = come => anyhow::bail!("let in without a word"),
+        done = watched => done,
+    }
 }
 
 #[tokio::test]
