@@ -187,6 +187,18 @@ async fn rest(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, Fault> {
     }
 }
 
+/// All that a session does one after the other until it has joined everything.
+pub(super) async fn join_everything(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
+    join(node, link, &Joining::Greet).await?;
+    let attached = join(node, link, &Joining::Attach).await?;
+    let mut whole = join(node, link, &Joining::Settle).await? && attached;
+    link.set_attached();
+    while !whole {
+        whole = rest(node, link).await?;
+    }
+    Ok(())
+}
+
 async fn save(node: &Node, link: &Link, always: bool) -> Result<(), Fault> {
     if !node.health.keeps() {
         // Requests wait behind it. What has moved is kept the next time.
