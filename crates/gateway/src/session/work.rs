@@ -204,6 +204,10 @@ async fn save(node: &Node, link: &Link, always: bool) -> Result<(), Fault> {
         // Requests wait behind it. What has moved is kept the next time.
         return Ok(());
     }
+    if link.is_restorable() && !link.is_attached() {
+        // What was kept may not have been read yet: it would be written over.
+        return Ok(());
+    }
     let saved = async {
         if link.is_restorable() {
             restore::save(node, link).await
