@@ -3,6 +3,7 @@
 //! Must not know: scenarios.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -216,9 +217,14 @@ fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 600_000_000, 3)?)
 }
 
-/// A word for a new run.
+/// A word for a new run, always of eight characters. By chance and not by the clock: runs that begin at the same moment
+/// (one for each dialect, say) would share users, rooms and the messages' own ids, and the server takes what the second one
+/// sends for what the first one sent before.
 pub fn new_id() -> String {
-    base36(epoch_us() / 1000)
+    const LEAST: u64 = 36u64.pow(7);
+    // The system's own randomness seeds each of these.
+    let random = RandomState::new().build_hasher().finish();
+    base36(LEAST + random % (35 * LEAST))
 }
 
 /// Microseconds since 1970.
@@ -232,6 +238,8 @@ pub fn epoch_us() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -246,6 +254,13 @@ mod tests {
         let times = &times[&Timing::Delivery];
         assert_eq!(times.len(), 2);
         assert!(times.max() >= 399_000 && times.min() >= 199_000 && times.max() < 2_000_000, "{times:?}");
+    }
+
+    #[test]
+    fn runs_that_begin_at_the_same_moment_have_ids_of_their_own() {
+        let ids: BTreeSet<String> = (0..1000).map(|_| new_id()).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(ids.iter().all(|id| id.len() == 8), "{ids:?}");
     }
 
     #[test]

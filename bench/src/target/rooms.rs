@@ -2,12 +2,13 @@
 //!
 //! Must not know: who sends what there.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use super::{Kind, Membership, Place, Plug, Side, address};
-use crate::load::run::epoch_us;
 use crate::net::Dial;
 use crate::net::http::Http;
 use crate::speech::{Heard, Say};
@@ -18,6 +19,10 @@ const CHUNK: usize = 4_000;
 const CALLS: usize = 8;
 /// Recipients a first message may name.
 const RECIPIENTS: usize = 256;
+
+/// Where rooms are numbers: so many belong to one run, and so many runs find room.
+const PER_RUN: u64 = 2_000;
+const BLOCKS: u64 = 1_000_000;
 
 /// A room to be made.
 #[derive(Debug, Clone)]
@@ -31,16 +36,18 @@ pub struct Room {
 /// What the room with this index of a run is called: digits where rooms are numbers.
 pub fn name(place: &Place, run: &str, index: usize) -> String {
     if place.speech().numbered() {
-        // Numbers are below 2^31; runs of a fortnight do not meet.
-        format!("{}", 100_000_000 + (epoch_of(run) / 1000 % 1_000_000) * 2000 + index as u64)
+        // Numbers are below 2^31.
+        format!("{}", 100_000_000 + block_of(run) * PER_RUN + index as u64)
     } else {
         format!("pb{run}-{index}")
     }
 }
 
-/// The milliseconds that the id of a run stands for; all load processes of a run agree on them.
-fn epoch_of(run: &str) -> u64 {
-    u64::from_str_radix(run, 36).unwrap_or_else(|_| epoch_us() / 1000)
+/// Which numbers are those of a run: all load processes of it agree on them, and two runs seldom have the same.
+fn block_of(run: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    run.hash(&mut hasher);
+    hasher.finish() % BLOCKS
 }
 
 /// Makes the rooms. Where anybody may join anything there is nothing to do.

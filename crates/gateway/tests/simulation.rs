@@ -5,6 +5,8 @@
 //! `PARLANCE_SIMULATION_SEEDS` runs more seeds than usual, `PARLANCE_SIMULATION_FROM` begins with another one,
 //! `PARLANCE_SIMULATION_TRACE` writes the whole diary of the first one.
 
+#[path = "simulation/breaks.rs"]
+mod breaks;
 #[path = "simulation/bus.rs"]
 mod bus;
 #[path = "simulation/checks.rs"]

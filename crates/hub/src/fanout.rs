@@ -55,7 +55,8 @@ pub struct Fanout {
     pub heard: [Heard; Dialect::ALL.len()],
     /// So many listeners were too slow and are being closed; each counts again with what it is told meanwhile.
     pub overflowed: usize,
-    /// Listeners whose user needs an integer that was not given (they went live meanwhile): still owed.
+    /// Listeners whose user needs an integer that was not given (they went live meanwhile): still owed, until
+    /// [`Hub::settled`].
     pub owed: Vec<Arc<Listener>>,
     /// Some of those it was queued to, for whoever asks afterwards.
     pub reached: Reached,
@@ -92,14 +93,22 @@ impl Hub {
         }
         room.last = seq;
         let Some(event) = event else { return fanout };
-        let mut told = Told::new(event, integers);
-        for seat in room.seats.values().filter(|seat| lacks(seat, seq)) {
-            let own = told.is_of(seat);
-            if to(&seat.listener, own) {
-                fanout.push(&mut told, seat, own);
+        let list = {
+            let mut told = Told::new(event, integers);
+            for seat in room.seats.values().filter(|seat| lacks(seat, seq)) {
+                let own = told.is_of(seat);
+                if to(&seat.listener, own) {
+                    fanout.push(&mut told, seat, own);
+                }
+            }
+            told.list
+        };
+        for listener in &fanout.owed {
+            if let Some(seat) = room.seats.get_mut(&listener.number) {
+                seat.owes = Some(seq);
             }
         }
-        self.list(told.list);
+        self.list(list);
         fanout
     }
 

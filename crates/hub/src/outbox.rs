@@ -301,6 +301,12 @@ impl Outbox {
         self.inner.lock().queue.is_empty()
     }
 
+    /// Whether everything that was to be told is on its way: nothing waits, and nothing was left out.
+    pub fn has_passed_all(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.queue.is_empty() && !inner.overflow
+    }
+
     /// Whether it overflowed: the connection is to be closed.
     pub fn is_overflown(&self) -> bool {
         self.inner.lock().overflow

@@ -27,6 +27,8 @@ pub(crate) struct Seat {
     pub listener: Arc<Listener>,
     pub standing: Standing,
     pub role: Role,
+    /// The entry that it is still owed: it was not handed to it, nor anything behind it.
+    pub owes: Option<u64>,
     /// What stands for the user: most seats are told from the author's without looking at their listeners.
     who: u64,
 }
@@ -92,7 +94,7 @@ impl Hub {
             return false;
         }
         let who = stands_for(&listener.user);
-        room.seat(Seat { listener: listener.clone(), standing: Standing::Reading, role, who });
+        room.seat(Seat { listener: listener.clone(), standing: Standing::Reading, role, owes: None, who });
         true
     }
 
@@ -198,9 +200,20 @@ impl Hub {
     /// The sequence up to which a live listener was handed a room's entries; `None` while it still reads.
     pub fn position(&self, topic: &Topic, number: u64) -> Option<u64> {
         let room = self.rooms.get(topic)?;
-        match room.seats.get(&number)?.standing {
-            Standing::Live { after } => Some(after.max(room.last)),
+        let seat = room.seats.get(&number)?;
+        let last = seat.owes.map_or(room.last, |owed| owed.saturating_sub(1));
+        match seat.standing {
+            Standing::Live { after } => Some(after.max(last)),
             Standing::Reading => None,
+        }
+    }
+
+    /// What [`Fanout::owed`](crate::Fanout::owed) named was handed to a listener.
+    pub fn settled(&self, topic: &Topic, number: u64) {
+        if let Some(mut room) = self.rooms.get_mut(topic)
+            && let Some(seat) = room.seats.get_mut(&number)
+        {
+            seat.owes = None;
         }
     }
 

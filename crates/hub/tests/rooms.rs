@@ -113,6 +113,23 @@ fn an_accent_with_integers_gets_each_users_own_and_owes_the_rest() {
 }
 
 #[test]
+fn what_a_listener_is_owed_does_not_count_as_handed_to_it() {
+    let hub = Hub::new();
+    let (bob, carol) = (listener(1, "bob", Accent::Socialhub), listener(2, "carol", Accent::Socialhub));
+    for l in [&bob, &carol] {
+        hub.enter(&topic(), l, Role::Joined);
+        hub.go_live_now(&topic(), l.number);
+    }
+    entry(&hub, 1, &FxHashMap::from_iter([(user("bob"), 1), (user("carol"), 1)]));
+    let fanout = entry(&hub, 2, &FxHashMap::from_iter([(user("bob"), 2)]));
+    assert_eq!(fanout.owed.len(), 1);
+    let positions = || [1, 2].map(|number| hub.position(&topic(), number));
+    assert_eq!(positions(), [Some(2), Some(1)], "carol has not been told the second one");
+    hub.settled(&topic(), 2);
+    assert_eq!(positions(), [Some(2), Some(2)]);
+}
+
+#[test]
 fn who_still_reads_the_log_needs_no_integer_for_what_is_live() {
     let (hub, bob) = (Hub::new(), listener(1, "bob", Accent::Socialhub));
     hub.enter(&topic(), &bob, Role::Joined);

@@ -201,6 +201,7 @@ impl Job {
                 listener.push(&piece.seal(*integer));
                 fanout.paid(&listener);
             }
+            self.node.hub.settled(topic, listener.number);
         }
         self.remember(entry, &fanout);
         Some(())

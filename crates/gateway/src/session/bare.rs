@@ -12,7 +12,7 @@ use parlance_model::{Channel, Identity, Reject, Topic};
 
 use super::admission::{self, Port};
 use super::link::Link;
-use super::{attach, run};
+use super::{attach, run, work};
 use crate::config::Mount;
 use crate::node::Node;
 
@@ -35,18 +35,13 @@ impl Bare {
         Ok(Self { node: node.clone(), link, heart })
     }
 
-    /// Joins what the dialect implies. What is read from logs waits for room in the outbox: take from it meanwhile.
+    /// Joins what the dialect implies, for as long as that takes. What is read from logs waits for room in the outbox: take
+    /// from it meanwhile.
     ///
     /// # Errors
-    /// The backplane's fault; a session closes then.
+    /// The backplane's fault, unless that is worth another attempt; a session closes then.
     pub async fn attach(&self) -> Result<(), Fault> {
-        attach::greet(&self.node, &self.link).await?;
-        let whole = attach::attach(&self.node, &self.link, false).await?;
-        if !(attach::settle(&self.node, &self.link).await? && whole) {
-            return Err(Fault::Unavailable("not everything that is heard is there".to_owned()));
-        }
-        self.link.set_attached();
-        Ok(())
+        work::join_everything(&self.node, &self.link).await
     }
 
     /// The connection as the rest of the node sees it.

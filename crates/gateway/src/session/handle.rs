@@ -297,9 +297,10 @@ impl Session {
         if let Some(link) = link.filter(|l| l.is_restorable()) {
             // What passes from here on asks for another ping.
             self.watch();
-            // Positions first, emptiness second: what is handed over in between is then still waiting here.
+            // Positions first, emptiness second: what is handed over in between is then still waiting here. They count what
+            // an outbox was too full for, too.
             let positions = restore::positions(&self.node, &link);
-            if self.line.is_idle() && self.outbox.is_empty() {
+            if self.line.is_idle() && self.outbox.has_passed_all() {
                 handed = positions;
                 self.unconfirmed = false;
             }

@@ -66,6 +66,8 @@ pub enum Own {
 struct State {
     /// Rooms entered.
     topics: Vec<Topic>,
+    /// How far logs were read whose reading broke off.
+    unfinished: Vec<(Topic, u64)>,
     /// Channels subscribed by the client itself.
     channels: Vec<Channel>,
     /// The last position of each restorable channel that surely reached the client.
@@ -334,6 +336,21 @@ impl Link {
     /// The rooms it is in.
     pub fn topics(&self) -> Vec<Topic> {
         self.state.lock().topics.clone()
+    }
+
+    /// Notes how far a topic's log was read and told, of which the rest could not be. There are no more of them than of
+    /// rooms that it tries to enter.
+    pub(super) fn unfinished(&self, topic: Topic, seq: u64) {
+        let mut state = self.state.lock();
+        state.unfinished.retain(|(t, _)| *t != topic);
+        state.unfinished.push((topic, seq));
+    }
+
+    /// See [`Self::unfinished`]; once.
+    pub(super) fn take_unfinished(&self, topic: &Topic) -> Option<u64> {
+        let mut state = self.state.lock();
+        let found = state.unfinished.iter().position(|(t, _)| t == topic)?;
+        Some(state.unfinished.swap_remove(found).1)
     }
 
     /// Whether it is in the room of any conversation.

@@ -86,10 +86,14 @@ pub(super) async fn join_with(
             let (Start::After { seq, queued }, Some(key)) = (start, LogKey::of_topic(&topic)) else {
                 return Ok(());
             };
-            let read = Replay { node, link, topic: &topic, key: &key, queued }.run(seq, ahead).await;
+            let mut position = link.take_unfinished(&topic).map_or(seq, |read| read.max(seq));
+            let replay = Replay { node, link, topic: &topic, key: &key, queued };
+            let read = replay.run(&mut position, ahead).await;
             if read.is_err() {
                 // Not half joined: a seat that reads for ever would hear nothing and could not be taken again.
                 leave(node, link, &topic);
+                // Another attempt follows, of the same connection: what it was told it is not told again.
+                link.unfinished(topic, position);
             }
             read
         }
@@ -208,8 +212,9 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    async fn run(&self, from: u64, ahead: Option<Page>) -> Result<(), Fault> {
-        let mut position = from;
+    /// Reads on from `position`, which says how far it has come also when that fails.
+    async fn run(&self, position: &mut u64, ahead: Option<Page>) -> Result<(), Fault> {
+        let from = *position;
         // Only what was there then is certain: that it was nothing says nothing.
         let follows = |page: &Page| page.entries.first().is_some_and(|entry| entry.seq == from + 1);
         let mut ahead = ahead.filter(follows);
@@ -218,24 +223,24 @@ impl Replay<'_> {
             self.compare(from).await?;
         }
         loop {
-            let Err(room) = self.node.hub.go_live(self.topic, self.link.listener.number, position) else {
+            let Err(room) = self.node.hub.go_live(self.topic, self.link.listener.number, *position) else {
                 return Ok(());
             };
             let page = match ahead.take() {
                 Some(page) => page,
-                None => page(self.node, self.key, position).await?,
+                None => page(self.node, self.key, *position).await?,
             };
             // A loss tells of itself.
             let told = page.entries.first().is_some_and(|e| matches!(e.record, Record::Lost { .. }));
-            if page.first > position + 1 && page.head > position {
+            if page.first > *position + 1 && page.head > *position {
                 if !told {
-                    self.tell_lost(position + 1, page.first - 1);
+                    self.tell_lost(*position + 1, page.first - 1);
                 }
-                position = page.first - 1;
+                *position = page.first - 1;
             }
             if page.entries.is_empty() {
                 // Nothing is left to read up to where the room stands.
-                position = position.max(room);
+                *position = room.max(*position);
                 continue;
             }
             if page.entries.iter().any(is_change) {
@@ -249,7 +254,7 @@ impl Replay<'_> {
             }
             self.send(&page.entries, change.as_ref()).await?;
             self.note(&page.entries);
-            position = page.entries.last().map_or(position, |e| e.seq);
+            *position = page.entries.last().map_or(*position, |e| e.seq);
             if self.link.listener.outbox.is_overflown() {
                 return Ok(());
             }

@@ -188,9 +188,25 @@ async fn rest(node: &Arc<Node>, link: &Arc<Link>) -> Result<bool, Fault> {
     }
 }
 
+/// All that a session does one after the other until it has joined everything.
+pub(super) async fn join_everything(node: &Arc<Node>, link: &Arc<Link>) -> Result<(), Fault> {
+    join(node, link, &Joining::Greet).await?;
+    let attached = join(node, link, &Joining::Attach).await?;
+    let mut whole = join(node, link, &Joining::Settle).await? && attached;
+    link.set_attached();
+    while !whole {
+        whole = rest(node, link).await?;
+    }
+    Ok(())
+}
+
 async fn save(node: &Node, link: &Link, always: bool) -> Result<(), Fault> {
     if !node.health.keeps() {
         // Requests wait behind it. What has moved is kept the next time.
+        return Ok(());
+    }
+    if link.is_restorable() && !link.is_attached() {
+        // What was kept may not have been read yet: it would be written over.
         return Ok(());
     }
     let saved = async {

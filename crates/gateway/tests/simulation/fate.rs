@@ -37,6 +37,19 @@ struct State {
     dead: bool,
     /// Steps until the node crashes.
     steps: Option<u64>,
+    /// Steps until one fails.
+    good: Option<u64>,
+}
+
+impl State {
+    fn fails_now(&mut self) -> bool {
+        self.good = match self.good {
+            Some(0) => None,
+            Some(steps) => Some(steps - 1),
+            None => return false,
+        };
+        self.good.is_none()
+    }
 }
 
 /// One node's.
@@ -48,7 +61,7 @@ pub struct Fate {
 
 impl Fate {
     pub fn new(random: Random) -> Arc<Self> {
-        let state = State { random, weather: Weather::default(), cut: false, dead: false, steps: None };
+        let state = State { random, weather: Weather::default(), cut: false, dead: false, steps: None, good: None };
         Arc::new(Self { state: Mutex::new(state), turned: Notify::new() })
     }
 
@@ -65,6 +78,16 @@ impl Fate {
     /// The node crashes after so many more steps of its calls.
     pub fn crash_in(&self, steps: u64) {
         self.state.lock().steps = Some(steps);
+    }
+
+    /// One step fails after so many more that do not.
+    pub fn fail_in(&self, steps: u64) {
+        self.state.lock().good = Some(steps);
+    }
+
+    /// Whether that is still to come.
+    pub fn is_to_fail(&self) -> bool {
+        self.state.lock().good.is_some()
     }
 
     /// Now at the latest.
@@ -94,6 +117,7 @@ impl Fate {
             let wait = if weather.slow > 0 && random.per_mille(200) { random.below(weather.slow) } else { 0 };
             (wait, random.per_mille(fails(weather)))
         });
+        let fails = fails || self.state.lock().fails_now();
         if wait > 0 {
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }

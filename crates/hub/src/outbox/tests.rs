@@ -33,6 +33,7 @@ fn a_message_that_does_not_fit_ends_it() {
     assert_eq!(outbox.push(&piece("0123456789", Class::Kept), None), Pushed::Overflow);
     assert_eq!(outbox.push(&piece("x", Class::Kept), None), Pushed::Overflow);
     assert!(drain(&outbox).1);
+    assert!(outbox.is_empty() && !outbox.has_passed_all(), "what did not fit is on no way");
 }
 
 #[test]
