@@ -83,7 +83,7 @@ impl Node {
     fn own_parts(&self) -> Vec<usize> {
         let looks = self.reader.looks.fetch_add(1, Ordering::Relaxed);
         match &self.sweeper {
-            Some(sweeper) if looks % OTHERS != 0 => sweeper.own(),
+            Some(sweeper) if !looks.is_multiple_of(OTHERS) => sweeper.own(),
             _ => (0..PARTITIONS).collect(),
         }
     }
