@@ -111,7 +111,7 @@ async fn what_is_taken_to_another_node_is_counted() -> Result<()> {
     let mut watch = Watch::begin(&a, OWNER).await?;
     // Two polls of one session at once are against the protocol: both end.
     let (first, second) = tokio::join!(a.public("GET", &path, None), async {
-        until(&a, |page| page.sum("parlance_polls_waiting", &[]) > 0.0).await?;
+        until(&b, |page| page.sum("parlance_polls_waiting", &[]) > 0.0).await?;
         b.public("GET", &path, None).await
     });
     ensure!(first?.status != 404 && second?.status == 400);
