@@ -94,12 +94,12 @@ impl Authoriser {
     /// Asks, unless the answer is known.
     ///
     /// # Errors
-    /// `Denied`; without an answer `Unavailable`, unless the operator prefers to let everybody do it. Nobody comes into a
-    /// conversation without an answer.
+    /// `Denied`; without an answer `Unavailable`, unless the operator prefers to let everybody do it. Nobody becomes a member by
+    /// callback without an answer.
     pub(crate) async fn check(&self, node: &Node, question: &Question<'_>) -> Result<(), Reject> {
         match self.decide(node, question).await {
             Some(decision) => said(decision),
-            None if self.options.on_failure == OnFailure::Allow && !question.lets_in() => Ok(()),
+            None if self.options.on_failure == OnFailure::Allow && !question.needs_a_word() => Ok(()),
             None => {
                 let refused = Reject::new(RejectCode::Unavailable, "permission cannot be asked for now");
                 Err(refused.retry_after(AGAIN_MS))

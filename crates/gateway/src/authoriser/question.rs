@@ -10,7 +10,7 @@ use parlance_model::{ConversationId, Identity, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::config::{Action, Mount};
+use crate::config::{Action, Membership, Mount};
 use crate::outbound::Answer;
 
 /// Characters of a reason that a client is told.
@@ -45,6 +45,9 @@ pub(crate) struct Question<'a> {
     members: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     claims: Option<&'a RawValue>,
+    /// Nothing but a yes lets the user in.
+    #[serde(skip)]
+    by_callback: bool,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +70,7 @@ impl<'a> Question<'a> {
             member: None,
             members: None,
             claims,
+            by_callback: mount.membership == Membership::Callback,
         }
     }
 
@@ -83,9 +87,14 @@ impl<'a> Question<'a> {
         self
     }
 
-    /// Whether a yes changes who is in a conversation: it is for this once, and nobody takes silence for it.
+    /// Whether a yes changes who is in a conversation: it is for this once.
     pub(super) fn lets_in(&self) -> bool {
         self.member == Some(false)
+    }
+
+    /// Whether nobody may take silence for a yes: membership would rest on it.
+    pub(super) fn needs_a_word(&self) -> bool {
+        self.lets_in() && self.by_callback
     }
 }
 

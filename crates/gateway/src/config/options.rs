@@ -179,7 +179,7 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     (
         "authoriser.on_failure",
         "What holds while there is no answer: `deny` (nobody may; clients are told to try again) or `allow` (whoever may \
-         without an authoriser). Nobody becomes a member of a conversation without an answer.",
+         without an authoriser). Nobody becomes a member by `callback` without an answer.",
     ),
     (
         "authoriser.breaker_failures",
