@@ -61,7 +61,8 @@ pub struct Fate {
 
 impl Fate {
     pub fn new(random: Random) -> Arc<Self> {
-        let state = State { random, weather: Weather::default(), cut: false, dead: false, steps: None, good: None };
+        let state =
+            State { random, weather: Weather::default(), cut: false, dead: false, steps: None, good: None };
         Arc::new(Self { state: Mutex::new(state), turned: Notify::new() })
     }
 
