@@ -25,5 +25,6 @@ mod orders;
 mod proofs;
 mod running;
 pub mod session;
+mod trace;
 
 pub use running::{Running, StartError, begin};

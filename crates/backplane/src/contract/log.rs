@@ -221,7 +221,7 @@ pub async fn feeds_and_channels_are_logs(rig: &dyn Rig) {
     let mut inbox = nodes[1].bus.inbox().unwrap();
     let (feed, channel) = (LogKey::User(user("u")), LogKey::App("feed:x".into()));
     nodes[1].bus.subscribe(&[Topic::User(user("u")), Topic::App("feed:x".into())]).await.unwrap();
-    let record = Record::App { kind: "notification".into(), payload: RawJson::trusted("{\"n\":1}") };
+    let record = Record::App { kind: "notification".into(), payload: RawJson::trusted("{\"n\":1}"), trace: None };
     let mut ids: Vec<MessageId> = Vec::new();
     for key in [&feed, &channel] {
         for seq in 1..=3 {
@@ -249,7 +249,7 @@ pub async fn posts_with_a_name_are_stored_once(rig: &dyn Rig) {
     nodes[1].bus.subscribe(&[Topic::User(user("u"))]).await.unwrap();
     let record = |n: u32| {
         let payload = RawJson::trusted(n.to_string());
-        Record::App { kind: "notification".into(), payload }
+        Record::App { kind: "notification".into(), payload, trace: None }
     };
     let post = async |node: usize, key: &LogKey, n: u32, once: &str| {
         nodes[node].log.post(key, record(n), Some(once)).await.unwrap()

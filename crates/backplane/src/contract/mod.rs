@@ -162,6 +162,7 @@ pub(crate) fn message(author: &str, client_id: &str, body: &str) -> Message {
         body: body.into(),
         metadata: None,
         extra: None,
+        trace: None,
     }
 }
 

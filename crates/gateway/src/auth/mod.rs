@@ -11,7 +11,7 @@ mod introspect;
 mod introspect_tests;
 mod jwks;
 mod keys;
-mod outbound;
+pub(crate) mod outbound;
 mod sign;
 #[cfg(test)]
 mod tests;

@@ -13,10 +13,10 @@ use hyper_util::rt::TokioExecutor;
 use url::{Host, Url};
 
 /// An HTTP client that verifies certificates and follows no redirect.
-pub(super) struct Outbound(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
+pub(crate) struct Outbound(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 impl Outbound {
-    pub(super) fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
             .map_err(|error| error.to_string())?
@@ -26,13 +26,13 @@ impl Outbound {
         Ok(Self(Client::builder(TokioExecutor::new()).build(connector)))
     }
 
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
         self.0.request(request).await.map_err(|error| error.to_string())
     }
 }
 
 /// An answer's body, refused beyond `most` bytes.
-pub(super) async fn body(answer: Response<Incoming>, most: usize) -> Result<Bytes, String> {
+pub(crate) async fn body(answer: Response<Incoming>, most: usize) -> Result<Bytes, String> {
     let read = Limited::new(answer.into_body(), most).collect().await;
     read.map(|body| body.to_bytes()).map_err(|error| error.to_string())
 }

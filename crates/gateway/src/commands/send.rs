@@ -16,9 +16,15 @@ use crate::config::Membership;
 use crate::failpoints;
 use crate::node::Node;
 use crate::session::{self, Link, Own};
+use crate::trace::{self, Accept, Parent};
 
 /// Carries out a client's send.
-pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> Result<Answer, Reject> {
+pub(super) async fn run(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    mut send: Send,
+    span: &Accept,
+) -> Result<Answer, Reject> {
     if link.mount.sanitize {
         sanitise::send(&mut send);
         if send.body.trim().is_empty() {
@@ -56,7 +62,7 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
         // First: the feed may come round before the answer.
         link.will(own.clone());
     }
-    let appended = append(node, &author, &send, opener).await;
+    let appended = append(node, &author, &send, opener, span).await;
     if let (Some(own), false) = (&own, matches!(appended, Ok(Accepted { fresh: true, .. }))) {
         // Nothing comes round.
         link.takes(own);
@@ -74,15 +80,32 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
 ///
 /// # Errors
 /// The refusal, in canonical form.
-pub async fn on_behalf(node: &Arc<Node>, author: Author, send: Send) -> Result<Accepted, Reject> {
-    check(node, &send)?;
+pub async fn on_behalf(
+    node: &Arc<Node>,
+    author: Author,
+    send: Send,
+    parent: &Parent,
+) -> Result<Accepted, Reject> {
+    let span = trace::begin(node, parent, None);
+    let done = for_member(node, &author, &send, &span).await;
+    span.end(trace::of_accepted(done.as_ref()));
+    done
+}
+
+async fn for_member(
+    node: &Arc<Node>,
+    author: &Author,
+    send: &Send,
+    span: &Accept,
+) -> Result<Accepted, Reject> {
+    check(node, send)?;
     if let Some(refusal) = node.maintenance_refusal() {
         return Err(refusal);
     }
     let received = node.clock.now();
     brake::pass(node, &send.conversation).await?;
-    let accepted = append(node, &author, &send, None).await?;
-    node.journal.accepted(&author.id, None, &send, (&accepted, (received, node.clock.now())));
+    let accepted = append(node, author, send, None, span).await?;
+    node.journal.accepted(&author.id, None, send, (&accepted, (received, node.clock.now())));
     Ok(accepted)
 }
 
@@ -201,6 +224,7 @@ async fn append(
     author: &Author,
     send: &Send,
     opener: Option<&Arc<Link>>,
+    span: &Accept,
 ) -> Result<Accepted, Reject> {
     let message = Message {
         author: author.clone(),
@@ -208,8 +232,9 @@ async fn append(
         body: send.body.clone(),
         metadata: send.metadata.clone(),
         extra: send.extra.clone(),
+        trace: None,
     };
-    let mut appended = append_once(node, send, message.clone()).await?;
+    let mut appended = append_once(node, send, message.clone(), span).await?;
     if let (Appended::NoConversation, Some(link)) = (&appended, opener) {
         let joined = Box::pin(create(node, author, send)).await?;
         if let Some(since) = joined {
@@ -217,7 +242,7 @@ async fn append(
             let heard = Box::pin(session::invited(node, link, send.conversation.clone(), since)).await;
             heard.map_err(|f| node.unavailable(&f))?;
         }
-        appended = append_once(node, send, message).await?;
+        appended = append_once(node, send, message, span).await?;
     }
     let accepted = |stored: Stored, fresh| Accepted {
         id: stored.id,
@@ -236,10 +261,18 @@ async fn append(
     }
 }
 
-async fn append_once(node: &Node, send: &Send, message: Message) -> Result<Appended, Reject> {
+async fn append_once(
+    node: &Node,
+    send: &Send,
+    mut message: Message,
+    span: &Accept,
+) -> Result<Appended, Reject> {
+    let span = span.append();
+    message.trace = span.context();
     failpoints::pass("before-append");
     let appended = node.backplane.log.append(&send.conversation, message).await;
     failpoints::pass("after-append");
+    span.end(trace::of_appended(&appended));
     appended.map_err(|f| node.unavailable(&f))
 }
 
