@@ -92,9 +92,11 @@ impl Collector {
         let given = first(["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]);
         let patience = given.and_then(|ms| ms.parse().ok()).map_or(PATIENCE, Duration::from_millis);
         let exchange = async {
-            let (parts, answer) = client.send(request.map(Full::new)).await?.into_parts();
-            let read = outbound::body(answer, LONGEST).await?;
-            Ok(Response::from_parts(parts, read))
+            let answer = client.send(request.map(Full::new)).await?;
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            let mut read = Response::new(outbound::body(answer, LONGEST).await?);
+            (*read.status_mut(), *read.headers_mut()) = (status, headers);
+            Ok(read)
         };
         let exchange = async { tokio::time::timeout(patience, exchange).await };
         runtime.block_on(exchange).map_err(|_| "it does not answer".to_owned())?
