@@ -411,6 +411,60 @@ mod tests {
         }
     }
 
+    /// Whatever is not traced is written as it was before there were traces: these are the same strings.
+    #[test]
+    fn what_is_not_traced_costs_nothing() {
+        let message = &every_record()[1];
+        let written = r#"{"m":{"a":{"i":"u2"},"b":"line\nbreak 😀 \u0000","x":"{}"}}"#;
+        assert_eq!(String::from_utf8(encode_record(message)).unwrap(), written);
+        let app = Record::App { kind: "k".into(), payload: RawJson::trusted("[ 1 ]"), trace: None };
+        assert_eq!(encode_record(&app), br#"{"a":{"k":"k","p":"[ 1 ]"}}"#);
+    }
+
+    #[test]
+    fn a_trace_comes_back_with_its_record() {
+        let written = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+        let context = TraceContext::parse(written).map(Box::new);
+        for record in every_record() {
+            let traced = match record {
+                Record::Message(message) => Record::Message(Message { trace: context.clone(), ..message }),
+                Record::App { kind, payload, .. } => Record::App { kind, payload, trace: context.clone() },
+                _ => continue,
+            };
+            let bytes = encode_record(&traced);
+            let ends = format!(r#","w":"{written}"}}}}"#);
+            assert!(bytes.ends_with(ends.as_bytes()), "{}", String::from_utf8_lossy(&bytes));
+            assert_eq!(decode_record(&bytes).unwrap(), traced);
+            assert_eq!(traced.trace(), context.as_deref());
+            let entry = entry(traced);
+            assert_eq!(decode(&encode(&entry)).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn a_trace_that_is_none_says_nothing() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+        for bad in [
+            "null",
+            "\"\"",
+            "\"00-00-00-00\"",
+            "\"\\ud800\"",
+            "17",
+            "-0.5e3",
+            "true",
+            r#"["00"]"#,
+            r#"{"w":{"w":[]}}"#,
+            &format!("\"{}\"", good.to_uppercase().replacen("00-", "zz-", 1)),
+            &format!("\"{}\"", "x".repeat(10_000)),
+        ] {
+            let message = format!(r#"{{"m":{{"a":{{"i":"u"}},"b":"x","w":{bad}}}}}"#);
+            let app = format!(r#"{{"a":{{"k":"k","p":"1","w":{bad}}}}}"#);
+            for record in [message, app] {
+                assert_eq!(decode_record(record.as_bytes()).unwrap().trace(), None, "{record}");
+            }
+        }
+    }
+
     #[test]
     fn unknown_fields_are_skipped_and_garbage_is_corrupt() {
         let newer =

@@ -125,7 +125,8 @@ async fn one_trace_from_the_sender_to_every_node() -> Result<()> {
     let mut alice = sechat(&a, "alice", &[("traceparent", &asked)]).await?;
     let mut phone = sechat(&a, "alice", &[("traceparent", &not_sampled)]).await?;
     let mut silent = sechat(&a, "alice", &[("traceparent", "00-nonsense")]).await?;
-    let mut heard = [sechat(&b, "bob", &[]).await?, sechat(&b, "bob", &[]).await?, sechat(&plain, "bob", &[]).await?];
+    let mut heard =
+        [sechat(&b, "bob", &[]).await?, sechat(&b, "bob", &[]).await?, sechat(&plain, "bob", &[]).await?];
     say(&mut silent, "m-0").await?;
     say(&mut phone, "m-1").await?;
     say(&mut alice, "m-2").await?;
@@ -184,13 +185,14 @@ async fn whatever_is_published_too_and_without_being_asked() -> Result<()> {
 #[tokio::test]
 async fn messages_go_on_without_a_collector() -> Result<()> {
     let Some(binary) = binary()? else { return Ok(()) };
-    let redis = Server::standalone().await?;
     let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
     for address in [mute.local_addr()?, gone] {
+        let redis = Server::standalone().await?;
         let options = traced(&redis, &binary, &format!("http://{address}"), "always_on");
         let small = options.env("OTEL_BSP_SCHEDULE_DELAY", "20").env("OTEL_BSP_MAX_QUEUE_SIZE", "16");
-        let small = small.env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8").env("OTEL_EXPORTER_OTLP_TIMEOUT", "1000");
+        let small =
+            small.env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8").env("OTEL_EXPORTER_OTLP_TIMEOUT", "1000");
         let mut node = Gateway::start(small.env("PARLANCE_NO_LIMITS", "true")).await?;
         node.conversation(SECRETS[2], &["alice", "bob"]).await?;
         let (mut alice, mut bob) = (sechat(&node, "alice", &[]).await?, sechat(&node, "bob", &[]).await?);

@@ -50,7 +50,8 @@ pub fn provider(node: &NodeId) -> Result<Option<SdkTracerProvider>, ExporterBuil
         .with_protocol(Protocol::HttpBinary)
         .with_http_client(Collector::default())
         .build()?;
-    let mut resource = Resource::builder().with_attribute(KeyValue::new("service.instance.id", node.to_string()));
+    let mut resource =
+        Resource::builder().with_attribute(KeyValue::new("service.instance.id", node.to_string()));
     let named = set("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|all| all.contains("service.name="));
     if !named && set("OTEL_SERVICE_NAME").is_none() {
         resource = resource.with_service_name("parlance");
