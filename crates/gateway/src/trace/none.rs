@@ -25,17 +25,17 @@ impl Tracing {
 
 /// What a request says of the trace it is part of.
 #[derive(Clone, Default)]
-pub struct Parent;
+pub struct Parent(());
 
 impl Parent {
     /// Of a call of the server API.
     pub const fn of_call(_: &HeaderMap) -> Self {
-        Self
+        Self(())
     }
 
     /// Of the handshake of a connection.
     pub const fn of_handshake(_: &HeaderMap) -> Self {
-        Self
+        Self(())
     }
 }
 
