@@ -2,7 +2,7 @@
 //! Without that these tests skip themselves.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -31,7 +31,7 @@ fn options(redis: &Server) -> Options {
 }
 
 /// Spans are sent when a node stops, or when a test waits for it.
-fn traced(redis: &Server, binary: &PathBuf, collector: &str, sampler: &str) -> Options {
+fn traced(redis: &Server, binary: &Path, collector: &str, sampler: &str) -> Options {
     let exported = options(redis).binary(binary).env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
     exported.env("OTEL_TRACES_SAMPLER", sampler).env("OTEL_BSP_SCHEDULE_DELAY", "60000")
 }
