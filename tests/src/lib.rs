@@ -5,6 +5,7 @@
 pub mod backend;
 pub mod balancer;
 pub mod chaos;
+pub mod collector;
 pub mod cost;
 pub mod exact;
 pub mod front;

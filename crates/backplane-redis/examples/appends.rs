@@ -43,6 +43,7 @@ async fn append_for(node: Backplane, task: usize) -> anyhow::Result<Vec<Duration
             body: "x".repeat(200).into(),
             metadata: None,
             extra: None,
+            trace: None,
         };
         let begun = Instant::now();
         node.log.append(&conversation, message).await?;

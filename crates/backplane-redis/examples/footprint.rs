@@ -87,6 +87,7 @@ async fn say(node: &Backplane, number: u64, client_id: String) -> anyhow::Result
         body: "x".repeat(200).into(),
         metadata: None,
         extra: None,
+        trace: None,
     };
     node.log.append(&conversation(number % CONVERSATIONS)?, message).await?;
     Ok(())

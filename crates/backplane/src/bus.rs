@@ -103,6 +103,7 @@ pub enum Publication {
 
 /// What a node's inbox yields.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is a publication")]
 pub enum Delivery {
     /// Something was published on a subscribed topic.
     Published(Topic, Publication),

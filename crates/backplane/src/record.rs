@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use parlance_model::{Author, ConversationId, Entry, Message, MessageId, RawJson, Record, Time, UserId};
+use parlance_model::{
+    Author, ConversationId, Entry, Message, MessageId, RawJson, Record, Time, TraceContext, UserId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
@@ -108,6 +110,8 @@ enum RecordTwin<'a> {
         metadata: Option<Text<'a>>,
         #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
         extra: Option<Text<'a>>,
+        #[serde(rename = "w", with = "trace", default, skip_serializing_if = "Option::is_none")]
+        trace: Option<TraceContext>,
     },
     #[serde(rename = "r")]
     Reaction {
@@ -158,12 +162,36 @@ enum RecordTwin<'a> {
         kind: Text<'a>,
         #[serde(rename = "p")]
         payload: Text<'a>,
+        #[serde(rename = "w", with = "trace", default, skip_serializing_if = "Option::is_none")]
+        trace: Option<TraceContext>,
     },
     #[serde(rename = "n")]
     NotificationRead {
         #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
         id: Option<Text<'a>>,
     },
+}
+
+/// A `traceparent`. What is none says nothing, and is no fault of the record: a message does not go for it.
+mod trace {
+    use parlance_model::TraceContext;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_json::value::RawValue;
+
+    #[allow(clippy::ref_option, reason = "as serde calls it")]
+    pub fn serialize<S: Serializer>(trace: &Option<TraceContext>, to: S) -> Result<S::Ok, S::Error> {
+        match trace {
+            Some(trace) => to.collect_str(trace),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Option<TraceContext>, D::Error> {
+        // Nothing in a good one is ever escaped.
+        let written = <&RawValue>::deserialize(from)?.get();
+        let text = written.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        Ok(text.and_then(TraceContext::parse))
+    }
 }
 
 fn text(of: &Option<Arc<str>>) -> Option<Text<'_>> {
@@ -202,6 +230,7 @@ impl<'a> From<&'a Record> for RecordTwin<'a> {
                 body: Cow::Borrowed(&message.body),
                 metadata: raw(&message.metadata),
                 extra: raw(&message.extra),
+                trace: message.trace.as_deref().copied(),
             },
             Record::Reaction { author, target, kind, added } => Self::Reaction {
                 author: author.into(),
@@ -218,9 +247,11 @@ impl<'a> From<&'a Record> for RecordTwin<'a> {
             Record::Invited { conversation, since } => {
                 Self::Invited { conversation: Cow::Borrowed(conversation.as_str()), since: *since }
             }
-            Record::App { kind, payload } => {
-                Self::App { kind: Cow::Borrowed(kind), payload: Cow::Borrowed(payload.as_str()) }
-            }
+            Record::App { kind, payload, trace } => Self::App {
+                kind: Cow::Borrowed(kind),
+                payload: Cow::Borrowed(payload.as_str()),
+                trace: trace.as_deref().copied(),
+            },
             Record::NotificationRead { id } => Self::NotificationRead { id: text(id) },
         }
     }
@@ -256,12 +287,13 @@ impl AuthorTwin<'_> {
 impl RecordTwin<'_> {
     fn into_record(self) -> Result<Record, Fault> {
         Ok(match self {
-            Self::Message { author, client_id, body, metadata, extra } => Record::Message(Message {
+            Self::Message { author, client_id, body, metadata, extra, trace } => Record::Message(Message {
                 author: author.into_author()?,
                 client_id: shared(client_id),
                 body: Arc::from(&*body),
                 metadata: json(metadata),
                 extra: json(extra),
+                trace: trace.map(Box::new),
             }),
             Self::Reaction { author, target, kind, added } => {
                 Record::Reaction { author: author.into_author()?, target, kind: Arc::from(&*kind), added }
@@ -281,9 +313,11 @@ impl RecordTwin<'_> {
                     .map_err(|error| corrupt(&error.to_string()))?,
                 since,
             },
-            Self::App { kind, payload } => {
-                Record::App { kind: Arc::from(&*kind), payload: RawJson::trusted(&*payload) }
-            }
+            Self::App { kind, payload, trace } => Record::App {
+                kind: Arc::from(&*kind),
+                payload: RawJson::trusted(&*payload),
+                trace: trace.map(Box::new),
+            },
             Self::NotificationRead { id } => Record::NotificationRead { id: shared(id) },
         })
     }
@@ -319,6 +353,7 @@ mod tests {
             body: "line\nbreak \u{1F600} \u{0}".into(),
             metadata: Some(RawJson::trusted("{\"a\": [1, 2.50]}")),
             extra: None,
+            trace: None,
         };
         vec![
             Record::Message(message.clone()),
@@ -337,7 +372,7 @@ mod tests {
             Record::Lost { from: 3, to: 9 },
             Record::Deleted,
             Record::Invited { conversation: ConversationId::parse("c:1").unwrap(), since: 4 },
-            Record::App { kind: "feed_update".into(), payload: RawJson::trusted("[ 1 ]") },
+            Record::App { kind: "feed_update".into(), payload: RawJson::trusted("[ 1 ]"), trace: None },
             Record::NotificationRead { id: Some("n1".into()) },
             Record::NotificationRead { id: None },
         ]
@@ -373,6 +408,60 @@ mod tests {
         assert_eq!(kept.len(), records.len());
         for (text, record) in kept.into_iter().zip(records) {
             assert_eq!(decode(text.as_bytes()).unwrap(), entry(record), "{text}");
+        }
+    }
+
+    /// Whatever is not traced is written as it was before there were traces: these are the same strings.
+    #[test]
+    fn what_is_not_traced_costs_nothing() {
+        let message = &every_record()[1];
+        let written = r#"{"m":{"a":{"i":"u2"},"b":"line\nbreak 😀 \u0000","x":"{}"}}"#;
+        assert_eq!(String::from_utf8(encode_record(message)).unwrap(), written);
+        let app = Record::App { kind: "k".into(), payload: RawJson::trusted("[ 1 ]"), trace: None };
+        assert_eq!(encode_record(&app), br#"{"a":{"k":"k","p":"[ 1 ]"}}"#);
+    }
+
+    #[test]
+    fn a_trace_comes_back_with_its_record() {
+        let written = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+        let context = TraceContext::parse(written).map(Box::new);
+        for record in every_record() {
+            let traced = match record {
+                Record::Message(message) => Record::Message(Message { trace: context.clone(), ..message }),
+                Record::App { kind, payload, .. } => Record::App { kind, payload, trace: context.clone() },
+                _ => continue,
+            };
+            let bytes = encode_record(&traced);
+            let ends = format!(r#","w":"{written}"}}}}"#);
+            assert!(bytes.ends_with(ends.as_bytes()), "{}", String::from_utf8_lossy(&bytes));
+            assert_eq!(decode_record(&bytes).unwrap(), traced);
+            assert_eq!(traced.trace(), context.as_deref());
+            let entry = entry(traced);
+            assert_eq!(decode(&encode(&entry)).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn a_trace_that_is_none_says_nothing() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+        for bad in [
+            "null",
+            "\"\"",
+            "\"00-00-00-00\"",
+            "\"\\ud800\"",
+            "17",
+            "-0.5e3",
+            "true",
+            r#"["00"]"#,
+            r#"{"w":{"w":[]}}"#,
+            &format!("\"{}\"", good.to_uppercase().replacen("00-", "zz-", 1)),
+            &format!("\"{}\"", "x".repeat(10_000)),
+        ] {
+            let message = format!(r#"{{"m":{{"a":{{"i":"u"}},"b":"x","w":{bad}}}}}"#);
+            let app = format!(r#"{{"a":{{"k":"k","p":"1","w":{bad}}}}}"#);
+            for record in [message, app] {
+                assert_eq!(decode_record(record.as_bytes()).unwrap().trace(), None, "{record}");
+            }
         }
     }
 

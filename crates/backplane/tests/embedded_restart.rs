@@ -47,6 +47,7 @@ fn message(client_id: &str) -> Message {
         body: client_id.into(),
         metadata: None,
         extra: None,
+        trace: None,
     }
 }
 

@@ -13,7 +13,7 @@ pub fn of_entry(key: &LogKey, number: u32, entry: &Entry, queued: bool) -> Optio
         LogKey::Conversation(id) => in_conversation(id, number, entry, queued),
         LogKey::User(_) => in_feed(entry),
         LogKey::App(channel) => match &entry.record {
-            Record::App { kind, payload } => Some(Event::App(AppEvent {
+            Record::App { kind, payload, .. } => Some(Event::App(AppEvent {
                 id: entry.id,
                 channel: channel.clone(),
                 kind: kind.clone(),
@@ -58,7 +58,7 @@ fn in_conversation(id: &ConversationId, number: u32, entry: &Entry, queued: bool
 
 fn in_feed(entry: &Entry) -> Option<Event> {
     match &entry.record {
-        Record::App { kind, payload } => Some(Event::Notification(NotificationEvent {
+        Record::App { kind, payload, .. } => Some(Event::Notification(NotificationEvent {
             id: entry.id,
             at: entry.at,
             kind: kind.clone(),

@@ -27,6 +27,7 @@ mod outbound;
 mod proofs;
 mod running;
 pub mod session;
+mod trace;
 mod webhooks;
 
 pub use running::{Running, StartError, begin};

@@ -26,6 +26,7 @@ use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::orders::Orders;
 use crate::session::Link;
+use crate::trace::Tracing;
 
 /// Where the maintenance switch lies in [`parlance_backplane::Shared`].
 pub const MAINTENANCE_KEY: &str = "maintenance";
@@ -84,6 +85,8 @@ pub struct Node {
     pub(crate) generation: AtomicU64,
     /// What is known of the engine.
     pub(crate) health: Health,
+    /// Which messages are traced.
+    pub(crate) tracing: Tracing,
     /// Leases are to be carried at once.
     pub(crate) leases: Notify,
 }

@@ -229,7 +229,7 @@ async fn widen(node: &Node, revocation: &Revocation) -> Result<(), Fault> {
 async fn give(node: &Node, order: &Order) -> Result<(), Fault> {
     let text = serde_json::to_string(order).map_err(corrupt)?;
     let payload = RawJson::new(&text, 8).map_err(corrupt)?;
-    node.backplane.log.post(&log(), Record::App { kind: "order".into(), payload }, None).await?;
+    node.backplane.log.post(&log(), Record::App { kind: "order".into(), payload, trace: None }, None).await?;
     tell(node).await;
     Ok(())
 }

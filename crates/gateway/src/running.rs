@@ -25,6 +25,7 @@ use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::orders::{self, Orders};
+use crate::trace::{self, Tracing};
 use crate::{background, drain, feed, http, proofs, webhooks};
 
 /// Why a node did not start.
@@ -125,6 +126,7 @@ pub async fn begin(
     let idle = Duration::from_millis(config.limits.head_ms / 2);
     let (now, journal) = (clock.now(), Journal::new(config.log.journal));
     let metrics = Metrics::new(backplane.stats.clone()).of(&config.mounts);
+    let tracing = Tracing::start(&id);
     let node = Arc::new(Node {
         id,
         config: ArcSwap::from_pointee(config),
@@ -150,6 +152,7 @@ pub async fn begin(
         connections: AtomicU64::new(0),
         generation: AtomicU64::new(0),
         health: Health::default(),
+        tracing,
         leases: Notify::new(),
         clock,
     });
@@ -258,6 +261,7 @@ impl Running {
         node.tracker.close();
         // What is left after a moment (a client in the middle of its closing handshake) is cut off with the process.
         let ended = tokio::time::timeout(Duration::from_secs(3), node.tracker.wait()).await.is_ok();
+        trace::flush(node).await;
         in_time && ended
     }
 }

@@ -43,6 +43,7 @@ fn message(seq: u64) -> Event {
             body: "See you at eight in front of the cinema, bring the tickets please.".repeat(3).into(),
             metadata: None,
             extra: None,
+            trace: None,
         },
         queued: false,
     })

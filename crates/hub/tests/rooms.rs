@@ -38,6 +38,7 @@ fn message(seq: u64) -> Event {
             body: format!("m{seq}").into(),
             metadata: None,
             extra: None,
+            trace: None,
         },
         queued: false,
     })

@@ -17,6 +17,7 @@ pub mod presence;
 mod raw;
 mod time;
 mod topic;
+mod trace;
 pub mod typing;
 
 pub use answer::{Accepted, Answer, HistoryPage, Reject, RejectCode};
@@ -37,3 +38,4 @@ pub use presence::Status;
 pub use raw::{RawJson, RawJsonError};
 pub use time::Time;
 pub use topic::{Channel, Topic};
+pub use trace::TraceContext;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{ConversationId, Identity, MessageId, RawJson, Time, Topic, UserId};
+use crate::{ConversationId, Identity, MessageId, RawJson, Time, Topic, TraceContext, UserId};
 
 /// Which log: each has its own dense sequence, starting at 1.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -90,6 +90,8 @@ pub struct Message {
     pub metadata: Option<RawJson>,
     /// Fields only the author's dialect knows (lingochat languages, chatgenius replyToId), unread.
     pub extra: Option<RawJson>,
+    /// The trace it is part of, if it is traced: its delivery is a child of that span.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// What an entry says.
@@ -146,12 +148,24 @@ pub enum Record {
         kind: Arc<str>,
         /// Its payload, unread.
         payload: RawJson,
+        /// As of a message.
+        trace: Option<Box<TraceContext>>,
     },
     /// The user marked a notification (or, with `None`, all) as read (user feeds).
     NotificationRead {
         /// Which notification.
         id: Option<Arc<str>>,
     },
+}
+
+impl Record {
+    /// Where the trace of what people and applications sent goes on, if it is traced.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        match self {
+            Self::Message(Message { trace, .. }) | Self::App { trace, .. } => trace.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// One entry of a log.

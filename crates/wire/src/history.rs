@@ -239,6 +239,7 @@ mod tests {
             body: "hi \u{1F600} \"there\"".into(),
             metadata: Some(RawJson::trusted(r#"{"n":12345678901234567890123}"#)),
             extra: None,
+            trace: None,
         };
         let event = MessageEvent {
             conversation: ConversationId::parse("c1").unwrap(),

@@ -78,6 +78,7 @@ fn message(body: &str) -> Event {
             body: body.into(),
             metadata: Some(RawJson::trusted("{\"a\":[1,2]}")),
             extra: None,
+            trace: None,
         },
         queued: false,
     })

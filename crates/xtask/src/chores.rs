@@ -98,6 +98,33 @@ pub fn rollout(release: bool, arguments: &[String]) -> Result<bool> {
     run(&all.chain(arguments.iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
+/// Builds the binary with the feature `otel`, lays it aside, and runs the tests of traces against it and the binary that is
+/// built without.
+///
+/// # Errors
+/// When cargo cannot be run, or the binary cannot be copied.
+pub fn otel() -> Result<bool> {
+    if !Tools::ensure_redis() {
+        say("missing: redis-server");
+        return Ok(false);
+    }
+    if !run(&["build", "--package", "parlance", "--features", "otel"])? {
+        return Ok(false);
+    }
+    // target/<profile>/parlance-xtask, and the binaries beside it.
+    let own = std::env::current_exe()?;
+    let beside = own.parent().context("this program lies outside a target folder")?;
+    let traced = beside.join("parlance-otel");
+    fs::copy(beside.join("parlance"), &traced).context("laying the binary aside")?;
+    if !run(&["build", "--package", "parlance"])?
+        || !run(&["test", "--package", "parlance-gateway", "--features", "otel", "--lib", "trace::"])?
+    {
+        return Ok(false);
+    }
+    let scenarios = ["test", "--package", "parlance-tests", "--test", "cluster", "traces::"];
+    run_watched(&scenarios, &[("PARLANCE_TEST_OTEL_BINARY", traced.into())], |_| {})
+}
+
 /// Builds the binary, and runs a program of the tests against it.
 fn play(program: &str, arguments: &[String]) -> Result<bool> {
     if !run(&["build", "--package", "parlance"])? {
@@ -130,7 +157,8 @@ pub fn simulate(seeds: u64, from: u64, release: bool) -> Result<bool> {
 pub fn lint() -> Result<bool> {
     let formatted = !ensure_component("rustfmt", "fmt") || run(&["fmt", "--all", "--check"])?;
     let clean = !ensure_component("clippy", "clippy")
-        || run(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+        || run(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?
+            && run(&["clippy", "--workspace", "--features", "parlance/otel", "--", "-D", "warnings"])?;
     Ok(formatted && clean)
 }
 

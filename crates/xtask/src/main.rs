@@ -74,6 +74,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Builds the binary with the feature `otel`, and follows messages over several nodes to a collector.
+    Otel,
     /// Puts the same load on Parlance and on its peers.
     Bench {
         /// What to do.
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Chore::Chaos { arguments } => chores::chaos(&arguments),
         Chore::Hostile { arguments } => chores::hostile(&arguments),
         Chore::Rollout { release, arguments } => chores::rollout(release, &arguments),
+        Chore::Otel => chores::otel(),
         Chore::Bench { command } => bench::bench(&command),
     };
     match done {

@@ -26,5 +26,6 @@ mod revocation_times;
 mod rollout;
 mod shard_down;
 mod shared_state_orders;
+mod traces;
 mod two_nodes;
 mod uninterested;

@@ -32,7 +32,14 @@ fn user(id: &str) -> UserId {
 
 fn message(client_id: Option<&str>) -> Message {
     let client_id = client_id.map(Arc::from);
-    Message { author: Author::bare(user("a")), client_id, body: "x".into(), metadata: None, extra: None }
+    Message {
+        author: Author::bare(user("a")),
+        client_id,
+        body: "x".into(),
+        metadata: None,
+        extra: None,
+        trace: None,
+    }
 }
 
 fn touch() -> Touch {

@@ -47,7 +47,14 @@ async fn create(node: &Backplane) -> Conversation {
 
 fn message(client_id: &str) -> Message {
     let client_id = Some(client_id.into());
-    Message { author: Author::bare(user("a")), client_id, body: "x".into(), metadata: None, extra: None }
+    Message {
+        author: Author::bare(user("a")),
+        client_id,
+        body: "x".into(),
+        metadata: None,
+        extra: None,
+        trace: None,
+    }
 }
 
 async fn say(node: &Backplane, client_id: &str) -> Stored {

@@ -45,7 +45,8 @@ async fn deliver(node: &Backplane, id: &str) -> u64 {
     loop {
         let client_id = Some(id.into());
         let author = Author::bare(user());
-        let message = Message { author, client_id, body: id.into(), metadata: None, extra: None };
+        let message =
+            Message { author, client_id, body: id.into(), metadata: None, extra: None, trace: None };
         match node.log.append(&conv(), message).await {
             Ok(Appended::New(stored) | Appended::Duplicate(stored)) => return stored.seq,
             Ok(other) => panic!("{other:?}"),

@@ -75,6 +75,7 @@ pub fn message(number: u64) -> Message {
         body: "See you at eight in front of the cinema, bring the tickets please.".repeat(3).into(),
         metadata: None,
         extra: None,
+        trace: None,
     }
 }
 

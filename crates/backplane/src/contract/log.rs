@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_model::{Author, LogKey, MessageId, RawJson, Record, SELF_NUMBER_LIMIT, Topic};
+use parlance_model::{
+    Author, LogKey, Message, MessageId, RawJson, Record, SELF_NUMBER_LIMIT, Topic, TraceContext,
+};
 use tokio::task::JoinSet;
 
 use super::{Rig, conv, create, head, heard, message, say, silent, topic, user};
@@ -34,6 +36,25 @@ pub async fn appends_are_dense_and_ordered(rig: &dyn Rig) {
     assert_eq!(seqs, (1..=81).collect::<Vec<_>>());
     assert!(page.entries.windows(2).all(|two| two[0].at <= two[1].at && two[1].prev_at == two[0].at));
     assert!(page.entries.windows(2).all(|two| two[0].id < two[1].id));
+}
+
+/// Whatever is written with a message comes with it, however it is read: this one belongs to a trace.
+pub async fn a_trace_goes_with_its_message(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    create(&nodes[0], "c", &["a", "b"]).await;
+    let mut inbox = nodes[1].bus.inbox().unwrap();
+    nodes[1].bus.subscribe(&[topic("c")]).await.unwrap();
+    let trace = TraceContext { trace: 1 << 100, span: 7, flags: 1 };
+    let traced = Message { trace: Some(Box::new(trace)), ..message("a", "m1", "hi") };
+    let appended = nodes[0].log.append(&conv("c"), traced.clone()).await.unwrap();
+    assert!(matches!(appended, Appended::New(_)), "{appended:?}");
+    let Publication::Entry(entry) = heard(&mut inbox).await else { panic!("an entry") };
+    assert_eq!((entry.record.trace(), &entry.record), (Some(&trace), &Record::Message(traced)));
+    let page = nodes[1].log.range(&LogKey::Conversation(conv("c")), ALL).await.unwrap();
+    assert_eq!(page.entries.last(), Some(&entry));
+    // A resend is what it was.
+    let again = nodes[1].log.append(&conv("c"), message("a", "m1", "hi")).await.unwrap();
+    assert!(matches!(again, Appended::Duplicate(_)), "{again:?}");
 }
 
 pub async fn concurrent_resends_get_one_id(rig: &dyn Rig) {
@@ -221,7 +242,8 @@ pub async fn feeds_and_channels_are_logs(rig: &dyn Rig) {
     let mut inbox = nodes[1].bus.inbox().unwrap();
     let (feed, channel) = (LogKey::User(user("u")), LogKey::App("feed:x".into()));
     nodes[1].bus.subscribe(&[Topic::User(user("u")), Topic::App("feed:x".into())]).await.unwrap();
-    let record = Record::App { kind: "notification".into(), payload: RawJson::trusted("{\"n\":1}") };
+    let record =
+        Record::App { kind: "notification".into(), payload: RawJson::trusted("{\"n\":1}"), trace: None };
     let mut ids: Vec<MessageId> = Vec::new();
     for key in [&feed, &channel] {
         for seq in 1..=3 {
@@ -249,7 +271,7 @@ pub async fn posts_with_a_name_are_stored_once(rig: &dyn Rig) {
     nodes[1].bus.subscribe(&[Topic::User(user("u"))]).await.unwrap();
     let record = |n: u32| {
         let payload = RawJson::trusted(n.to_string());
-        Record::App { kind: "notification".into(), payload }
+        Record::App { kind: "notification".into(), payload, trace: None }
     };
     let post = async |node: usize, key: &LogKey, n: u32, once: &str| {
         nodes[node].log.post(key, record(n), Some(once)).await.unwrap()

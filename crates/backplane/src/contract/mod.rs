@@ -87,6 +87,7 @@ macro_rules! contract_tests {
             limits::what_is_kept_takes_the_place_of_what_was_seen,
             limits::nothing_is_lost_of_what_several_nodes_widen_at_once,
             log::appends_are_dense_and_ordered,
+            log::a_trace_goes_with_its_message,
             log::concurrent_resends_get_one_id,
             log::client_ids_are_scoped,
             log::strangers_append_nothing,
@@ -172,6 +173,7 @@ pub(crate) fn message(author: &str, client_id: &str, body: &str) -> Message {
         body: body.into(),
         metadata: None,
         extra: None,
+        trace: None,
     }
 }
 

@@ -22,6 +22,7 @@ use parlance_model::{Answer, Command, LogKey, Record, Reject};
 
 use crate::node::Node;
 use crate::session::{Link, Own};
+use crate::trace;
 
 /// Carries out a command of an authenticated connection.
 ///
@@ -34,7 +35,12 @@ pub async fn run(node: &Arc<Node>, link: &Arc<Link>, command: Command) -> Result
     }
     match command {
         // Everything but the most frequent lies apart: a future is as large as the largest of what it may become.
-        Command::Send(send) => send::run(node, link, send).await,
+        Command::Send(send) => {
+            let span = trace::begin(node, &link.parent, Some(link.dialect));
+            let done = send::run(node, link, send, &span).await;
+            span.end(trace::of_answer(&done));
+            done
+        }
         Command::Typing(typing) => Box::pin(typing::run(node, link, typing)).await,
         Command::Receipt(receipt) => Box::pin(receipt::run(node, link, receipt)).await,
         Command::Presence(change) => Box::pin(presence::run(node, link, change)).await,

@@ -16,9 +16,15 @@ use crate::config::Membership;
 use crate::failpoints;
 use crate::node::Node;
 use crate::session::{self, Link, Own};
+use crate::trace::{self, Accept, Parent};
 
 /// Carries out a client's send.
-pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> Result<Answer, Reject> {
+pub(super) async fn run(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    mut send: Send,
+    span: &Accept,
+) -> Result<Answer, Reject> {
     if link.mount.sanitize {
         sanitise::send(&mut send);
         if send.body.trim().is_empty() {
@@ -55,7 +61,7 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
         // First: the feed may come round before the answer.
         link.will(own.clone());
     }
-    let appended = permitted(node, link, &author, &send).await;
+    let appended = permitted(node, link, &author, &send, span).await;
     if let (Some(own), false) = (&own, matches!(appended, Ok(Accepted { fresh: true, .. }))) {
         // Nothing comes round.
         link.takes(own);
@@ -73,15 +79,32 @@ pub(super) async fn run(node: &Arc<Node>, link: &Arc<Link>, mut send: Send) -> R
 ///
 /// # Errors
 /// The refusal, in canonical form.
-pub async fn on_behalf(node: &Arc<Node>, author: Author, send: Send) -> Result<Accepted, Reject> {
-    check(node, &send)?;
+pub async fn on_behalf(
+    node: &Arc<Node>,
+    author: Author,
+    send: Send,
+    parent: &Parent,
+) -> Result<Accepted, Reject> {
+    let span = trace::begin(node, parent, None);
+    let done = for_member(node, &author, &send, &span).await;
+    span.end(trace::of_accepted(done.as_ref()));
+    done
+}
+
+async fn for_member(
+    node: &Arc<Node>,
+    author: &Author,
+    send: &Send,
+    span: &Accept,
+) -> Result<Accepted, Reject> {
+    check(node, send)?;
     if let Some(refusal) = node.maintenance_refusal() {
         return Err(refusal);
     }
     let received = node.clock.now();
     brake::pass(node, &send.conversation).await?;
-    let accepted = append(node, &author, &send, None).await?;
-    node.journal.accepted(&author.id, None, &send, (&accepted, (received, node.clock.now())));
+    let accepted = append(node, author, send, None, span).await?;
+    node.journal.accepted(&author.id, None, send, (&accepted, (received, node.clock.now())));
     Ok(accepted)
 }
 
@@ -200,6 +223,7 @@ async fn permitted(
     link: &Arc<Link>,
     author: &Author,
     send: &Send,
+    span: &Accept,
 ) -> Result<Accepted, Reject> {
     // Boxed: where nobody is asked nothing carries room for it.
     if node.authoriser.load().is_some()
@@ -208,7 +232,7 @@ async fn permitted(
         return Box::pin(known(node, &author.id, send)).await?.ok_or(refused);
     }
     let opens = link.mount.membership != Membership::Managed;
-    append(node, author, send, opens.then_some(link)).await
+    append(node, author, send, opens.then_some(link), span).await
 }
 
 /// `opener` is the author's connection where a message may create its conversation, or let its author in.
@@ -217,6 +241,7 @@ async fn append(
     author: &Author,
     send: &Send,
     opener: Option<&Arc<Link>>,
+    span: &Accept,
 ) -> Result<Accepted, Reject> {
     let message = Message {
         author: author.clone(),
@@ -224,12 +249,13 @@ async fn append(
         body: send.body.clone(),
         metadata: send.metadata.clone(),
         extra: send.extra.clone(),
+        trace: None,
     };
-    let mut appended = append_once(node, send, message.clone()).await?;
+    let mut appended = append_once(node, send, message.clone(), span).await?;
     if let Some(link) = opener
         && Box::pin(comes_in(node, link, (author, send), &appended)).await?
     {
-        appended = append_once(node, send, message).await?;
+        appended = append_once(node, send, message, span).await?;
     }
     let accepted = |stored: Stored, fresh| Accepted {
         id: stored.id,
@@ -269,10 +295,18 @@ async fn comes_in(
     Ok(true)
 }
 
-async fn append_once(node: &Node, send: &Send, message: Message) -> Result<Appended, Reject> {
+async fn append_once(
+    node: &Node,
+    send: &Send,
+    mut message: Message,
+    span: &Accept,
+) -> Result<Appended, Reject> {
+    let span = span.append();
+    message.trace = span.context();
     failpoints::pass("before-append");
     let appended = node.backplane.log.append(&send.conversation, message).await;
     failpoints::pass("after-append");
+    span.end(trace::of_appended(&appended));
     appended.map_err(|f| node.unavailable(&f))
 }
 

@@ -16,6 +16,7 @@ use crate::failpoints;
 use crate::journal::Handed;
 use crate::node::Node;
 use crate::session::Own;
+use crate::trace;
 
 /// Something to hand to the hub.
 pub(super) enum Ready {
@@ -204,6 +205,7 @@ impl Job {
             self.node.hub.settled(topic, listener.number);
         }
         self.remember(entry, &fanout);
+        trace::delivered(&self.node, entry, &fanout, self.mark);
         Some(())
     }
 

@@ -15,6 +15,7 @@ use super::deliver::Ready;
 use super::track::{Judgement, Track};
 use crate::events;
 use crate::node::Node;
+use crate::trace::Mark;
 use parlance_hub::Notice;
 
 /// Entries whose integers are assigned together at most.
@@ -66,6 +67,8 @@ pub(super) struct Job {
     pub ready: Vec<Ready>,
     /// When this was taken up.
     pub heard: Time,
+    /// The same, for traces.
+    pub mark: Mark,
     /// When the newest of them came into its log, where that tells how late this node is: it was heard just as it came.
     pub came: Option<Time>,
 }

@@ -36,6 +36,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::brake;
 use crate::node::Node;
+use crate::trace::Mark;
 use announce::Announcer;
 use check::{Checks, Look};
 use crowd::Crowd;
@@ -377,6 +378,7 @@ impl Feed {
             readers: self.readers.clone(),
             ready: Vec::new(),
             heard: self.node.clock.now(),
+            mark: Mark::now(),
             came: None,
         };
         let mut work = job.run().map(|(topic, track)| Outcome::Worked(topic, track)).boxed();

@@ -218,6 +218,7 @@ mod tests {
                 body: "x".into(),
                 metadata: None,
                 extra: None,
+                trace: None,
             }),
         }
     }

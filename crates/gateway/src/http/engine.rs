@@ -25,6 +25,7 @@ use super::{credentials, encoding, reply, upgrade};
 use crate::clock::Clock;
 use crate::line::{Line, desk, door};
 use crate::metrics::Waiting;
+use crate::trace::Parent;
 
 /// Called with each new session; it must not block.
 pub type Accept = Arc<dyn Fn(Greeting) + Send + Sync>;
@@ -60,6 +61,8 @@ pub struct Greeting {
     pub remote: IpAddr,
     /// The `Host` header.
     pub host: Option<String>,
+    /// The trace that request was part of.
+    pub(crate) parent: Parent,
 }
 
 /// An address where Engine.IO is spoken.
@@ -77,6 +80,7 @@ pub(super) struct Caller {
     token: Option<String>,
     remote: IpAddr,
     host: Option<String>,
+    parent: Parent,
 }
 
 impl Caller {
@@ -86,11 +90,13 @@ impl Caller {
             token: credentials::token(parts),
             remote: origin.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |origin| origin.0.address()),
             host: host.map(str::to_owned),
+            parent: Parent::of_handshake(&parts.headers),
         }
     }
 
     fn greet(self, accept: &Accept, line: Line) {
-        accept(Greeting { line, token: self.token, remote: self.remote, host: self.host });
+        let Self { token, remote, host, parent } = self;
+        accept(Greeting { line, token, remote, host, parent });
     }
 }
 

@@ -25,6 +25,7 @@ use crate::config::Mount;
 use crate::metrics::word;
 use crate::node::Node;
 use crate::session::{self, Admission};
+use crate::trace::Parent;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const UPGRADE: HeaderValue = HeaderValue::from_static("upgrade");
@@ -109,7 +110,8 @@ pub(super) async fn admit(
 ) -> Result<Admission, Reject> {
     node.takes()?;
     let identity = identify(node, mount, parts).await?;
-    session::admit(node, mount.clone(), identity, origin.0.address()).await
+    let parent = Parent::of_handshake(&parts.headers);
+    session::admit(node, mount.clone(), identity, origin.0.address(), parent).await
 }
 
 async fn identify(node: &Node, mount: &Mount, parts: &Parts) -> Result<Option<Arc<Identity>>, Reject> {

@@ -18,6 +18,7 @@ use crate::config::Mount;
 use crate::drain::RESTARTING;
 use crate::node::Node;
 use crate::proofs;
+use crate::trace::Parent;
 
 /// What a connection's uses have in common: where output waits, and when input came last.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub(super) struct Port {
     pub outbox: Arc<Outbox>,
     /// Milliseconds of the last received byte.
     pub heart: Arc<AtomicU64>,
+    /// The trace its handshake was part of.
+    pub parent: Parent,
 }
 
 /// A connection that may come in. Dropping it unused gives the lease back.
@@ -74,8 +77,10 @@ pub async fn admit(
     mount: Arc<Mount>,
     identity: Option<Arc<Identity>>,
     remote: IpAddr,
+    parent: Parent,
 ) -> Result<Admission, Reject> {
-    let port = Port { outbox: run::outbox(node), heart: Arc::new(AtomicU64::new(node.clock.now().millis())) };
+    let heart = Arc::new(AtomicU64::new(node.clock.now().millis()));
+    let port = Port { outbox: run::outbox(node), heart, parent };
     let link = match identity {
         Some(identity) => Some(open(node, &mount, identity, &port).await?),
         None => None,
@@ -122,8 +127,7 @@ impl Arrival {
         };
         let user = identity.user.clone();
         let listener = Arc::new(Listener::new(connection.number, user, voice, port.outbox.clone()));
-        let heart = port.heart.clone();
-        let link = Arc::new(Link::new(listener, connection, mount.clone(), identity, heart));
+        let link = Arc::new(Link::new(listener, connection, mount.clone(), identity, port));
         let mut arrival = Self { node: node.clone(), link, opening: None, kept: false };
         arrival.listen().await.map_err(|fault| node.unavailable(&fault))?;
         Ok(arrival)

@@ -15,6 +15,7 @@ use super::link::Link;
 use super::{attach, run, work};
 use crate::config::Mount;
 use crate::node::Node;
+use crate::trace::Parent;
 
 /// An authenticated connection.
 pub struct Bare {
@@ -30,7 +31,7 @@ impl Bare {
     /// As [`super::admit`].
     pub async fn open(node: &Arc<Node>, mount: &Arc<Mount>, identity: Arc<Identity>) -> Result<Self, Reject> {
         let heart = Arc::new(AtomicU64::new(node.clock.now().millis()));
-        let port = Port { outbox: run::outbox(node), heart: heart.clone() };
+        let port = Port { outbox: run::outbox(node), heart: heart.clone(), parent: Parent::default() };
         let link = admission::open(node, mount, identity, &port).await?;
         Ok(Self { node: node.clone(), link, heart })
     }

@@ -10,9 +10,11 @@ use parlance_hub::Listener;
 use parlance_model::{Author, Channel, ConnectionId, ConversationId, Event, Identity, Status, Time, Topic};
 use parlance_wire::Dialect;
 
+use super::admission::Port;
 use super::ahead::Ahead;
 use super::recovery::Recovery;
 use crate::config::{Mount, OnExpiry};
+use crate::trace::Parent;
 
 /// An authenticated connection.
 pub struct Link {
@@ -30,6 +32,8 @@ pub struct Link {
     pub rate: Option<Rule>,
     /// Milliseconds of the last received byte.
     pub heard: Arc<AtomicU64>,
+    /// The trace its handshake was part of.
+    pub(crate) parent: Parent,
     /// The last byte that the backplane knows of.
     carried: AtomicU64,
     /// The head of the user's own feed when the connection was let in.
@@ -94,8 +98,9 @@ impl Link {
         connection: ConnectionId,
         mount: Arc<Mount>,
         identity: Arc<Identity>,
-        heard: Arc<AtomicU64>,
+        port: &Port,
     ) -> Self {
+        let heard = port.heart.clone();
         let rate = (mount.messages.limit > 0).then(|| Rule {
             name: format!("{}:send", mount.dialect).into(),
             limit: mount.messages.limit,
@@ -112,6 +117,7 @@ impl Link {
             carried: AtomicU64::new(heard.load(Ordering::Relaxed)),
             asked: AtomicU64::new(heard.load(Ordering::Relaxed)),
             heard,
+            parent: port.parent.clone(),
             attached: AtomicBool::new(false),
             away: AtomicBool::new(false),
             came_at: AtomicU64::new(0),

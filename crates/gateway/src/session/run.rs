@@ -24,6 +24,7 @@ use crate::http::socket::Socket;
 use crate::journal;
 use crate::line::{Greeting, Heard, Line};
 use crate::node::Node;
+use crate::trace::Parent;
 
 /// Requests, and invitations, taken ahead of the one being carried out.
 pub(super) const READ_AHEAD: usize = 16;
@@ -49,6 +50,8 @@ pub(super) struct Session {
     pub(super) held: bool,
     /// Log lines about its refusals.
     pub(super) lines: journal::Own,
+    /// The trace its handshake was part of.
+    parent: Parent,
 }
 
 enum Wake {
@@ -78,6 +81,7 @@ pub async fn begin(admission: Admission, socket: Socket) -> Running {
         conn.joins.push_back(Work::Attach);
     }
     let mut session = Box::new(Session::new(node, line, port.outbox, &mount));
+    session.parent = port.parent;
     session.conns.push(conn);
     Running { session, mount }
 }
@@ -87,6 +91,7 @@ pub fn begin_socketio(node: &Arc<Node>, mounts: Arc<[Arc<Mount>]>, greeting: Gre
     let first = mounts.first().cloned()?;
     let outbox = outbox(node);
     let mut session = Box::new(Session::new(node.clone(), greeting.line, outbox, &first));
+    session.parent = greeting.parent;
     let depth = node.config.load().limits.json_depth;
     session.socketio = Some(Box::new(Socketio {
         mounts,
@@ -135,6 +140,7 @@ impl Session {
             open: false,
             held: false,
             lines: journal::Own::default(),
+            parent: Parent::default(),
         }
     }
 
@@ -197,7 +203,7 @@ impl Session {
         if self.closing {
             return;
         }
-        let (node, outbox, heart) = (&self.node, &self.outbox, self.line.heart());
+        let (node, outbox, heart, parent) = (&self.node, &self.outbox, self.line.heart(), &self.parent);
         let token = self.socketio.as_ref().and_then(|s| s.token.as_ref());
         for conn in &mut self.conns {
             conn.start_work(|conn, work| {
@@ -205,7 +211,7 @@ impl Session {
                     node: node.clone(),
                     mount: conn.mount.clone(),
                     link: conn.link.clone(),
-                    port: Port { outbox: outbox.clone(), heart: heart.clone() },
+                    port: Port { outbox: outbox.clone(), heart: heart.clone(), parent: parent.clone() },
                     token: token.cloned(),
                 };
                 work::start(seat, work)

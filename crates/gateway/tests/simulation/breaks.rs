@@ -46,7 +46,7 @@ async fn fill(admin: &Backplane) {
     for number in 0..BACKLOG {
         let author = Author { id: user("bob"), name: None, username: None, picture: None };
         let (client_id, body) = (Some(format!("m-{number}").into()), number.to_string().into());
-        let message = Message { author, client_id, body, metadata: None, extra: None };
+        let message = Message { author, client_id, body, metadata: None, extra: None, trace: None };
         admin.log.append(&id, message).await.unwrap();
     }
 }

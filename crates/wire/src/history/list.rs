@@ -183,7 +183,8 @@ mod tests {
 
     fn listed(body: &str) -> Listed {
         let author = Author::bare(UserId::parse("alice").unwrap());
-        let message = Message { author, client_id: None, body: body.into(), metadata: None, extra: None };
+        let message =
+            Message { author, client_id: None, body: body.into(), metadata: None, extra: None, trace: None };
         let conversation = ConversationId::parse("c1").unwrap();
         let id = MessageId::new(7, 3).unwrap();
         let event = MessageEvent {

@@ -161,6 +161,7 @@ impl Scene {
             body: self.random.pick(&["hello", "", "line\nbreak 😀 \u{0} \\", "{\"s\":1}"]).into(),
             metadata: if self.random.once_in(4) { json("{\"a\": [1, 2.50]}") } else { None },
             extra: if self.random.once_in(6) { json("{}") } else { None },
+            trace: None,
         }
     }
 
@@ -187,7 +188,7 @@ impl Scene {
 
     fn posted(&mut self) -> Record {
         match self.random.below(3) {
-            0 => Record::App { kind: "k".into(), payload: RawJson::trusted("[ 1,\"\\n\" ]") },
+            0 => Record::App { kind: "k".into(), payload: RawJson::trusted("[ 1,\"\\n\" ]"), trace: None },
             1 => Record::Invited { conversation: self.id(), since: self.random.below(9) },
             _ => Record::NotificationRead { id: self.random.once_in(2).then(|| "n \"1\"".into()) },
         }

@@ -130,7 +130,8 @@ pub async fn deliver(node: &Backplane, n: usize, body: &str) -> u64 {
     let client_id = body.split(' ').next().map(Into::into);
     loop {
         let (author, client_id) = (Author::bare(user()), client_id.clone());
-        let message = Message { author, client_id, body: body.into(), metadata: None, extra: None };
+        let message =
+            Message { author, client_id, body: body.into(), metadata: None, extra: None, trace: None };
         match node.log.append(&conv(n), message).await {
             Ok(Appended::New(stored) | Appended::Duplicate(stored)) => return stored.seq,
             Ok(other) => panic!("{other:?}"),

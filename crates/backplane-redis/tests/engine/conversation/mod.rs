@@ -41,7 +41,14 @@ pub async fn create(node: &Backplane) {
 
 pub fn message(client_id: &str) -> Message {
     let client_id = Some(client_id.into());
-    Message { author: Author::bare(user("a")), client_id, body: "x".into(), metadata: None, extra: None }
+    Message {
+        author: Author::bare(user("a")),
+        client_id,
+        body: "x".into(),
+        metadata: None,
+        extra: None,
+        trace: None,
+    }
 }
 
 pub async fn append(node: &Backplane, client_id: &str) -> Result<Appended, Fault> {

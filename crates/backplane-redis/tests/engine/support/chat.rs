@@ -49,6 +49,7 @@ pub async fn say(node: &Backplane, id: &ConversationId, client_id: &str) -> Resu
         body: "x".into(),
         metadata: None,
         extra: None,
+        trace: None,
     };
     match node.log.append(id, message).await? {
         Appended::New(stored) | Appended::Duplicate(stored) => Ok(stored),

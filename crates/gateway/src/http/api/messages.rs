@@ -20,6 +20,7 @@ use crate::http::openapi::client::MessagePage;
 use crate::http::openapi::{Calls, Id, NotAllowed, NotThere, OfBody};
 use crate::http::reply;
 use crate::node::Node;
+use crate::trace::Parent;
 
 const LONGEST_CLIENT_ID: usize = 128;
 
@@ -113,7 +114,12 @@ pub async fn list(State(node): State<Arc<Node>>, name: Named, Asked(query): Aske
         Calls, OfBody, NotAllowed, NotThere,
     ),
 )]
-pub async fn send(State(node): State<Arc<Node>>, name: Named, Input(call): Input<MessageCall>) -> Answer {
+pub async fn send(
+    State(node): State<Arc<Node>>,
+    name: Named,
+    parent: Parent,
+    Input(call): Input<MessageCall>,
+) -> Answer {
     if call.body.is_empty() {
         return Err(ApiError::invalid("body is empty"));
     }
@@ -134,7 +140,7 @@ pub async fn send(State(node): State<Arc<Node>>, name: Named, Input(call): Input
         extra: None,
     };
     let author = Author::bare(input::user(&call.sender_id)?);
-    match commands::send::on_behalf(&node, author, send).await {
+    match commands::send::on_behalf(&node, author, send, &parent).await {
         Ok(accepted) => {
             let status = if accepted.fresh { StatusCode::CREATED } else { StatusCode::OK };
             let sent = Sent {

@@ -19,6 +19,7 @@ use super::once::Key;
 use super::{Answer, answer};
 use crate::http::openapi::{Calls, Conflicts, Id, OfBody};
 use crate::node::Node;
+use crate::trace::{self, Parent};
 
 /// An event of the application.
 #[derive(Deserialize)]
@@ -139,7 +140,12 @@ const OWN_TYPES: [&str; 12] = [
         Calls, OfBody, Conflicts,
     ),
 )]
-pub async fn publish(State(node): State<Arc<Node>>, once: Key, Input(call): Input<Publish>) -> Answer {
+pub async fn publish(
+    State(node): State<Arc<Node>>,
+    once: Key,
+    parent: Parent,
+    Input(call): Input<Publish>,
+) -> Answer {
     if !is_house_id(&call.kind) {
         return Err(ApiError::invalid("type is 1 to 128 characters of A-Z a-z 0-9 _ : . @ -"));
     }
@@ -162,9 +168,14 @@ pub async fn publish(State(node): State<Arc<Node>>, once: Key, Input(call): Inpu
     let told = (&*call.channel, &*call.kind, &call.user_id, payload.as_str());
     let which = serde_json::to_string(&told).map_err(|error| ApiError::internal(&error))?;
     let which = format!("{:032x}", xxh3_128(which.as_bytes()));
-    let record = Record::App { kind: call.kind.into(), payload };
     let once = once.name(&node, &which).await?;
-    let Posted { stored, fresh } = node.backplane.log.post(&key, record, once.as_deref()).await?;
+    let span = trace::begin(&node, &parent, None);
+    let append = span.append();
+    let record = Record::App { kind: call.kind.into(), payload, trace: append.context() };
+    let posted = node.backplane.log.post(&key, record, once.as_deref()).await;
+    append.end(trace::of_posted(&posted));
+    span.end(trace::of_posted(&posted));
+    let Posted { stored, fresh } = posted?;
     let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
     let published = Published {
         id: stored.id.to_uuid(stored.at.seconds32()),
