@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::errors::ApiError;
 use super::input::Asked;
 use super::{Answer, answer};
 use crate::http::openapi::Calls;
@@ -59,7 +60,10 @@ pub struct Retried {
 )]
 pub async fn get(State(node): State<Arc<Node>>, Asked(query): Asked<Query>) -> Answer {
     let backlog = webhooks::backlog(&node).await?;
-    let most = query.limit.unwrap_or(SHOWN).clamp(1, MOST);
+    let most = query.limit.unwrap_or(SHOWN);
+    if !(1..=MOST).contains(&most) {
+        return Err(ApiError::invalid(format!("limit is 1 to {MOST}")));
+    }
     let events = if backlog.dead > 0 { webhooks::aside(&node, most).await? } else { Vec::new() };
     let oldest = backlog.since.map(parlance_model::Time::to_iso);
     answer(StatusCode::OK, &Webhooks { waiting: backlog.steps, oldest, aside: backlog.dead, events })
