@@ -112,7 +112,8 @@ fn raise_descriptors() {
 
 fn options(config: &Config) -> Options {
     Options {
-        trail: config.webhooks.kinds(),
+        trail: config.kinds(),
+        trail_groups: config.consumers(),
         path: (config.ack_level != "memory").then(|| config.data_dir.clone()),
         retention_entries: config.retention.entries,
         retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),
@@ -167,7 +168,8 @@ fn redis_options(
         },
         replicas: Replicas { count: redis.wait_replicas, within: Duration::from_millis(redis.wait_ms) },
         sweeper: Some(id.clone()),
-        trail: config.webhooks.kinds(),
+        trail: config.kinds(),
+        trail_groups: config.consumers(),
         retention_entries: config.retention.entries,
         retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),
         dedupe_window: Duration::from_secs(config.retention.dedupe_hours.saturating_mul(3_600)),
