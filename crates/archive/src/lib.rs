@@ -14,7 +14,7 @@ mod store;
 use parlance_backplane::trail::Kinds;
 
 pub use address::check as check_address;
-pub use migrations::{Migration, migrate};
+pub use migrations::Migration;
 pub use pace::Outcome;
 pub use sink::{Address, Settings, Tally, run};
 pub use store::{Refused, State, Store};

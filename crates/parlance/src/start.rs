@@ -12,6 +12,7 @@ use parlance_gateway::config::Config;
 use parlance_gateway::{Running as Node, StartError};
 use parlance_model::NodeId;
 
+use crate::archive;
 use crate::failure::Failure;
 
 /// A running node and the engine under it.
@@ -29,7 +30,7 @@ impl Engine {
     async fn open(config: &Config, clock: &Clock, id: &NodeId) -> Result<(Self, Backplane), Failure> {
         if let Some(url) = &config.redis_url {
             let redis =
-                Redis::connect(redis_options(config, url, clock, id)).await.context("cannot use Redis")?;
+                Redis::connect(redis_options(config, url, clock, Some(id))).await.context("cannot use Redis")?;
             let backplane = redis.backplane();
             return Ok((Self::Redis(redis), backplane));
         }
@@ -86,7 +87,16 @@ pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane),
     let id = NodeId::parse(&id).map_err(anyhow::Error::from)?;
     let (engine, backplane) = Engine::open(&config, &clock, &id).await?;
     let node = Node::start(config, backplane.clone(), id, clock).await.map_err(refused)?;
+    archive::begin(&node, &backplane);
     Ok((Running { node, engine }, backplane))
+}
+
+/// Opens the Redis of a configuration, for a process that is no node.
+#[cfg(feature = "archive")]
+pub async fn open(config: &Config, clock: &Clock) -> Result<Redis, Failure> {
+    let url = config.redis_url.as_deref().unwrap_or_default();
+    let options = redis_options(config, url, clock, None);
+    Ok(Redis::connect(options).await.context("cannot use Redis")?)
 }
 
 /// Applies keys, limits and whatever else may change while running.
@@ -154,7 +164,7 @@ fn redis_options(
     config: &Config,
     url: &str,
     clock: &Clock,
-    id: &NodeId,
+    id: Option<&NodeId>,
 ) -> parlance_backplane_redis::Options {
     let redis = &config.redis;
     parlance_backplane_redis::Options {
@@ -167,7 +177,7 @@ fn redis_options(
             _ => AckLevel::Redis,
         },
         replicas: Replicas { count: redis.wait_replicas, within: Duration::from_millis(redis.wait_ms) },
-        sweeper: Some(id.clone()),
+        sweeper: id.cloned(),
         trail: config.kinds(),
         trail_groups: config.consumers(),
         retention_entries: config.retention.entries,
