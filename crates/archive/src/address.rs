@@ -17,7 +17,10 @@ pub fn parse(address: &str) -> Result<Config, String> {
         return Err("expected postgresql://user:password@host:port/database".to_owned());
     }
     if asks_for_tls(address) {
-        return Err("TLS to PostgreSQL is not supported yet: only sslmode=disable is, on a network that is trusted".to_owned());
+        return Err(
+            "TLS to PostgreSQL is not supported yet: only sslmode=disable is, on a network that is trusted"
+                .to_owned(),
+        );
     }
     let mut config: Config =
         address.parse().map_err(|_| "expected postgresql://user:password@host:port/database".to_owned())?;

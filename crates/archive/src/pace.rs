@@ -56,7 +56,9 @@ impl Tries {
             Outcome::Written => Self { failed: 0, refused: 0, alone: self.alone.saturating_sub(steps) },
             Outcome::Away => Self { failed: self.failed.saturating_add(1), ..self },
             Outcome::Refused if steps > 1 => Self { alone: steps, ..self },
-            Outcome::Refused => Self { failed: self.failed.saturating_add(1), refused: self.refused + 1, ..self },
+            Outcome::Refused => {
+                Self { failed: self.failed.saturating_add(1), refused: self.refused + 1, ..self }
+            }
         }
     }
 

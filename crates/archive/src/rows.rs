@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use parlance_backplane::trail::{Happening, Step};
 use parlance_backplane::CursorChanged;
+use parlance_backplane::trail::{Happening, Step};
 use parlance_model::{ConversationId, Entry, Record, Time, UserId};
 
 /// Where an entry is in the life of a log: its epoch, its sequence.
@@ -118,12 +118,13 @@ impl Rows {
             line.end()
         });
         let messages = self.messages.iter().filter_map(|((id, ..), entry)| message(id, entry));
-        let reactions = self.reactions.iter().map(|((id, target, kind, user), ((epoch, seq), at, stands))| {
-            let mut line = Line::new();
-            line.text(id.as_str()).number(*target).text(kind).text(user.as_str());
-            line.number(*epoch).number(*seq).time(Some(*at)).flag(*stands);
-            line.end()
-        });
+        let reactions =
+            self.reactions.iter().map(|((id, target, kind, user), ((epoch, seq), at, stands))| {
+                let mut line = Line::new();
+                line.text(id.as_str()).number(*target).text(kind).text(user.as_str());
+                line.number(*epoch).number(*seq).time(Some(*at)).flag(*stands);
+                line.end()
+            });
         let memberships = self.memberships.iter().map(|((id, user), membership)| {
             let mut line = Line::new();
             line.text(id.as_str()).text(user.as_str()).place(membership.joined).place(membership.left);
@@ -235,5 +236,123 @@ impl Line {
     fn end(mut self) -> String {
         self.0.push('\n');
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parlance_model::delivery::Moved;
+    use parlance_model::{Author, Message, MessageId, RawJson};
+
+    use super::*;
+
+    fn user(id: &str) -> UserId {
+        UserId::parse(id).unwrap()
+    }
+
+    fn place(id: &str) -> ConversationId {
+        ConversationId::parse(id).unwrap()
+    }
+
+    fn step(what: Happening) -> Step {
+        Step { id: "1".to_owned(), place: "1".to_owned(), taken: 1, what: Some(what) }
+    }
+
+    fn entry(epoch: u32, seq: u64, record: Record) -> Step {
+        let id = MessageId::new(7, u32::try_from(seq).unwrap()).unwrap();
+        let entry = Entry { seq, epoch, at: Time(seq * 1_000), prev_at: Time(0), id, record };
+        step(Happening::Entry { conversation: place("c"), entry })
+    }
+
+    fn said(body: &str) -> Record {
+        Record::Message(Message {
+            author: Author::bare(user("zoe")),
+            client_id: Some("id".into()),
+            body: body.into(),
+            metadata: RawJson::new("{\"a\" : \"\\u0000\"}", 9).ok(),
+            extra: None,
+        })
+    }
+
+    fn reacted(added: bool) -> Record {
+        Record::Reaction { author: Author::bare(user("zoe")), target: 2, kind: Arc::from("👍"), added }
+    }
+
+    fn members(added: &[&str], removed: &[&str]) -> Record {
+        let all = |ids: &[&str]| ids.iter().map(|id| user(id)).collect();
+        Record::Members { added: all(added), removed: all(removed), by: None }
+    }
+
+    fn lines(steps: &[Step], table: &str) -> Vec<String> {
+        let copies = Rows::of(steps).copies();
+        copies.into_iter().find(|(name, _)| *name == table).map(|(_, lines)| lines).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_message_is_a_line_whatever_is_in_it() {
+        let steps = [entry(1, 2, said("a\tb\nc\\N\r\0é"))];
+        let line = lines(&steps, "staged_messages").concat();
+        let id = MessageId::new(7, 2).unwrap().to_opaque(2);
+        let expected = format!(
+            "c\t2\t1\t{id}\t7\t2\tzoe\t\\N\tid\ta\\tb\\nc\\\\N\\r\u{fffd}é\t{{\"a\" : \"\\\\u0000\"}}\t\\N\t1970-01-01T00:00:02.000Z\n"
+        );
+        assert_eq!(line, expected);
+        assert_eq!(
+            lines(&[steps[0].clone(), steps[0].clone()], "staged_messages").len(),
+            1,
+            "a repetition is one"
+        );
+    }
+
+    #[test]
+    fn two_messages_in_one_place_are_both_kept_for_the_table_to_choose() {
+        assert_eq!(
+            lines(&[entry(1, 2, said("lost")), entry(2, 2, said("kept"))], "staged_messages").len(),
+            2
+        );
+    }
+
+    #[test]
+    fn the_last_word_counts_in_any_order() {
+        let (on, off) = (entry(1, 3, reacted(true)), entry(1, 4, reacted(false)));
+        let last = "c\t2\t👍\tzoe\t1\t4\t1970-01-01T00:00:04.000Z\tf\n";
+        assert_eq!(lines(&[on.clone(), off.clone()], "staged_reactions"), [last]);
+        assert_eq!(lines(&[off, on], "staged_reactions"), [last]);
+        let (came, went) = (entry(1, 1, members(&["a", "b"], &[])), entry(1, 2, members(&[], &["b"])));
+        let there = "c\ta\t1\t1\t1970-01-01T00:00:01.000Z\t\\N\t\\N\t\\N\n";
+        let gone = "c\tb\t1\t1\t1970-01-01T00:00:01.000Z\t1\t2\t1970-01-01T00:00:02.000Z\n";
+        assert_eq!(lines(&[came.clone(), went.clone()], "staged_memberships"), [there, gone]);
+        assert_eq!(lines(&[went, came], "staged_memberships"), [there, gone]);
+    }
+
+    #[test]
+    fn receipts_go_forward_only() {
+        let cursor = |delivered, read, at| {
+            let moved = Moved { delivered, read };
+            let (conversation, user) = (place("c"), user("zoe"));
+            step(Happening::Cursor(CursorChanged { conversation, user, moved, at: Time(at), version: 1 }))
+        };
+        let steps = [
+            cursor(Some((0, 5)), Some((0, 4)), 1_000),
+            cursor(None, Some((2, 3)), 2_000),
+            cursor(Some((0, 2)), None, 3_000),
+        ];
+        assert_eq!(lines(&steps, "staged_receipts"), ["c\tzoe\t5\t4\t1970-01-01T00:00:01.000Z\n"]);
+    }
+
+    #[test]
+    fn a_conversation_that_was_deleted_and_made_again_is_there() {
+        let created = |at| {
+            let (conversation, by) = (place("c"), Some(user("zoe")));
+            step(Happening::Created { conversation, by, at: Time(at) })
+        };
+        let deleted = [created(1_000), entry(1, 1, members(&["a"], &[])), entry(1, 2, Record::Deleted)];
+        let line = "c\t1970-01-01T00:00:01.000Z\tzoe\t1970-01-01T00:00:02.000Z\t1\n";
+        assert_eq!(lines(&deleted, "staged_conversations"), [line]);
+        let again = [&deleted[..], &[created(3_000), entry(2, 3, members(&["a"], &[]))]].concat();
+        assert_eq!(lines(&again, "staged_conversations"), ["c\t1970-01-01T00:00:03.000Z\tzoe\t\\N\t2\n"]);
+        assert!(Rows::of(&[]).is_empty());
     }
 }

@@ -53,10 +53,10 @@ impl From<tokio_postgres::Error> for Refused {
             Some(db) if is_of_content(db.code().code()) => Self::Content(line(db)),
             Some(db) => Self::Away(line(db)),
             // Why is in its source: which address, which system call.
-            None => Self::Away(std::error::Error::source(&error).map_or_else(
-                || error.to_string(),
-                |source| format!("{error}: {source}"),
-            )),
+            None => Self::Away(
+                std::error::Error::source(&error)
+                    .map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
+            ),
         }
     }
 }

@@ -176,7 +176,8 @@ mod wired {
         let backlog = engine.backplane().trail.backlog(GROUP).await;
         engine.close().await;
         let backlog = backlog.map_err(anyhow::Error::from)?;
-        let since = backlog.since.map(|since| format!(", the oldest of {}", since.to_iso())).unwrap_or_default();
+        let since =
+            backlog.since.map(|since| format!(", the oldest of {}", since.to_iso())).unwrap_or_default();
         println!("waiting: {}{since}\nput aside: {}", backlog.steps, backlog.dead);
         Ok(())
     }
@@ -184,7 +185,11 @@ mod wired {
     fn told(state: &State) -> String {
         let mut out = String::new();
         let applied: Vec<String> = state.applied.iter().map(|number| format!("{number:04}")).collect();
-        _ = writeln!(out, "migrations: {}", if applied.is_empty() { "none".to_owned() } else { applied.join(" ") });
+        _ = writeln!(
+            out,
+            "migrations: {}",
+            if applied.is_empty() { "none".to_owned() } else { applied.join(" ") }
+        );
         for one in &state.missing {
             _ = writeln!(out, "missing: {:04} {} (parlance archive migrate)", one.number, one.name);
         }

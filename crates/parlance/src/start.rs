@@ -29,8 +29,9 @@ enum Engine {
 impl Engine {
     async fn open(config: &Config, clock: &Clock, id: &NodeId) -> Result<(Self, Backplane), Failure> {
         if let Some(url) = &config.redis_url {
-            let redis =
-                Redis::connect(redis_options(config, url, clock, Some(id))).await.context("cannot use Redis")?;
+            let redis = Redis::connect(redis_options(config, url, clock, Some(id)))
+                .await
+                .context("cannot use Redis")?;
             let backplane = redis.backplane();
             return Ok((Self::Redis(redis), backplane));
         }

@@ -16,8 +16,7 @@ pub fn kept_in(postgres: &Postgres, more: &str) -> Options {
 /// So many messages, each once, and nothing beside them.
 pub async fn are_whole(postgres: &Postgres, count: i64) -> Result<()> {
     postgres.until("SELECT count(*) FROM parlance.messages", count).await?;
-    let distinct =
-        "SELECT count(*) FROM (SELECT DISTINCT conversation, sender, client_id FROM parlance.messages) AS all_of_them";
+    let distinct = "SELECT count(*) FROM (SELECT DISTINCT conversation, sender, client_id FROM parlance.messages) AS all_of_them";
     ensure!(postgres.number(distinct).await? == count, "some came twice");
     let odd = "SELECT count(*) FROM parlance.messages WHERE client_id_uses > 0 OR client_id IS NULL";
     ensure!(postgres.number(odd).await? == 0, "a client id was used twice");
