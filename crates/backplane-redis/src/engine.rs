@@ -72,6 +72,8 @@ pub struct Options {
     pub clock: Clock,
     /// Of what a trail is kept.
     pub trail: Kinds,
+    /// Who consumes it: what happens from now on is kept for each of them, also when it comes later than another.
+    pub trail_groups: Vec<&'static str>,
     /// For tests: everything goes by `clock` instead of the time of Redis.
     pub tell_time: bool,
     /// For tests: the functions are named as those of another release.
@@ -95,6 +97,7 @@ impl Options {
             inbox: 65_536,
             sweeper: None,
             trail: Kinds::default(),
+            trail_groups: Vec::new(),
             patience: Duration::from_secs(2),
             start_patience: Duration::from_secs(10),
             clock,

@@ -135,7 +135,8 @@ impl Trail for Node {
     }
 
     async fn take(&self, turn: &Turn, most: usize) -> Result<Taken, Fault> {
-        let args = self.turn_args(turn).and(most.max(1));
+        let others = self.options.trail_groups.iter().filter(|group| **group != turn.group);
+        let args = self.turn_args(turn).and(most.max(1)).all(others);
         let answer = self.list("gw1_trail_take", &self.keys.trail(turn.part), args).await?;
         if at(&answer, 0).text()? == "held" {
             return Ok(Taken::Held(Duration::from_millis(at(&answer, 1).number()?)));

@@ -55,10 +55,12 @@ impl Rig for EmbeddedRig {
         nodes
     }
 
-    async fn keeping(&self, count: usize) -> Vec<Backplane> {
+    async fn keeping_for(&self, count: usize, groups: &[&'static str]) -> Vec<Backplane> {
         let path = self.options.path.as_ref().map(|path| path.join("keeping"));
-        let (options, time) =
-            (Options { path, trail: Kinds::ALL, ..self.options.clone() }, self.clock.clone());
+        let (options, time) = (
+            Options { path, trail: Kinds::ALL, trail_groups: groups.to_vec(), ..self.options.clone() },
+            self.clock.clone(),
+        );
         let engine = Embedded::open(options, Arc::new(move || Time(time.load(Ordering::SeqCst)))).unwrap();
         let attach = |number: usize| engine.attach(NodeId::parse(&format!("node-{number}")).unwrap());
         let nodes = (0..count).map(attach).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use parlance_gateway::config::Overrides;
 
-use crate::{chat, explain, nodes, probe, webhooks};
+use crate::{archive, chat, explain, nodes, probe, webhooks};
 
 /// A realtime gateway for chat clients of several dialects.
 #[derive(Parser)]
@@ -41,6 +41,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Show what webhooks have not told the application's backend yet or gave up, or have it told again.
     Webhooks(webhooks::Args),
+    /// Bring the tables of the archive up to date, show them, or write to them.
+    Archive(archive::Args),
     /// Ask a node whether it is ready: exit code 0 when it is, 1 when it is not.
     Probe(probe::Args),
 }

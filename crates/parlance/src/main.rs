@@ -2,6 +2,7 @@
 //!
 //! Owns: the process. Must not know: how a node works (that is `parlance-gateway`).
 
+mod archive;
 mod chat;
 mod cli;
 mod dev;
@@ -77,6 +78,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Chat(args) => Ok(chat::run(args).await?),
         Command::Nodes(args) => nodes::run(args).await,
         Command::Webhooks(args) => webhooks::run(args).await,
+        Command::Archive(args) => archive::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Probe(args) => probe::run(args).await,
     }

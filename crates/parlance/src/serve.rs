@@ -8,6 +8,7 @@ use parlance_gateway::config::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
+use crate::archive;
 use crate::cli::NodeFlags;
 use crate::failure::Failure;
 use crate::logging::{self, Logs};
@@ -44,6 +45,7 @@ pub fn check(flags: NodeFlags) -> Result<(), Failure> {
 fn usable(config: &Config) -> Result<(), Failure> {
     logging::filter(&config.log)?;
     start::papers(config)?;
+    archive::check(config)?;
     Authenticator::new(&config.auth, Clock::system()).map(drop).map_err(Failure::Usage)
 }
 
@@ -82,7 +84,8 @@ impl Signals {
         })
     }
 
-    async fn stop(&mut self) {
+    /// Until one says stop.
+    pub async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

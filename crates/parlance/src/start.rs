@@ -12,6 +12,7 @@ use parlance_gateway::config::Config;
 use parlance_gateway::{Running as Node, StartError};
 use parlance_model::NodeId;
 
+use crate::archive;
 use crate::failure::Failure;
 
 /// A running node and the engine under it.
@@ -28,8 +29,9 @@ enum Engine {
 impl Engine {
     async fn open(config: &Config, clock: &Clock, id: &NodeId) -> Result<(Self, Backplane), Failure> {
         if let Some(url) = &config.redis_url {
-            let redis =
-                Redis::connect(redis_options(config, url, clock, id)).await.context("cannot use Redis")?;
+            let redis = Redis::connect(redis_options(config, url, clock, Some(id)))
+                .await
+                .context("cannot use Redis")?;
             let backplane = redis.backplane();
             return Ok((Self::Redis(redis), backplane));
         }
@@ -86,7 +88,16 @@ pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane),
     let id = NodeId::parse(&id).map_err(anyhow::Error::from)?;
     let (engine, backplane) = Engine::open(&config, &clock, &id).await?;
     let node = Node::start(config, backplane.clone(), id, clock).await.map_err(refused)?;
+    archive::begin(&node, &backplane);
     Ok((Running { node, engine }, backplane))
+}
+
+/// Opens the Redis of a configuration, for a process that is no node.
+#[cfg(feature = "archive")]
+pub async fn open(config: &Config, clock: &Clock) -> Result<Redis, Failure> {
+    let url = config.redis_url.as_deref().unwrap_or_default();
+    let options = redis_options(config, url, clock, None);
+    Ok(Redis::connect(options).await.context("cannot use Redis")?)
 }
 
 /// Applies keys, limits and whatever else may change while running.
@@ -112,7 +123,8 @@ fn raise_descriptors() {
 
 fn options(config: &Config) -> Options {
     Options {
-        trail: config.webhooks.kinds(),
+        trail: config.kinds(),
+        trail_groups: config.consumers(),
         path: (config.ack_level != "memory").then(|| config.data_dir.clone()),
         retention_entries: config.retention.entries,
         retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),
@@ -153,7 +165,7 @@ fn redis_options(
     config: &Config,
     url: &str,
     clock: &Clock,
-    id: &NodeId,
+    id: Option<&NodeId>,
 ) -> parlance_backplane_redis::Options {
     let redis = &config.redis;
     parlance_backplane_redis::Options {
@@ -166,8 +178,9 @@ fn redis_options(
             _ => AckLevel::Redis,
         },
         replicas: Replicas { count: redis.wait_replicas, within: Duration::from_millis(redis.wait_ms) },
-        sweeper: Some(id.clone()),
-        trail: config.webhooks.kinds(),
+        sweeper: id.cloned(),
+        trail: config.kinds(),
+        trail_groups: config.consumers(),
         retention_entries: config.retention.entries,
         retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),
         dedupe_window: Duration::from_secs(config.retention.dedupe_hours.saturating_mul(3_600)),

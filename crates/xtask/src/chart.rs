@@ -35,6 +35,8 @@ const TAKEN: &[&str] = &[
     "authoriser.secret_file",
     "webhooks.secret",
     "webhooks.secret_file",
+    "archive.url",
+    "archive.url_file",
     "auth.keys",
     "redis.username",
     "redis.password",

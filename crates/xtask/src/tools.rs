@@ -66,6 +66,9 @@ impl Tools {
         if !ensure_redis(&mut apt) {
             say("missing: redis-server; the tests of the Redis engine will fail");
         }
+        if !ensure_postgres(&mut apt) {
+            say("missing: PostgreSQL; the tests of the archive will fail");
+        }
         if !ensure_browser(&mut apt) {
             say("skipped: there is no Chromium; the tests of the load generator's page will be skipped");
         }
@@ -139,6 +142,21 @@ fn ensure_redis(apt: &mut Apt) -> bool {
     }
     say("redis-server is missing");
     apt.install(&["redis-server"]) && has_redis()
+}
+
+/// As [`ensure_redis`]; Debian has its programs apart from the others.
+fn ensure_postgres(apt: &mut Apt) -> bool {
+    let has_postgres = || {
+        let releases = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let debian = releases.into_iter().any(|release| release.path().join("bin/initdb").exists());
+        let said = || output(Command::new("pg_config").arg("--bindir"));
+        debian || said().is_some_and(|folder| Path::new(folder.trim()).join("initdb").exists())
+    };
+    if has_postgres() {
+        return true;
+    }
+    say("PostgreSQL is missing");
+    apt.install(&["postgresql"]) && has_postgres()
 }
 
 /// The tests have them read the files in `deploy/`; none is started.

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "parlance",
         &[
             "parlance-gateway",
+            "parlance-archive",
             "parlance-heap",
             "parlance-backplane",
             "parlance-backplane-redis",
@@ -19,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "parlance-model",
         ],
     ),
+    ("parlance-archive", &["parlance-backplane", "parlance-model"]),
     ("parlance-backplane-redis", &["parlance-backplane", "parlance-model", "parlance-redis-rig"]),
     ("parlance-gateway", &["parlance-hub", "parlance-backplane", "parlance-wire", "parlance-model"]),
     ("parlance-hub", &["parlance-wire", "parlance-model"]),

@@ -61,6 +61,8 @@
 {{- $_ := set $own "authoriser" (dict "secret_file" $path) -}}
 {{- else if eq $option "webhooks" -}}
 {{- $_ := set $own "webhooks" (dict "secret_file" $path) -}}
+{{- else if eq $option "archive" -}}
+{{- $_ := set $own "archive" (dict "url_file" $path) -}}
 {{- else -}}
 {{- $_ := set $auth (printf "%s_file" $option) $path -}}
 {{- end -}}

@@ -87,9 +87,9 @@ annotations:
 
 {{- /* Whether the chart makes the Secret of keys. */}}
 {{- define "parlance.makesSecret" -}}
-{{- if or .Values.auth.jwtSecrets .Values.auth.apiKeys .Values.auth.sessionSecret .Values.auth.authoriserSecret .Values.auth.webhooksSecret -}}
+{{- if or .Values.auth.jwtSecrets .Values.auth.apiKeys .Values.auth.sessionSecret .Values.auth.authoriserSecret .Values.auth.webhooksSecret .Values.auth.archiveUrl -}}
 {{- if .Values.auth.existingSecret -}}
-{{- fail "auth.existingSecret is set: auth.jwtSecrets, auth.apiKeys, auth.sessionSecret, auth.authoriserSecret and auth.webhooksSecret belong into that Secret" -}}
+{{- fail "auth.existingSecret is set: auth.jwtSecrets, auth.apiKeys, auth.sessionSecret, auth.authoriserSecret, auth.webhooksSecret and auth.archiveUrl belong into that Secret" -}}
 {{- end -}}
 true
 {{- end -}}
@@ -110,10 +110,12 @@ true
 {{- if .sessionSecret }}{{ $_ := set $keys "session_secret" "session-secret" }}{{ end -}}
 {{- if .authoriserSecret }}{{ $_ := set $keys "authoriser" "authoriser-secret" }}{{ end -}}
 {{- if .webhooksSecret }}{{ $_ := set $keys "webhooks" "webhooks-secret" }}{{ end -}}
+{{- if .archiveUrl }}{{ $_ := set $keys "archive" "archive-url" }}{{ end -}}
 {{- else -}}
 {{- with .sessionSecretKey }}{{ $_ := set $keys "session_secret" . }}{{ end -}}
 {{- with .authoriserSecretKey }}{{ $_ := set $keys "authoriser" . }}{{ end -}}
 {{- with .webhooksSecretKey }}{{ $_ := set $keys "webhooks" . }}{{ end -}}
+{{- with .archiveUrlKey }}{{ $_ := set $keys "archive" . }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $keys -}}

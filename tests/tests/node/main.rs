@@ -1,5 +1,6 @@
 //! One node: what all dialects share.
 
+mod archive;
 mod authoriser;
 mod conversations_list;
 mod crash;

@@ -45,7 +45,8 @@ local function steps_of(key, group, entries)
 end
 
 -- What is pending comes again, in its order, before anything that is new: only who has the part takes.
--- Arguments: time, group, node, how long it has the part, how many at most.
+-- Arguments: time, group, node, how long it has the part, how many at most, and every group there is to be: who comes to this
+-- part later than another one, which may have settled what is there by then, misses nothing of it.
 redis.register_function('gw1_trail_take', function(keys, args)
   local now, group, node, most = clock(args[1]), args[2], args[3], args[5]
   local mine, wait = holds(keys, group, node, now, tonumber(args[4]))
@@ -55,6 +56,7 @@ redis.register_function('gw1_trail_take', function(keys, args)
     return { 'steps', {} }
   end
   pcall(redis.call, 'XGROUP', 'CREATE', keys[TRAIL], group, '0')
+  for index = 6, #args do pcall(redis.call, 'XGROUP', 'CREATE', keys[TRAIL], args[index], '0') end
   local entries = redis.call('XAUTOCLAIM', keys[TRAIL], group, node, 0, '0', 'COUNT', most)[2]
   if #entries == 0 then
     local read = redis.call('XREADGROUP', 'GROUP', group, node, 'COUNT', most, 'STREAMS', keys[TRAIL], '>')

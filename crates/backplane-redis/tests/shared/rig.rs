@@ -37,7 +37,13 @@ impl RedisRig {
 }
 
 impl RedisRig {
-    async fn start(&self, count: usize, prefix: &str, trail: Kinds) -> Vec<Backplane> {
+    async fn start(
+        &self,
+        count: usize,
+        prefix: &str,
+        trail: Kinds,
+        groups: &[&'static str],
+    ) -> Vec<Backplane> {
         let mut nodes = Vec::new();
         for _ in 0..count {
             let time = self.clock.clone();
@@ -46,6 +52,7 @@ impl RedisRig {
                 inbox: INBOX,
                 prefix: prefix.to_owned(),
                 trail,
+                trail_groups: groups.to_vec(),
                 tell_time: true,
                 ..Options::new(&self.url, Arc::new(move || Time(time.load(Ordering::SeqCst))))
             };
@@ -60,11 +67,11 @@ impl RedisRig {
 #[async_trait]
 impl Rig for RedisRig {
     async fn nodes(&self, count: usize) -> Vec<Backplane> {
-        self.start(count, &self.prefix, Kinds::default()).await
+        self.start(count, &self.prefix, Kinds::default(), &[]).await
     }
 
-    async fn keeping(&self, count: usize) -> Vec<Backplane> {
-        self.start(count, &format!("{}keeping:", self.prefix), Kinds::ALL).await
+    async fn keeping_for(&self, count: usize, groups: &[&'static str]) -> Vec<Backplane> {
+        self.start(count, &format!("{}keeping:", self.prefix), Kinds::ALL, groups).await
     }
 
     async fn advance(&self, by: Duration) {

@@ -36,7 +36,12 @@ pub trait Rig: Send + Sync {
     async fn nodes(&self, count: usize) -> Vec<Backplane>;
 
     /// The same, where a trail of everything is kept, over a backplane of its own.
-    async fn keeping(&self, count: usize) -> Vec<Backplane>;
+    async fn keeping(&self, count: usize) -> Vec<Backplane> {
+        self.keeping_for(count, &[]).await
+    }
+
+    /// And kept for these consumers from the beginning.
+    async fn keeping_for(&self, count: usize, groups: &[&'static str]) -> Vec<Backplane>;
 
     /// Lets the engine's time pass (really sleeping where the clock is not the rig's).
     async fn advance(&self, by: Duration);
@@ -136,6 +141,7 @@ macro_rules! contract_tests {
             trail::what_is_not_settled_comes_again_with_the_same_id,
             trail::each_group_gets_everything_and_what_one_lacks_is_kept,
             trail::what_is_put_aside_keeps_its_id_and_can_be_brought_back,
+            trail::a_consumer_that_is_configured_misses_nothing_when_another_one_is_faster,
             trail::comings_and_goings_are_kept_with_presence,
             typing::starts_and_stops_alternate,
             typing::a_heartbeat_adds_whom_it_names_once,

@@ -171,6 +171,17 @@ pub async fn what_is_put_aside_keeps_its_id_and_can_be_brought_back(rig: &dyn Ri
     assert_eq!(nodes[0].trail.backlog("webhooks").await.unwrap(), crate::trail::Backlog::default());
 }
 
+pub async fn a_consumer_that_is_configured_misses_nothing_when_another_one_is_faster(rig: &dyn Rig) {
+    let nodes = rig.keeping_for(1, &["webhooks", "archive"]).await;
+    create(&nodes[0], "c", &["a", "b"]).await;
+    say(&nodes[0], "c", "a", "1").await;
+    assert_eq!(said(&drained(&nodes[0], "webhooks").await), ["1"]);
+    say(&nodes[0], "c", "a", "2").await;
+    assert_eq!(said(&drained(&nodes[0], "webhooks").await), ["2"]);
+    assert_eq!(said(&drained(&nodes[0], "archive").await), ["1", "2"]);
+    assert_eq!(nodes[0].trail.waiting().await.unwrap(), Vec::<usize>::new(), "what all have is not kept");
+}
+
 pub async fn comings_and_goings_are_kept_with_presence(rig: &dyn Rig) {
     let nodes = rig.keeping(1).await;
     let (one, two) = (lease(rig, "u", 1, None).await, lease(rig, "u", 2, None).await);

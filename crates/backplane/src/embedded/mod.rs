@@ -65,6 +65,8 @@ pub struct Options {
     pub inbox: usize,
     /// Of what a trail is kept.
     pub trail: Kinds,
+    /// Who consumes it: what happens from now on is kept for each of them, also when it comes later than another.
+    pub trail_groups: Vec<&'static str>,
     /// No thread of its own: each call does all its work when it is polled first. Slow, and repeatable: for simulations.
     pub inline: bool,
 }
@@ -79,6 +81,7 @@ impl Default for Options {
             typing_ttl: Duration::from_secs(4),
             inbox: 65_536,
             trail: Kinds::default(),
+            trail_groups: Vec::new(),
             inline: false,
         }
     }

@@ -87,6 +87,17 @@ fn next_of(tables: &mut Tables<'_>) -> Result<u64, Fault> {
     Ok(last + 1)
 }
 
+/// Has each of these groups begin with what is there, unless it has begun: nothing goes that one of them did not have.
+fn begin(step: &mut Change<'_, '_>, groups: &[&'static str]) -> Result<(), Fault> {
+    for group in groups {
+        if step.read().trail_groups.get(*group)?.is_none() {
+            let first = step.read().trail.first()?.map_or(1, |(key, _)| key.value());
+            step.write().trail_groups.insert(*group, first)?;
+        }
+    }
+    Ok(())
+}
+
 /// What every group has settled goes.
 fn forget(step: &mut Change<'_, '_>) -> Result<(), Fault> {
     let mut oldest = u64::MAX;
@@ -140,6 +151,7 @@ impl Node {
         let group = turn.group;
         let taken: Vec<(u64, String)> =
             steps.iter().filter_map(|step| Some((step.place.parse().ok()?, step.id.clone()))).collect();
+        let others = self.engine.options.trail_groups.clone();
         let Some(last) = taken.iter().map(|(place, _)| *place).max() else { return Ok(true) };
         self.engine
             .writer
@@ -147,6 +159,7 @@ impl Node {
                 for (place, id) in taken.iter().filter(|_| aside) {
                     put_aside(step, group, (*place, id))?;
                 }
+                begin(step, &others)?;
                 step.write().trail_groups.insert(group, last + 1)?;
                 forget(step)?;
                 Ok(true)

@@ -35,6 +35,17 @@ impl Kinds {
         self == Self::default()
     }
 
+    /// What is of either.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self {
+            entries: self.entries || other.entries,
+            cursors: self.cursors || other.cursors,
+            presence: self.presence || other.presence,
+            connections: self.connections || other.connections,
+        }
+    }
+
     /// The letters of the words that are kept, each kind's in one place always.
     pub fn letters(self) -> String {
         let all = [(self.entries, "en"), (self.cursors, "c"), (self.presence, "p"), (self.connections, "l")];

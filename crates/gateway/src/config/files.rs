@@ -21,6 +21,7 @@ pub(super) fn fill(config: &mut Config, base: &Config) -> Result<(), ConfigError
     one("auth.session_secret", auth.session_secret_file.as_deref(), &mut auth.session_secret)?;
     one("authoriser.secret", authoriser.secret_file.as_deref(), &mut authoriser.secret)?;
     one("webhooks.secret", webhooks.secret_file.as_deref(), &mut webhooks.secret)?;
+    one("archive.url", config.archive.url_file.as_deref(), &mut config.archive.url)?;
     one("redis_url", config.redis_url_file.as_deref(), &mut config.redis_url)?;
     one("redis.password", redis.password_file.as_deref(), &mut redis.password)?;
     one("redis.sentinel_password", redis.sentinel_password_file.as_deref(), &mut redis.sentinel_password)
@@ -88,6 +89,7 @@ impl Config {
             &auth.session_secret_file,
             &self.authoriser.secret_file,
             &self.webhooks.secret_file,
+            &self.archive.url_file,
             &self.api_keys_file,
             &self.redis_url_file,
             &redis.password_file,
@@ -144,6 +146,7 @@ mod tests {
             "auth.session_secret",
             "authoriser.secret",
             "webhooks.secret",
+            "archive.url",
             "api_keys",
             "redis_url",
             "redis.password",

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use parlance_backplane::trail::Kinds;
 use serde::{Deserialize, Serialize};
 
+mod archive;
 mod authoriser;
 mod drain;
 mod files;
@@ -27,6 +29,7 @@ mod timings;
 mod validate;
 mod webhooks;
 
+pub use archive::Archive;
 pub use authoriser::{Action, Authoriser, OnFailure};
 pub use drain::Drain;
 pub use limits::Limits;
@@ -65,6 +68,8 @@ pub struct Config {
     pub authoriser: Authoriser,
     /// Telling the application's backend.
     pub webhooks: Webhooks,
+    /// Keeping what happened in PostgreSQL.
+    pub archive: Archive,
     /// Keys of the server API; several during rotation. None: the server API refuses every call.
     pub api_keys: Vec<String>,
     /// The same from a file.
@@ -110,6 +115,7 @@ impl Default for Config {
             auth: Auth::default(),
             authoriser: Authoriser::default(),
             webhooks: Webhooks::default(),
+            archive: Archive::default(),
             api_keys: Vec::new(),
             api_keys_file: None,
             secrets_check_ms: 10_000,
@@ -148,6 +154,9 @@ impl Config {
         if let Some(url) = &mut shown.redis_url {
             *url = redis::without_password(url, MASK);
         }
+        if let Some(url) = &mut shown.archive.url {
+            *url = archive::without_password(url, MASK);
+        }
         let addresses = [&mut auth.jwks_url, &mut auth.session_url, &mut authoriser.url, &mut webhooks.url];
         for address in addresses.into_iter().flatten() {
             if let Ok(mut url) = url::Url::parse(address)
@@ -158,6 +167,17 @@ impl Config {
             }
         }
         shown
+    }
+
+    /// What has to be written down of what happens, for whoever consumes it.
+    pub fn kinds(&self) -> Kinds {
+        self.webhooks.kinds().with(self.archive.kinds())
+    }
+
+    /// Who consumes it.
+    pub fn consumers(&self) -> Vec<&'static str> {
+        let all = [(self.webhooks.kinds(), crate::webhooks::GROUP), (self.archive.kinds(), Archive::GROUP)];
+        all.into_iter().filter(|(kinds, _)| !kinds.is_empty()).map(|(_, group)| group).collect()
     }
 
     /// As the configuration file that would say it, secrets masked.

@@ -18,6 +18,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "Telling the application's backend what happened: docs/integrations.md. Without `url` nobody is told, and nothing is \
          written down for it.",
     ),
+    (
+        "archive",
+        "Keeping messages, reactions, members and receipts in PostgreSQL: docs/integrations.md. Without `url` nothing is kept \
+         there, and nothing is written down for it.",
+    ),
     ("limits", "Limits on input, output and connections. Sizes in bytes, times in milliseconds."),
     ("timings", "Time spans of presence, typing and housekeeping, in milliseconds."),
     (
@@ -232,6 +237,17 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "An event that the backend refuses (4xx, but for 408, 425 and 429) so often is put aside: `parlance webhooks`.",
     ),
     ("webhooks.give_up_hours", "So is one that could not be told for so many hours."),
+    (
+        "archive.url",
+        "`postgresql://user:password@host:port/database`; TLS is not supported yet. The same at every node. Whether there is \
+         one takes effect at the next start, another password with the next connection.",
+    ),
+    ("archive.url_file", "The same from a file."),
+    (
+        "archive.run",
+        "Whether this node writes to it; false where others do, or `parlance archive run` in a process of its own.",
+    ),
+    ("archive.batch", "What happened, in a transaction at most; 10000 is the most."),
     ("auth.keys.path", "PEM file of a public key."),
     (
         "auth.keys.algorithm",

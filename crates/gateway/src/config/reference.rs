@@ -155,6 +155,8 @@ fn example_of(path: &str) -> &'static str {
         "webhooks.url" => "\"https://app.example/internal/events\"",
         "webhooks.secret" => "\"a-secret-that-the-backend-knows-too\"",
         "webhooks.secret_file" => "\"/run/secrets/webhooks-secret\"",
+        "archive.url" => "\"postgresql://parlance:a-password@db.example:5432/chat\"",
+        "archive.url_file" => "\"/run/secrets/archive-url\"",
         "auth.session_secret_file" => "\"/run/secrets/session-secret\"",
         "redis.username" | "redis.sentinel_username" => "\"parlance\"",
         "redis.password" | "redis.sentinel_password" => "\"a-password\"",

@@ -55,6 +55,7 @@ impl Config {
         }
         self.authoriser.validate()?;
         self.webhooks.validate()?;
+        self.archive.validate()?;
         self.limits.validate()?;
         self.timings.validate()?;
         self.drain.validate()?;

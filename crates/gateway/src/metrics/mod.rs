@@ -4,6 +4,7 @@
 //! know: where things are counted. Labels have few values: mounts, dialects, shards and words, never users, addresses of
 //! clients or conversations.
 
+mod archive;
 mod authoriser;
 mod brake;
 mod delivery;
@@ -30,6 +31,7 @@ use prometheus::{Registry, TextEncoder};
 use crate::auth::AuthError;
 use crate::config::Mount;
 
+pub use archive::Archive;
 pub use authoriser::Authoriser;
 pub use brake::Brake;
 pub use delivery::Delivery;
@@ -55,6 +57,8 @@ pub struct Metrics {
     pub authoriser: Authoriser,
     /// Webhooks.
     pub webhooks: Webhooks,
+    /// The archive.
+    pub archive: Archive,
     /// What clients ask and are answered.
     pub traffic: Traffic,
     /// Delivering.
@@ -77,6 +81,7 @@ impl Metrics {
     pub fn new(stats: Arc<Stats>) -> Self {
         let r = Registrar::new();
         let (door, authoriser, webhooks) = (Door::new(&r), Authoriser::new(&r), Webhooks::new(&r));
+        let archive = Archive::new(&r);
         let (traffic, delivery) = (Traffic::new(&r), Delivery::new(&r));
         let (brake, feed, engine) = (Brake::new(&r), Feed::new(&r), Engine::new(&r, stats));
         let (presence, sessions, process) = (Presence::new(&r), Sessions::new(&r), Process::new(&r));
@@ -87,6 +92,7 @@ impl Metrics {
             door,
             authoriser,
             webhooks,
+            archive,
             traffic,
             delivery,
             brake,

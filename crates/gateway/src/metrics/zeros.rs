@@ -6,6 +6,7 @@
 use parlance_model::{RejectCode, Status};
 use parlance_wire::Dialect;
 
+use super::archive::OUTCOMES as BATCHES;
 use super::authoriser::OUTCOMES;
 use super::webhooks::OUTCOMES as CALLS;
 use super::{Metrics, word};
@@ -74,6 +75,9 @@ pub(super) fn put(metrics: &Metrics) {
         for outcome in OUTCOMES {
             metrics.authoriser.questions.with_label_values(&[action.as_str(), outcome]);
         }
+    }
+    for outcome in BATCHES {
+        metrics.archive.batches.with_label_values(&[outcome]);
     }
     for outcome in CALLS {
         metrics.webhooks.calls.with_label_values(&[outcome]);

@@ -125,7 +125,8 @@ async fn changed(node: &Node, options: &Webhooks) {
 impl Teller {
     fn new(node: &Arc<Node>, options: &Webhooks) -> Result<Option<Self>, String> {
         let Some(url) = &options.url else { return Ok(None) };
-        if options.kinds() != node.backplane.trail.kinds() {
+        let kept = node.backplane.trail.kinds();
+        if kept.with(options.kinds()) != kept {
             tracing::warn!("other kinds of webhooks.events take effect at the next start");
         }
         let time = Duration::from_millis(options.timeout_ms);

@@ -148,6 +148,8 @@ fn with_files(text: &str, folder: &Path) -> String {
         ("auth/AUTHORISER", SECRET),
         ("auth/webhooks-secret", SECRET),
         ("auth/WEBHOOKS", SECRET),
+        ("auth/archive-url", "postgresql://parlance:p@db/chat"),
+        ("auth/ARCHIVE", "postgresql://parlance:p@db/chat"),
     ] {
         let file = folder.join(path.replace('/', "-"));
         fs::write(&file, holds).unwrap();

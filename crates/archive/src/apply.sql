@@ -1,0 +1,71 @@
+-- From the staging tables into those that stay. Every statement leaves the same when it runs twice, or late.
+
+INSERT INTO parlance.conversations AS c (id, created_at, created_by, deleted_at, epoch)
+SELECT id, created_at, created_by, deleted_at, epoch FROM staged_conversations ORDER BY id
+ON CONFLICT (id) DO UPDATE SET
+    created_by = CASE WHEN c.created_at IS NULL OR excluded.created_at > c.created_at
+        THEN excluded.created_by ELSE c.created_by END,
+    created_at = greatest(c.created_at, excluded.created_at),
+    deleted_at = CASE WHEN excluded.epoch > c.epoch THEN excluded.deleted_at
+        WHEN excluded.epoch = c.epoch THEN coalesce(c.deleted_at, excluded.deleted_at) ELSE c.deleted_at END,
+    epoch = greatest(c.epoch, excluded.epoch);
+
+-- What stands where a later message of the log is now.
+WITH gone AS (
+    DELETE FROM parlance.messages m USING staged_messages s
+    WHERE m.conversation = s.conversation AND m.seq = s.seq AND (m.epoch, m.sent_at) < (s.epoch, s.sent_at)
+    RETURNING m.*
+)
+INSERT INTO parlance.superseded_messages SELECT * FROM gone ON CONFLICT DO NOTHING;
+
+INSERT INTO parlance.messages (conversation, seq, epoch, message_id, message_number, message_offset,
+    sender, sender_name, client_id, client_id_uses, body, metadata, extra, sent_at)
+SELECT s.conversation, s.seq, s.epoch, s.message_id, s.message_number, s.message_offset,
+    s.sender, s.sender_name, s.client_id,
+    CASE WHEN s.client_id IS NULL THEN 0 ELSE coalesce(
+        (SELECT max(m.client_id_uses) + 1 FROM parlance.messages m WHERE m.conversation = s.conversation
+            AND m.sender = s.sender AND m.client_id = s.client_id), 0
+    ) + row_number() OVER (PARTITION BY s.conversation, s.sender, s.client_id ORDER BY s.seq) - 1 END,
+    s.body, s.metadata, s.extra, s.sent_at
+FROM staged_messages s
+WHERE NOT EXISTS (SELECT FROM parlance.messages m WHERE m.conversation = s.conversation AND m.seq = s.seq)
+    AND NOT EXISTS (SELECT FROM staged_messages n WHERE n.conversation = s.conversation AND n.seq = s.seq
+        AND (n.epoch, n.sent_at) > (s.epoch, s.sent_at))
+ON CONFLICT (conversation, seq) DO NOTHING;
+
+-- And what comes when a later one has its place already.
+INSERT INTO parlance.superseded_messages (conversation, seq, epoch, message_id, message_number, message_offset,
+    sender, sender_name, client_id, body, metadata, extra, sent_at)
+SELECT s.* FROM staged_messages s JOIN parlance.messages m ON m.conversation = s.conversation AND m.seq = s.seq
+WHERE (m.epoch, m.sent_at) > (s.epoch, s.sent_at)
+ON CONFLICT DO NOTHING;
+
+INSERT INTO parlance.reaction_states AS r (conversation, target_seq, kind, user_id, epoch, seq, at, stands)
+SELECT conversation, target_seq, kind, user_id, epoch, seq, at, stands FROM staged_reactions
+ORDER BY conversation, target_seq, kind, user_id
+ON CONFLICT (conversation, target_seq, kind, user_id) DO UPDATE SET
+    epoch = excluded.epoch, seq = excluded.seq, at = excluded.at, stands = excluded.stands
+WHERE (excluded.epoch, excluded.seq, excluded.at) > (r.epoch, r.seq, r.at);
+
+INSERT INTO parlance.memberships (conversation, user_id, joined_epoch, joined_seq, joined_at)
+SELECT conversation, user_id, joined_epoch, joined_seq, joined_at FROM staged_memberships
+WHERE joined_seq IS NOT NULL ORDER BY conversation, user_id
+ON CONFLICT (conversation, user_id) DO UPDATE SET
+    joined_epoch = excluded.joined_epoch, joined_seq = excluded.joined_seq, joined_at = excluded.joined_at
+WHERE memberships.joined_seq IS NULL OR
+    (excluded.joined_epoch, excluded.joined_seq) > (memberships.joined_epoch, memberships.joined_seq);
+
+INSERT INTO parlance.memberships (conversation, user_id, left_epoch, left_seq, left_at)
+SELECT conversation, user_id, left_epoch, left_seq, left_at FROM staged_memberships
+WHERE left_seq IS NOT NULL ORDER BY conversation, user_id
+ON CONFLICT (conversation, user_id) DO UPDATE SET
+    left_epoch = excluded.left_epoch, left_seq = excluded.left_seq, left_at = excluded.left_at
+WHERE memberships.left_seq IS NULL OR
+    (excluded.left_epoch, excluded.left_seq) > (memberships.left_epoch, memberships.left_seq);
+
+INSERT INTO parlance.receipts AS r (conversation, user_id, delivered_seq, read_seq, read_at)
+SELECT conversation, user_id, delivered_seq, read_seq, read_at FROM staged_receipts ORDER BY conversation, user_id
+ON CONFLICT (conversation, user_id) DO UPDATE SET
+    delivered_seq = greatest(r.delivered_seq, excluded.delivered_seq),
+    read_at = CASE WHEN r.read_seq IS NULL OR excluded.read_seq > r.read_seq THEN excluded.read_at ELSE r.read_at END,
+    read_seq = greatest(r.read_seq, excluded.read_seq);

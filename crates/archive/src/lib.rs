@@ -1,0 +1,26 @@
+//! What happened, kept in PostgreSQL: a consumer of the trail, off unless it is configured.
+//!
+//! Owns: the tables (schema `parlance`, numbered migrations), what of the trail becomes which row, and that every row is there
+//! once however often it comes. Must not know: how a trail is kept, what a node is. No acknowledgement waits for it.
+#![warn(missing_docs)]
+
+mod address;
+mod migrations;
+mod pace;
+mod rows;
+mod sink;
+mod store;
+
+use parlance_backplane::trail::Kinds;
+
+pub use address::check as check_address;
+pub use migrations::Migration;
+pub use pace::Outcome;
+pub use sink::{Address, Settings, Tally, run};
+pub use store::{Refused, State, Store};
+
+/// The consumer's name.
+pub const GROUP: &str = "archive";
+
+/// What has to be written down for it.
+pub const KINDS: Kinds = Kinds { entries: true, cursors: true, presence: false, connections: false };

@@ -1,0 +1,18 @@
+-- Where a batch is copied to before it is applied; of one connection, and empty between two transactions.
+CREATE TEMP TABLE IF NOT EXISTS staged_conversations (
+    id text, created_at timestamptz, created_by text, deleted_at timestamptz, epoch bigint
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS staged_messages (
+    conversation text, seq bigint, epoch bigint, message_id text, message_number bigint, message_offset bigint,
+    sender text, sender_name text, client_id text, body text, metadata json, extra json, sent_at timestamptz
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS staged_reactions (
+    conversation text, target_seq bigint, kind text, user_id text, epoch bigint, seq bigint, at timestamptz, stands boolean
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS staged_memberships (
+    conversation text, user_id text, joined_epoch bigint, joined_seq bigint, joined_at timestamptz,
+    left_epoch bigint, left_seq bigint, left_at timestamptz
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS staged_receipts (
+    conversation text, user_id text, delivered_seq bigint, read_seq bigint, read_at timestamptz
+) ON COMMIT DELETE ROWS;

@@ -1,0 +1,90 @@
+//! Metrics of the archive.
+
+use std::time::Duration;
+
+use parlance_backplane::trail::Backlog;
+use parlance_model::Time;
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
+
+use super::registrar::{Registrar, says};
+
+const SECONDS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+
+/// Metrics of the archive.
+pub struct Archive {
+    /// Batches by what came of them.
+    pub batches: IntCounterVec,
+    /// Steps that were written.
+    pub steps: IntCounter,
+    /// How long a batch took.
+    pub seconds: Histogram,
+    /// Steps put aside.
+    pub dead: IntCounter,
+    /// What waits, at all nodes.
+    pub waiting: IntGauge,
+    /// For how long the oldest of it has waited.
+    pub lag: Gauge,
+    /// What was put aside.
+    pub aside: IntGauge,
+}
+
+/// What may come of a batch.
+pub(super) const OUTCOMES: [&str; 3] = ["written", "refused", "away"];
+
+impl Archive {
+    pub(super) fn new(r: &Registrar) -> Self {
+        r.group("Archive");
+        Self {
+            batches: r.counters(
+                "archive_batches_total",
+                &["outcome"],
+                says(
+                    "Transactions that wrote to PostgreSQL",
+                    "`away`: PostgreSQL is out of reach, full, read-only, or lacks rights; what happens is kept until it takes it. `refused`: it does not take what is in a batch, which goes one by one then.",
+                ),
+            ),
+            steps: r.counter(
+                "archive_steps_total",
+                says("Steps that were written", "At most a few less than what happens: `archive.batch`."),
+            ),
+            seconds: r.histogram(
+                "archive_seconds",
+                &SECONDS,
+                says("How long a transaction took", "The PostgreSQL behind `archive.url`."),
+            ),
+            dead: r.counter(
+                "archive_given_up_total",
+                says("Steps that PostgreSQL refuses for their content, put aside", "The log says why, by the step's id."),
+            ),
+            waiting: r.gauge(
+                "archive_backlog_steps",
+                says("Steps that are not in PostgreSQL yet, of all nodes together", "Whether PostgreSQL answers, and how fast."),
+            ),
+            lag: r.duration(
+                "archive_lag_seconds",
+                says("For how long the oldest of them has waited", "As above."),
+            ),
+            aside: r.gauge(
+                "archive_aside_steps",
+                says("Steps that lie put aside, of all nodes together", "As `parlance_archive_given_up_total`."),
+            ),
+        }
+    }
+
+    /// Something came of a batch.
+    pub fn came(&self, outcome: &str, steps: usize, took: Duration) {
+        self.batches.with_label_values(&[outcome]).inc();
+        self.seconds.observe(took.as_secs_f64());
+        if outcome == "written" {
+            self.steps.inc_by(steps as u64);
+        }
+    }
+
+    /// What waits.
+    pub fn backlog(&self, backlog: &Backlog, now: Time) {
+        let count = |steps: u64| i64::try_from(steps).unwrap_or(i64::MAX);
+        self.waiting.set(count(backlog.steps));
+        self.aside.set(count(backlog.dead));
+        self.lag.set(backlog.since.map_or(0.0, |since| now.since(since).as_secs_f64()));
+    }
+}

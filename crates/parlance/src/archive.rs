@@ -1,0 +1,234 @@
+//! The archive: wired to the node that has it, and `parlance archive`.
+//!
+//! Owns: which process writes, and what an operator is shown. Must not know: what is in the tables.
+
+use parlance_backplane::Backplane;
+use parlance_gateway::config::Config;
+
+use crate::cli::NodeFlags;
+use crate::failure::Failure;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Bring the tables to what this release needs. Whoever writes does so too, where its login may.
+    Migrate(NodeFlags),
+    /// Show what is in the tables, and how much waits.
+    Status(NodeFlags),
+    /// Write, as a process of its own beside nodes that have `archive.run = false`; on Redis only.
+    Run(NodeFlags),
+}
+
+/// `parlance archive`.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    match args.what {
+        What::Migrate(flags) => wired::migrate(&flags).await,
+        What::Status(flags) => wired::status(&flags).await,
+        What::Run(flags) => wired::alone(&flags).await,
+    }
+}
+
+/// What can be said of the address without opening anything.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    config.archive.url.as_deref().map_or(Ok(()), wired::check)
+}
+
+/// Has a node write, when it is to.
+pub fn begin(node: &parlance_gateway::Running, backplane: &Backplane) {
+    let config = node.node().config.load();
+    if config.archive.url.is_some() && config.archive.run {
+        wired::begin(node.node(), backplane);
+    }
+}
+
+#[cfg(not(feature = "archive"))]
+mod wired {
+    //! A build without it.
+
+    use std::sync::Arc;
+
+    use super::{Backplane, Failure, NodeFlags};
+
+    fn without<T>() -> Result<T, Failure> {
+        Err(Failure::Usage("archive: this program was built without it".to_owned()))
+    }
+
+    pub async fn migrate(_: &NodeFlags) -> Result<(), Failure> {
+        without()
+    }
+
+    pub async fn status(_: &NodeFlags) -> Result<(), Failure> {
+        without()
+    }
+
+    pub async fn alone(_: &NodeFlags) -> Result<(), Failure> {
+        without()
+    }
+
+    pub fn check(_: &str) -> Result<(), Failure> {
+        without()
+    }
+
+    pub fn begin(_: &Arc<parlance_gateway::node::Node>, _: &Backplane) {}
+}
+
+#[cfg(feature = "archive")]
+mod wired {
+    //! A build with it.
+
+    use std::fmt::Write as _;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use anyhow::{Context as _, anyhow};
+    use parlance_archive::{GROUP, Outcome, Settings, State, Store, Tally};
+    use parlance_backplane::trail::Backlog;
+    use parlance_gateway::clock::Clock;
+    use parlance_gateway::config::Config;
+    use parlance_gateway::node::Node;
+
+    use super::{Backplane, Failure, NodeFlags};
+    use crate::serve::{self, Signals};
+    use crate::sources::Sources;
+    use crate::start;
+
+    pub fn check(url: &str) -> Result<(), Failure> {
+        parlance_archive::check_address(url).map_err(|why| Failure::Usage(format!("archive.url: {why}")))
+    }
+
+    /// A node counts in its metrics.
+    struct Counts(Arc<Node>);
+
+    impl Tally for Counts {
+        fn came(&self, outcome: Outcome, steps: usize, took: Duration) {
+            self.0.metrics.archive.came(outcome.as_str(), steps, took);
+        }
+
+        fn buried(&self) {
+            self.0.metrics.archive.dead.inc();
+        }
+
+        fn waits(&self, backlog: &Backlog) {
+            self.0.metrics.archive.backlog(backlog, self.0.clock.now());
+        }
+    }
+
+    pub fn begin(node: &Arc<Node>, backplane: &Backplane) {
+        let from = node.clone();
+        let address = Arc::new(move || from.config.load().archive.url.clone());
+        let settings = Settings { address, batch: node.config.load().archive.batch };
+        let sink = parlance_archive::run(backplane.trail.clone(), settings, Arc::new(Counts(node.clone())));
+        let halt = node.halt.clone();
+        node.tracker.spawn(async move { halt.run_until_cancelled(sink).await });
+    }
+
+    /// A process of its own says it in its log: its metrics are nowhere.
+    struct Says;
+
+    impl Tally for Says {
+        fn came(&self, outcome: Outcome, steps: usize, took: Duration) {
+            tracing::debug!(outcome = outcome.as_str(), steps, ?took, "archive");
+        }
+
+        fn buried(&self) {}
+
+        fn waits(&self, backlog: &Backlog) {
+            tracing::info!(steps = backlog.steps, aside = backlog.dead, "archive: not written yet");
+        }
+    }
+
+    fn configured(sources: &Sources) -> Result<(Config, String), Failure> {
+        let config = sources.load()?;
+        super::check(&config)?;
+        let url = config.archive.url.clone();
+        let url = url.ok_or_else(|| Failure::Usage("archive.url: is not set".to_owned()))?;
+        Ok((config, url))
+    }
+
+    async fn connect(url: &str) -> Result<Store, Failure> {
+        Ok(Store::connect(url).await.context("PostgreSQL")?)
+    }
+
+    pub async fn migrate(flags: &NodeFlags) -> Result<(), Failure> {
+        let (_, url) = configured(&Sources::new(Config::default(), flags))?;
+        let applied = connect(&url).await?.migrate().await.context("PostgreSQL")?;
+        for one in &applied {
+            println!("applied {:04} {}", one.number, one.name);
+        }
+        println!("{}", if applied.is_empty() { "nothing to do" } else { "done" });
+        Ok(())
+    }
+
+    pub async fn status(flags: &NodeFlags) -> Result<(), Failure> {
+        let (config, url) = configured(&Sources::new(Config::default(), flags))?;
+        let state = connect(&url).await?.state().await.context("PostgreSQL")?;
+        print!("{}", told(&state));
+        if config.redis_url.is_none() {
+            println!("waiting: on the embedded engine only its node knows: parlance_archive_backlog_steps");
+            return Ok(());
+        }
+        let engine = start::open(&config, &Clock::system()).await?;
+        let backlog = engine.backplane().trail.backlog(GROUP).await;
+        engine.close().await;
+        let backlog = backlog.map_err(anyhow::Error::from)?;
+        let since =
+            backlog.since.map(|since| format!(", the oldest of {}", since.to_iso())).unwrap_or_default();
+        println!("waiting: {}{since}\nput aside: {}", backlog.steps, backlog.dead);
+        Ok(())
+    }
+
+    fn told(state: &State) -> String {
+        let mut out = String::new();
+        let applied: Vec<String> = state.applied.iter().map(|number| format!("{number:04}")).collect();
+        _ = writeln!(
+            out,
+            "migrations: {}",
+            if applied.is_empty() { "none".to_owned() } else { applied.join(" ") }
+        );
+        for one in &state.missing {
+            _ = writeln!(out, "missing: {:04} {} (parlance archive migrate)", one.number, one.name);
+        }
+        for (table, rows) in &state.rows {
+            _ = writeln!(out, "{table}: {rows}");
+        }
+        out
+    }
+
+    pub async fn alone(flags: &NodeFlags) -> Result<(), Failure> {
+        let sources = Sources::new(Config::default(), flags);
+        let (config, _) = configured(&sources)?;
+        if config.redis_url.is_none() {
+            return Err(Failure::Usage(
+                "redis_url: the embedded engine is of one process: its node writes by itself, with archive.run"
+                    .to_owned(),
+            ));
+        }
+        let _logs = serve::begin(&sources, &config)?;
+        let mut signals = Signals::listen()?;
+        let engine = start::open(&config, &Clock::system()).await?;
+        let batch = config.archive.batch;
+        // Read again at each connect: the file may hold another password by then.
+        let known = config.archive.url.clone();
+        let address = Arc::new(move || match sources.load() {
+            Ok(config) => config.archive.url,
+            Err(_) => known.clone(),
+        });
+        let sink =
+            parlance_archive::run(engine.backplane().trail, Settings { address, batch }, Arc::new(Says));
+        println!("ready");
+        tokio::select! {
+            () = sink => {}
+            () = signals.stop() => {}
+        }
+        tracing::info!("stopping");
+        tokio::time::timeout(Duration::from_secs(5), engine.close())
+            .await
+            .map_err(|_| anyhow!("Redis did not answer while stopping"))?;
+        Ok(())
+    }
+}
