@@ -2,6 +2,7 @@
 
 mod archive;
 mod authoriser;
+mod backend;
 mod conversations_list;
 mod crash;
 mod cross_dialect;

@@ -6,8 +6,8 @@ use parlance_tests::io::IoClient;
 use parlance_tests::{Gateway, Options, Ws, token};
 use serde_json::{Value, json};
 
-use super::backend::{Backend, http, no, yes};
 use super::{asking, sechat_message};
+use crate::backend::{Backend, http, no, yes};
 
 /// Eve comes nowhere, and nobody into what is `private`.
 fn house(question: &Value) -> Option<String> {

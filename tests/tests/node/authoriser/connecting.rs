@@ -8,8 +8,8 @@ use parlance_tests::{Device, Gateway, IoClient, Map, Options, Ws, token};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use super::backend::{Backend, no, yes};
 use super::{SECRET, asking, turned_away};
+use crate::backend::{Backend, no, yes};
 
 /// Somebody called `eve` may nothing.
 fn not_eve(question: &Value) -> Option<String> {

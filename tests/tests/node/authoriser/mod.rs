@@ -1,14 +1,13 @@
 //! The authoriser: the application's backend is asked, and its word holds, in every dialect.
 
-pub(crate) mod backend;
 mod callback;
 mod connecting;
 mod examples;
 mod rooms;
 mod trouble;
 
+use crate::backend::Backend;
 use anyhow::Result;
-use backend::Backend;
 use parlance_tests::{Gateway, Options, token};
 use serde_json::{Value, json};
 

@@ -9,8 +9,8 @@ use parlance_tests::{Device, Gateway, Map};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::backend::{Backend, http, no, yes};
 use super::{asking, sechat_message};
+use crate::backend::{Backend, http, no, yes};
 
 /// Nobody enters `closed`, nobody writes to `mute`.
 fn house(question: &Value) -> Option<String> {

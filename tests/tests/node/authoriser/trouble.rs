@@ -9,8 +9,8 @@ use parlance_tests::{Gateway, IoClient, Map, Options};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::backend::{Backend, http, no, yes};
 use super::{asking, sechat_message, turned_away};
+use crate::backend::{Backend, http, no, yes};
 
 /// Nobody is there.
 const GONE: &str = "[authoriser]\nurl = \"http://127.0.0.1:1/\"\n";

@@ -14,7 +14,7 @@ use parlance_tests::{Gateway, Options, PATIENCE, Ws};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::authoriser::backend::{Backend, http};
+use crate::backend::{Backend, http};
 
 /// Signs the calls.
 pub const SECRET: &str = "the-secret-of-the-webhooks-of-32-bytes";
