@@ -17,6 +17,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use parlance_backplane::Fault;
 use parlance_backplane::trail::{Backlog, Step, Taken, Turn};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -78,6 +79,8 @@ struct Teller {
     options: Webhooks,
     url: Uri,
     caller: Caller,
+    /// Calls under way. Who only waits to try again is none: a part that is refused holds up no other.
+    turns: Semaphore,
 }
 
 #[derive(Serialize)]
@@ -133,10 +136,11 @@ impl Teller {
         let bounds = Bounds { time, at_once: options.max_in_flight, answer: LARGEST_ANSWER };
         let caller = Caller::new(bounds, options.secret.as_deref())?;
         let (node, options) = (node.clone(), options.clone());
-        Ok(Some(Self { url: outbound::checked(OPTION, url)?, node, options, caller }))
+        let turns = Semaphore::new(options.max_in_flight);
+        Ok(Some(Self { url: outbound::checked(OPTION, url)?, node, options, caller, turns }))
     }
 
-    /// Looks for parts in which something waits, and tells some at a time.
+    /// Looks for parts in which something waits: each is told by a task of its own, and there are not more than parts.
     async fn tell(self: Arc<Self>) {
         let mut every = tokio::time::interval(LOOK);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,11 +166,8 @@ impl Teller {
                 counted = Some(Instant::now());
                 self.count().await;
             }
-            if tellers.len() >= self.options.max_in_flight {
-                continue;
-            }
             for part in self.waiting().await {
-                if tellers.len() < self.options.max_in_flight && under_way.insert(part) {
+                if under_way.insert(part) {
                     let teller = self.clone();
                     tellers.spawn(async move {
                         teller.part(part).await;
@@ -210,7 +211,7 @@ impl Teller {
     async fn part(&self, part: usize) {
         let (mut tries, mut said) = (Tries::default(), false);
         loop {
-            let told = match self.once(part, tries).await {
+            let told = match self.in_turn(part, tries).await {
                 Ok(Some(told)) => told,
                 Ok(None) => return,
                 Err(fault) => {
@@ -233,6 +234,13 @@ impl Teller {
             }
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// [`Self::once`], one after the other where more want to.
+    async fn in_turn(&self, part: usize, tries: Tries) -> Result<Option<Outcome>, Fault> {
+        let closed = |_| Fault::Unavailable("webhooks end".to_owned());
+        let _turn = self.turns.acquire().await.map_err(closed)?;
+        self.once(part, tries).await
     }
 
     /// Takes what comes next, tells it and settles it; `None`: there is nothing, or another node has the part.

@@ -10,14 +10,13 @@ use parlance_backplane::{Backplane, Change, MemberSet};
 use parlance_gateway::clock::Clock;
 use parlance_gateway::config::Config;
 use parlance_gateway::session::Bare;
-use parlance_model::{
-    Author, ConversationId, ConversationKind, Identity, Message, NodeId, Proof, Time, UserId,
-};
+use parlance_model::{Author, ConversationId, ConversationKind, Message, NodeId, Time, UserId};
 use parlance_wire::websocket;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::engine;
 use super::fate::Fate;
+use super::person::identity;
 use super::random::Random;
 
 /// More than two pages of the log.
@@ -51,22 +50,6 @@ async fn fill(admin: &Backplane) {
     }
 }
 
-fn identity() -> Identity {
-    Identity {
-        user: user("ann"),
-        name: None,
-        username: None,
-        picture: None,
-        expires_at: Time(u64::MAX),
-        issued_at: None,
-        token_id: None,
-        token_hash: 0,
-        verified: false,
-        proof: Proof::None,
-        claims: None,
-    }
-}
-
 /// The messages that wait in a connection's outbox.
 fn take(bare: &Bare, heard: &mut Vec<usize>) {
     let (mut pieces, mut marks) = (VecDeque::new(), Vec::new());
@@ -95,7 +78,7 @@ async fn told(calls: u64) -> (Vec<usize>, bool) {
     config.auth.secrets = vec!["a-secret-of-these-tests-of-32-bytes-or-more".to_owned()];
     let mount = Arc::new(config.mounts[0].clone());
     let node = parlance_gateway::begin(config, far, name, clock).await.unwrap();
-    let bare = Bare::open(&node, &mount, Arc::new(identity())).await.unwrap();
+    let bare = Bare::open(&node, &mount, Arc::new(identity(&user("ann")))).await.unwrap();
     fate.fail_in(calls);
     let mut heard = Vec::new();
     let attached = timeout(LONG, async {

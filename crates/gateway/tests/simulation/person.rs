@@ -54,7 +54,7 @@ enum Did {
     Other,
 }
 
-fn identity(user: &UserId) -> Identity {
+pub fn identity(user: &UserId) -> Identity {
     Identity {
         user: user.clone(),
         name: None,

@@ -9,6 +9,7 @@ use parlance_tests::{API_KEY, Gateway, built_binary};
 use serde_json::json;
 
 use super::{Listener, bodies, connect, say};
+use parlance_redis_rig::Server;
 use parlance_tests::metrics::until;
 
 fn webhooks(gateway: &Gateway, arguments: &[&str]) -> Result<String> {
@@ -51,4 +52,28 @@ async fn an_event_that_is_refused_holds_up_no_other_and_is_told_again_on_demand(
     let (_, answer) = gateway.api("GET", "/api/v1/webhooks", None).await?;
     ensure!(answer["aside"] == 0 && answer["events"] == json!([]), "{answer}");
     Ok(())
+}
+
+#[tokio::test]
+async fn parts_that_are_refused_take_no_turn_from_others() -> Result<()> {
+    let redis = Server::standalone().await?;
+    let listener = Listener::deciding(|_, call| {
+        let poison = call["events"].as_array().into_iter().flatten().any(|e| e["data"]["body"] == "poison");
+        Some(if poison { 422 } else { 200 })
+    })
+    .await?;
+    // Whoever is refused waits for longer than this test does, and there is one turn.
+    let more = "max_in_flight = 1\nevents = [\"message.accepted\"]";
+    let options = listener.told_by(more).env("PARLANCE_REDIS_URL", &redis.url());
+    let waits = [("PARLANCE_WEBHOOKS_BACKOFF_MS", "600000"), ("PARLANCE_WEBHOOKS_BACKOFF_MAX_MS", "600000")];
+    let gateway = Gateway::start(waits.iter().fold(options, |it, (name, value)| it.env(name, value))).await?;
+    let mut alice = connect(&gateway, "alice").await?;
+    for place in ["p-1", "p-2"] {
+        say(&mut alice, "poison", place, &["bob"]).await?;
+    }
+    listener.backend().until_asked(2).await?;
+    for place in ["c-1", "c-2", "c-3"] {
+        say(&mut alice, "m-1", place, &["bob"]).await?;
+    }
+    listener.until("the others", |l| l.of("message.accepted").len() == 3).await
 }
