@@ -4,7 +4,6 @@
 //! once however often it comes. Must not know: how a trail is kept, what a node is. No acknowledgement waits for it.
 #![warn(missing_docs)]
 
-mod address;
 mod migrations;
 mod pace;
 mod rows;
@@ -13,11 +12,9 @@ mod store;
 
 use parlance_backplane::trail::Kinds;
 
-pub use address::check as check_address;
-pub use migrations::Migration;
 pub use pace::Outcome;
 pub use sink::{Address, Settings, Tally, run};
-pub use store::{Refused, State, Store};
+pub use store::{State, Store};
 
 /// The consumer's name.
 pub const GROUP: &str = "archive";

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use parlance_postgres::Refused;
+
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A step whose content PostgreSQL refuses so often, alone, is put aside.
@@ -21,6 +23,14 @@ pub enum Outcome {
 impl Outcome {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Written, Self::Refused, Self::Away];
+
+    /// What a failure comes to.
+    pub const fn of(why: &Refused) -> Self {
+        match why {
+            Refused::Away(_) => Self::Away,
+            Refused::Content(_) => Self::Refused,
+        }
+    }
 
     /// As a label.
     pub const fn as_str(self) -> &'static str {

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use parlance_backplane::trail::{Backlog, Step, Taken, Turn};
 use parlance_backplane::{Fault, Trail};
+use parlance_postgres::Refused;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::GROUP;
 use crate::pace::{Outcome, Tries};
 use crate::rows::Rows;
-use crate::store::{Refused, Store};
+use crate::store::Store;
 
 /// Connections to PostgreSQL; each has its share of the parts.
 const WORKERS: usize = 2;
@@ -176,7 +177,7 @@ impl Worker {
     }
 
     fn failed(&mut self, why: &Refused) -> Outcome {
-        let outcome = why.outcome();
+        let outcome = Outcome::of(why);
         match outcome {
             Outcome::Away => {
                 self.store = None;
@@ -211,7 +212,6 @@ impl Worker {
             store.prepare().await?;
             Ok(store)
         };
-        let late = |_| Refused::Away("no answer in time".to_owned());
-        tokio::time::timeout(PATIENCE, connected).await.map_err(late)?
+        tokio::time::timeout(PATIENCE, connected).await.map_err(|_| Refused::late())?
     }
 }

@@ -98,7 +98,7 @@ mod wired {
     use crate::start;
 
     pub fn check(url: &str) -> Result<(), Failure> {
-        parlance_archive::check_address(url).map_err(|why| Failure::Usage(format!("archive.url: {why}")))
+        parlance_postgres::check_address(url).map_err(|why| Failure::Usage(format!("archive.url: {why}")))
     }
 
     /// A node counts in its metrics.

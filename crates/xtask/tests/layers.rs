@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "parlance-gateway",
             "parlance-archive",
+            "parlance-postgres",
             "parlance-heap",
             "parlance-backplane",
             "parlance-backplane-redis",
@@ -20,7 +21,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "parlance-model",
         ],
     ),
-    ("parlance-archive", &["parlance-backplane", "parlance-model"]),
+    ("parlance-archive", &["parlance-backplane", "parlance-postgres", "parlance-model"]),
+    ("parlance-postgres", &[]),
     ("parlance-backplane-redis", &["parlance-backplane", "parlance-model", "parlance-redis-rig"]),
     ("parlance-gateway", &["parlance-hub", "parlance-backplane", "parlance-wire", "parlance-model"]),
     ("parlance-hub", &["parlance-wire", "parlance-model"]),

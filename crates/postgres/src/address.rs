@@ -7,11 +7,11 @@ use tokio_postgres::config::SslMode;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Reads an address.
+/// Reads an address; `name` is what the server shows of the connection, unless the address says another.
 ///
 /// # Errors
 /// What is wrong with it; never the address itself, which may hold a password.
-pub fn parse(address: &str) -> Result<Config, String> {
+pub fn parse(address: &str, name: &str) -> Result<Config, String> {
     let scheme = ["postgresql://", "postgres://"].iter().any(|scheme| address.starts_with(scheme));
     if !scheme {
         return Err("expected postgresql://user:password@host:port/database".to_owned());
@@ -32,7 +32,7 @@ pub fn parse(address: &str) -> Result<Config, String> {
         config.connect_timeout(PATIENCE);
     }
     if config.get_application_name().is_none() {
-        config.application_name("parlance-archive");
+        config.application_name(name);
     }
     Ok(config)
 }
@@ -48,7 +48,7 @@ fn asks_for_tls(address: &str) -> bool {
 /// # Errors
 /// What is wrong with it.
 pub fn check(address: &str) -> Result<(), String> {
-    parse(address).map(drop)
+    parse(address, "").map(drop)
 }
 
 #[cfg(test)]

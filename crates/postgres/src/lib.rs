@@ -1,0 +1,14 @@
+//! Connections to PostgreSQL, for whatever keeps or finds something there.
+//!
+//! Owns: addresses, connecting, the steps of a schema, what an error means. Must not know: which tables there are.
+#![warn(missing_docs)]
+
+mod address;
+mod migrations;
+mod refused;
+mod session;
+
+pub use address::check as check_address;
+pub use migrations::{Migration, Schema};
+pub use refused::Refused;
+pub use session::Session;

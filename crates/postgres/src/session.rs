@@ -1,0 +1,52 @@
+//! One connection.
+
+use std::ops::{Deref, DerefMut};
+
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, NoTls};
+
+use crate::{Refused, address};
+
+/// A connection; ends when it is dropped.
+pub struct Session {
+    client: Client,
+    /// What moves its bytes; ends with it.
+    _mover: JoinSet<()>,
+}
+
+impl Session {
+    /// Connects; `name` is what the server shows of it (`application_name`), unless the address says another.
+    ///
+    /// # Errors
+    /// [`Refused::Away`], also for an address that is none.
+    pub async fn connect(address: &str, name: &str) -> Result<Self, Refused> {
+        let config = address::parse(address, name).map_err(Refused::Away)?;
+        let (client, connection) = config.connect(NoTls).await?;
+        let mut mover = JoinSet::new();
+        mover.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "the connection to PostgreSQL ended");
+            }
+        });
+        let encoding = client.query_one("SHOW server_encoding", &[]).await?;
+        let encoding: String = encoding.try_get(0)?;
+        if encoding != "UTF8" {
+            return Err(Refused::Away(format!("the database's encoding is {encoding}: it has to be UTF8")));
+        }
+        Ok(Self { client, _mover: mover })
+    }
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
