@@ -4,6 +4,7 @@
 //! once however often it comes. Must not know: how a trail is kept, what a node is. No acknowledgement waits for it.
 #![warn(missing_docs)]
 
+mod ack;
 mod migrations;
 mod pace;
 mod rows;
@@ -12,9 +13,10 @@ mod store;
 
 use parlance_backplane::trail::Kinds;
 
+pub use ack::{Confirmer, Count, acknowledged};
 pub use pace::Outcome;
-pub use sink::{Address, Settings, Tally, run};
-pub use store::{State, Store};
+pub use sink::{Settings, Tally, run};
+pub use store::{Address, State, Store};
 
 /// The consumer's name.
 pub const GROUP: &str = "archive";

@@ -61,6 +61,15 @@ impl Rows {
         rows
     }
 
+    /// Of entries of conversations.
+    pub fn of_entries<'a>(entries: impl Iterator<Item = (&'a ConversationId, &'a Entry)>) -> Self {
+        let mut rows = Self::default();
+        for (conversation, entry) in entries {
+            rows.entry(conversation, entry);
+        }
+        rows
+    }
+
     /// Whether nothing of it is kept.
     pub fn is_empty(&self) -> bool {
         self.conversations.is_empty() && self.receipts.is_empty()

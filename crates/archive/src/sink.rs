@@ -3,6 +3,7 @@
 //! A part is written by one node at a time: taken, written in one transaction, settled. Whatever fails in between comes again,
 //! and writing it again changes nothing. While PostgreSQL is away the part is held and tried again; nothing is put aside for that.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::GROUP;
 use crate::pace::{Outcome, Tries};
 use crate::rows::Rows;
 use crate::store::Store;
+use crate::store::{Address, connect};
 
 /// Connections to PostgreSQL; each has its share of the parts.
 const WORKERS: usize = 2;
@@ -29,9 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LEEWAY: Duration = Duration::from_secs(5);
 /// Then it is another part's turn.
 const IN_A_ROW: usize = 20;
-
-/// Where the database is; asked at each connect, since a password may have been changed.
-pub type Address = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// How it is done.
 #[derive(Clone)]
@@ -197,21 +196,8 @@ impl Worker {
         }
         let store = match self.store.take().filter(|store| !store.is_closed()) {
             Some(store) => store,
-            None => self.connect().await?,
+            None => connect(&self.settings.address, PATIENCE).await?,
         };
-        self.store.insert(store).apply(part, &rows, PATIENCE).await
-    }
-
-    async fn connect(&self) -> Result<Store, Refused> {
-        let address = (self.settings.address)().unwrap_or_default();
-        let connected = async {
-            let mut store = Store::connect(&address).await?;
-            for one in store.migrate().await? {
-                tracing::info!(number = one.number, name = one.name, "the archive's schema was migrated");
-            }
-            store.prepare().await?;
-            Ok(store)
-        };
-        tokio::time::timeout(PATIENCE, connected).await.map_err(|_| Refused::late())?
+        self.store.insert(store).apply(&BTreeSet::from([part]), &rows, PATIENCE).await
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Must not know: where batches come from.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +25,26 @@ const CHUNK: usize = 64 * 1024;
 const LOCK: i32 = 0x6172_6368;
 /// Above so many rows a count is an estimate.
 const COUNTED: f32 = 100_000.0;
+
+/// Where the database is; asked at each connect, since a password may have been changed.
+pub type Address = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// Connects for writing, and sees to the schema.
+///
+/// # Errors
+/// What PostgreSQL says.
+pub async fn connect(address: &Address, within: Duration) -> Result<Store, Refused> {
+    let address = address().unwrap_or_default();
+    let connected = async {
+        let mut store = Store::connect(&address).await?;
+        for one in store.migrate().await? {
+            tracing::info!(number = one.number, name = one.name, "the archive's schema was migrated");
+        }
+        store.prepare().await?;
+        Ok(store)
+    };
+    timeout(within, connected).await.map_err(|_| Refused::late())?
+}
 
 /// What there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,18 +92,25 @@ impl Store {
         self.session.is_closed()
     }
 
-    /// Writes a part's batch: all of it is there then, once, or nothing. May be repeated.
+    /// Writes a batch of these parts: all of it is there then, once, or nothing. May be repeated.
     ///
     /// # Errors
     /// What PostgreSQL says; whether it is there is not known then.
-    pub async fn apply(&mut self, part: usize, rows: &Rows, within: Duration) -> Result<(), Refused> {
-        timeout(within, self.applied(part, rows)).await.map_err(|_| Refused::late())?
+    pub async fn apply(
+        &mut self,
+        parts: &BTreeSet<usize>,
+        rows: &Rows,
+        within: Duration,
+    ) -> Result<(), Refused> {
+        timeout(within, self.applied(parts, rows)).await.map_err(|_| Refused::late())?
     }
 
-    async fn applied(&mut self, part: usize, rows: &Rows) -> Result<(), Refused> {
+    async fn applied(&mut self, parts: &BTreeSet<usize>, rows: &Rows) -> Result<(), Refused> {
         let step = self.session.transaction().await?;
-        let part = i32::try_from(part).unwrap_or(i32::MAX);
-        step.execute("SELECT pg_advisory_xact_lock($1, $2)", &[&LOCK, &part]).await?;
+        let parts: Vec<i32> = parts.iter().map(|part| i32::try_from(*part).unwrap_or(i32::MAX)).collect();
+        // In their order: nobody waits for somebody who waits for him.
+        let locks = "SELECT pg_advisory_xact_lock($1, part) FROM unnest($2::int[]) AS part";
+        step.query(locks, &[&LOCK, &parts]).await?;
         for (table, lines) in rows.copies() {
             copy(&step, table, &lines).await?;
         }
@@ -102,6 +131,18 @@ impl Store {
             rows.push((*table, self.count(table).await?));
         }
         Ok(State { applied, missing, rows })
+    }
+
+    /// Whether a message is there.
+    ///
+    /// # Errors
+    /// What PostgreSQL says.
+    pub async fn has(&self, conversation: &str, seq: u64, within: Duration) -> Result<bool, Refused> {
+        const FIND: &str =
+            "SELECT EXISTS (SELECT FROM parlance.messages WHERE conversation = $1 AND seq = $2)";
+        let seq = i64::try_from(seq).unwrap_or(i64::MAX);
+        let found = timeout(within, self.session.query_one(FIND, &[&conversation, &seq])).await;
+        Ok(found.map_err(|_| Refused::late())??.try_get(0)?)
     }
 
     async fn count(&self, table: &str) -> Result<i64, Refused> {

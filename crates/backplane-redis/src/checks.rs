@@ -155,7 +155,11 @@ fn refusal(facts: &Facts, demands: Demands) -> Option<String> {
                     .to_owned(),
             ),
         },
-        AckLevel::Memory | AckLevel::File | AckLevel::Redis => None,
+        AckLevel::Memory
+        | AckLevel::File
+        | AckLevel::FileArchived
+        | AckLevel::Redis
+        | AckLevel::RedisArchived => None,
     }
 }
 

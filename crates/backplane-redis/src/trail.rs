@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use parlance_backplane::trail::{Backlog, Kinds, Step, Taken, Turn, read};
 use parlance_backplane::{Fault, Trail};
-use parlance_model::{NodeId, Time};
+use parlance_model::{ConversationId, NodeId, Time};
 
 use crate::engine::{Args, Node, millis};
-use crate::keys::PARTITIONS;
+use crate::keys::{PARTITIONS, partition};
 use crate::link::{Reply, at};
 
 /// Where each call touches one partition, those of other nodes are looked at every so many times.
@@ -125,6 +125,10 @@ impl Trail for Node {
 
     fn parts(&self) -> usize {
         PARTITIONS
+    }
+
+    fn part_of(&self, conversation: &ConversationId) -> usize {
+        partition(&format!("c:{conversation}"))
     }
 
     async fn waiting(&self) -> Result<Vec<usize>, Fault> {

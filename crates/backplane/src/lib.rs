@@ -72,14 +72,18 @@ pub enum AckLevel {
     RedisWait,
     /// Survives power loss of the Redis host: its append-only file is synced first.
     RedisFsync,
+    /// As [`AckLevel::File`], and a database outside has it.
+    FileArchived,
+    /// As [`AckLevel::Redis`], and a database outside has it.
+    RedisArchived,
 }
 
 impl AckLevel {
     /// The engine that gives it.
     pub const fn engine(self) -> &'static str {
         match self {
-            Self::Memory | Self::File => "embedded",
-            Self::Redis | Self::RedisWait | Self::RedisFsync => "redis",
+            Self::Memory | Self::File | Self::FileArchived => "embedded",
+            Self::Redis | Self::RedisWait | Self::RedisFsync | Self::RedisArchived => "redis",
         }
     }
 
@@ -91,6 +95,7 @@ impl AckLevel {
             Self::Redis => "redis",
             Self::RedisWait => "redis-wait",
             Self::RedisFsync => "redis-fsync",
+            Self::FileArchived | Self::RedisArchived => "archived",
         }
     }
 }

@@ -144,6 +144,10 @@ pub trait Log: Send + Sync {
     /// Reads a part of a log; an unknown log is an empty page.
     async fn range(&self, key: &LogKey, range: Range) -> Result<Page, Fault>;
 
+    /// Waits until an entry of a conversation that was read is as durable as [`Log::append`] makes what it answers for: for
+    /// whoever acknowledges what is in the log already without appending it again.
+    async fn confirm(&self, conversation: &ConversationId, seq: u64) -> Result<(), Fault>;
+
     /// Finds messages and numbers: `None` where there is none (or it was trimmed and forgotten).
     async fn find(&self, what: Find) -> Result<Option<(LogKey, u64)>, Fault>;
 }

@@ -38,11 +38,22 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     config.archive.url.as_deref().map_or(Ok(()), wired::check)
 }
 
+/// What of it stands before the engine, and has to run beside the node.
+pub struct Before(Option<wired::Confirmer>);
+
+/// Has messages acknowledged as `ack_level` says.
+pub fn before(config: &Config, backplane: &mut Backplane) -> Before {
+    Before((config.ack_level == "archived").then(|| wired::acknowledged(backplane)))
+}
+
 /// Has a node write, when it is to.
-pub fn begin(node: &parlance_gateway::Running, backplane: &Backplane) {
+pub fn begin(node: &parlance_gateway::Running, backplane: &Backplane, before: Before) {
     let config = node.node().config.load();
     if config.archive.url.is_some() && config.archive.run {
         wired::begin(node.node(), backplane);
+    }
+    if let Some(confirmer) = before.0 {
+        wired::confirm(node.node(), confirmer);
     }
 }
 
@@ -75,6 +86,15 @@ mod wired {
     }
 
     pub fn begin(_: &Arc<parlance_gateway::node::Node>, _: &Backplane) {}
+
+    /// Never there: [`check`] has refused what asks for it.
+    pub struct Confirmer;
+
+    pub fn acknowledged(_: &mut Backplane) -> Confirmer {
+        Confirmer
+    }
+
+    pub fn confirm(_: &Arc<parlance_gateway::node::Node>, _: Confirmer) {}
 }
 
 #[cfg(feature = "archive")]
@@ -86,7 +106,8 @@ mod wired {
     use std::time::Duration;
 
     use anyhow::{Context as _, anyhow};
-    use parlance_archive::{GROUP, Outcome, Settings, State, Store, Tally};
+    use parlance_archive::{Address, Count, GROUP, Outcome, Settings, State, Store, Tally};
+    pub use parlance_archive::{Confirmer, acknowledged};
     use parlance_backplane::trail::Backlog;
     use parlance_gateway::clock::Clock;
     use parlance_gateway::config::Config;
@@ -118,10 +139,25 @@ mod wired {
         }
     }
 
-    pub fn begin(node: &Arc<Node>, backplane: &Backplane) {
+    impl Count for Counts {
+        fn came(&self, outcome: Outcome, messages: usize, took: Duration) {
+            self.0.metrics.archive.confirmed(outcome.as_str(), messages, took);
+        }
+    }
+
+    fn address(node: &Arc<Node>) -> Address {
         let from = node.clone();
-        let address = Arc::new(move || from.config.load().archive.url.clone());
-        let settings = Settings { address, batch: node.config.load().archive.batch };
+        Arc::new(move || from.config.load().archive.url.clone())
+    }
+
+    pub fn confirm(node: &Arc<Node>, confirmer: Confirmer) {
+        let confirmer = confirmer.run(address(node), Arc::new(Counts(node.clone())));
+        let halt = node.halt.clone();
+        node.tracker.spawn(async move { halt.run_until_cancelled(confirmer).await });
+    }
+
+    pub fn begin(node: &Arc<Node>, backplane: &Backplane) {
+        let settings = Settings { address: address(node), batch: node.config.load().archive.batch };
         let sink = parlance_archive::run(backplane.trail.clone(), settings, Arc::new(Counts(node.clone())));
         let halt = node.halt.clone();
         node.tracker.spawn(async move { halt.run_until_cancelled(sink).await });

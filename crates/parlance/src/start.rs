@@ -86,9 +86,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane),
     // New at every start: leases of a node that died must not look like this one's.
     let id = format!("node-{}", uuid::Uuid::new_v4().simple());
     let id = NodeId::parse(&id).map_err(anyhow::Error::from)?;
-    let (engine, backplane) = Engine::open(&config, &clock, &id).await?;
+    let (engine, mut backplane) = Engine::open(&config, &clock, &id).await?;
+    let before = archive::before(&config, &mut backplane);
     let node = Node::start(config, backplane.clone(), id, clock).await.map_err(refused)?;
-    archive::begin(&node, &backplane);
+    archive::begin(&node, &backplane, before);
     Ok((Running { node, engine }, backplane))
 }
 

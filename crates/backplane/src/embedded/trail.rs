@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parlance_model::{NodeId, Time, Topic};
+use parlance_model::{ConversationId, NodeId, Time, Topic};
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::Node;
@@ -184,6 +184,10 @@ impl Trail for Node {
 
     fn parts(&self) -> usize {
         1
+    }
+
+    fn part_of(&self, _conversation: &ConversationId) -> usize {
+        0
     }
 
     async fn waiting(&self) -> Result<Vec<usize>, Fault> {

@@ -176,6 +176,9 @@ pub trait Trail: Send + Sync {
     /// How many parts there are.
     fn parts(&self) -> usize;
 
+    /// The part in which a conversation's steps lie.
+    fn part_of(&self, conversation: &ConversationId) -> usize;
+
     /// Parts in which something may wait for some group. Cheap; may name too many, never too few.
     async fn waiting(&self) -> Result<Vec<usize>, Fault>;
 

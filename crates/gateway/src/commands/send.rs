@@ -208,13 +208,9 @@ async fn known(node: &Node, user: &UserId, send: &Send) -> Result<Option<Accepte
     let Some((key, seq)) = log.find(what).await.map_err(|f| node.unavailable(&f))? else { return Ok(None) };
     let range = Range::After { seq: seq.saturating_sub(1), limit: 1 };
     let page = log.range(&key, range).await.map_err(|f| node.unavailable(&f))?;
-    Ok(page.entries.first().filter(|e| e.seq == seq).map(|entry| Accepted {
-        id: entry.id,
-        seq,
-        at: entry.at,
-        client_id: Some(client_id.clone()),
-        fresh: false,
-    }))
+    let Some(entry) = page.entries.first().filter(|e| e.seq == seq) else { return Ok(None) };
+    log.confirm(&send.conversation, seq).await.map_err(|f| node.unavailable(&f))?;
+    Ok(Some(Accepted { id: entry.id, seq, at: entry.at, client_id: Some(client_id.clone()), fresh: false }))
 }
 
 /// Appends what the author may write. What is in the log already may be sent again.

@@ -66,7 +66,8 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "What an acknowledged message survives: `file` (the process being killed) or `memory` (nothing). With \
          `redis_url`: `redis` (what that Redis survives by itself: with appendonly yes, being killed; of a power loss \
          or a failover all but the last moments), `redis-wait` (the loss of a primary: replicas have it first) or \
-         `redis-fsync` (power loss of the Redis host: needs appendfsync always).",
+         `redis-fsync` (power loss of the Redis host: needs appendfsync always). On either engine `archived`: as `file` or \
+         `redis`, and PostgreSQL has it (needs `archive.url`).",
     ),
     (
         "degraded",

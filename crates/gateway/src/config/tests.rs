@@ -177,6 +177,7 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("redis_url: expected", |c| c.redis_url = Some("https://h".into())),
         ("redis_url: expected", |c| c.redis_url = Some("redis-cluster://".into())),
         ("ack_level: expected", |c| c.ack_level = "disk".into()),
+        ("ack_level: archived needs a PostgreSQL", |c| c.ack_level = "archived".into()),
         ("api_keys", |c| c.api_keys.push(String::new())),
         ("origins", |c| c.origins.push("https://app.example/path".into())),
         ("origins", |c| c.origins.push("app.example".into())),

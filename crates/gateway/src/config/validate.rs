@@ -76,6 +76,8 @@ impl Config {
         }
         match (self.ack_level.as_str(), &self.redis_url) {
             ("memory" | "file", None) | ("redis" | "redis-wait" | "redis-fsync", Some(_)) => Ok(()),
+            ("archived", _) if self.archive.url.is_some() => Ok(()),
+            ("archived", _) => refuse("ack_level: archived needs a PostgreSQL; set archive.url"),
             ("memory" | "file", Some(_)) => refuse(format!(
                 "ack_level: {} is of the embedded engine, and redis_url is set",
                 self.ack_level
@@ -84,7 +86,7 @@ impl Config {
                 refuse(format!("ack_level: {} needs Redis; set redis_url (--redis-url)", self.ack_level))
             }
             (other, _) => refuse(format!(
-                "ack_level: expected memory, file, redis, redis-wait or redis-fsync, got {other}"
+                "ack_level: expected memory, file, redis, redis-wait, redis-fsync or archived, got {other}"
             )),
         }
     }

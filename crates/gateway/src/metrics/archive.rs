@@ -18,6 +18,12 @@ pub struct Archive {
     pub steps: IntCounter,
     /// How long a batch took.
     pub seconds: Histogram,
+    /// Transactions that messages waited for to be acknowledged, by what came of them.
+    pub acks: IntCounterVec,
+    /// Messages acknowledged that way.
+    pub acked: IntCounter,
+    /// How long such a transaction took.
+    pub ack_seconds: Histogram,
     /// Steps put aside.
     pub dead: IntCounter,
     /// What waits, at all nodes.
@@ -52,6 +58,23 @@ impl Archive {
                 &SECONDS,
                 says("How long a transaction took", "The PostgreSQL behind `archive.url`."),
             ),
+            acks: r.counters(
+                "archive_ack_batches_total",
+                &["outcome"],
+                says(
+                    "Transactions that messages waited for with `ack_level = \"archived\"`",
+                    "`away`: PostgreSQL is out of reach, full, read-only, or lacks rights; no message is acknowledged until it takes it. `refused`: it does not take what is in one of them.",
+                ),
+            ),
+            acked: r.counter(
+                "archive_acks_total",
+                says("Messages that were written to PostgreSQL before they were acknowledged", "None without `ack_level = \"archived\"`."),
+            ),
+            ack_seconds: r.histogram(
+                "archive_ack_seconds",
+                &SECONDS,
+                says("How long such a transaction took", "The PostgreSQL behind `archive.url`; part of how long an acknowledgement takes."),
+            ),
             dead: r.counter(
                 "archive_given_up_total",
                 says("Steps that PostgreSQL refuses for their content, put aside", "The log says why, by the step's id."),
@@ -77,6 +100,15 @@ impl Archive {
         self.seconds.observe(took.as_secs_f64());
         if outcome == "written" {
             self.steps.inc_by(steps as u64);
+        }
+    }
+
+    /// Something came of writing messages that wait to be acknowledged.
+    pub fn confirmed(&self, outcome: &str, messages: usize, took: Duration) {
+        self.acks.with_label_values(&[outcome]).inc();
+        self.ack_seconds.observe(took.as_secs_f64());
+        if outcome == "written" {
+            self.acked.inc_by(messages as u64);
         }
     }
 

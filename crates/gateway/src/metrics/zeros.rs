@@ -78,6 +78,7 @@ pub(super) fn put(metrics: &Metrics) {
     }
     for outcome in BATCHES {
         metrics.archive.batches.with_label_values(&[outcome]);
+        metrics.archive.acks.with_label_values(&[outcome]);
     }
     for outcome in CALLS {
         metrics.webhooks.calls.with_label_values(&[outcome]);

@@ -97,6 +97,10 @@ impl Log for Far {
         through!(self, self.inner.log.range(key, range))
     }
 
+    async fn confirm(&self, conversation: &ConversationId, seq: u64) -> Result<(), Fault> {
+        through!(self, self.inner.log.confirm(conversation, seq))
+    }
+
     async fn find(&self, what: Find) -> Result<Option<(LogKey, u64)>, Fault> {
         through!(self, self.inner.log.find(what))
     }

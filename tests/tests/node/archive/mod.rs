@@ -1,5 +1,6 @@
 //! The archive: what happens is in PostgreSQL once, whoever is killed meanwhile.
 
+mod acks;
 mod command;
 mod faults;
 mod words;

@@ -1,12 +1,13 @@
 //! What a node counts that writes to the archive.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use parlance_tests::{Gateway, Options, Postgres};
 use serde_json::json;
 
 use super::{Row, Seen, Watch};
 
 const BATCHES: &str = "parlance_archive_batches_total";
+const ACKS: &str = "parlance_archive_ack_batches_total";
 
 pub const ROWS: &[Row] = &[
     ("a message is written", BATCHES, &[("outcome", "written")], Seen::More),
@@ -15,6 +16,11 @@ pub const ROWS: &[Row] = &[
     ("PostgreSQL refuses", BATCHES, &[("outcome", "refused")], Seen::More),
     ("PostgreSQL refuses", "parlance_archive_given_up_total", &[], Seen::By(1.0)),
     ("PostgreSQL refuses", "parlance_archive_aside_steps", &[], Seen::Is(1.0)),
+    ("a message is written", ACKS, &[("outcome", "written")], Seen::More),
+    ("a message is written", "parlance_archive_acks_total", &[], Seen::By(1.0)),
+    ("a message is written", "parlance_archive_ack_seconds", &[], Seen::More),
+    ("PostgreSQL refuses", ACKS, &[("outcome", "refused")], Seen::More),
+    ("PostgreSQL is away", ACKS, &[("outcome", "away")], Seen::More),
     ("PostgreSQL is away", BATCHES, &[("outcome", "away")], Seen::More),
     ("PostgreSQL is away", "parlance_archive_backlog_steps", &[], Seen::Positive),
     ("PostgreSQL is away", "parlance_archive_lag_seconds", &[], Seen::Positive),
@@ -23,22 +29,25 @@ pub const ROWS: &[Row] = &[
 #[tokio::test]
 async fn batches_are_counted() -> Result<()> {
     let mut postgres = Postgres::start().await?;
-    let config = format!("[archive]\nurl = \"{}\"\n", postgres.url());
+    let config = format!("ack_level = \"archived\"\n[archive]\nurl = \"{}\"\n", postgres.url());
     let gateway = Gateway::start(Options::brief().config(&config)).await?;
     gateway.conversation("numbat", &["zebra", "ibex"]).await?;
     postgres.until("SELECT count(*) FROM parlance.memberships", 2).await?;
     let mut watch = Watch::begin(&gateway, ROWS).await?;
     let say = async |body: &str| {
         let message = json!({ "senderId": "zebra", "body": body });
-        gateway.call("POST", "/api/v1/conversations/numbat/messages", Some(&message)).await
+        let (status, _) =
+            gateway.api("POST", "/api/v1/conversations/numbat/messages", Some(&message)).await?;
+        anyhow::Ok(status)
     };
-    say("one").await?;
+    ensure!(say("one").await? == 201);
+    watch.sees("a message is written").await?;
     watch.sees("a message is written").await?;
     postgres.rows("ALTER TABLE parlance.messages ADD CHECK (body <> 'two')").await?;
-    say("two").await?;
+    ensure!(say("two").await? == 503);
     watch.sees("PostgreSQL refuses").await?;
     postgres.kill9()?;
-    say("three").await?;
+    ensure!(say("three").await? == 503);
     watch.sees("PostgreSQL is away").await?;
     watch.done()
 }
