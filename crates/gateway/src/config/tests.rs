@@ -171,13 +171,8 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("auth.keys", |c| {
             c.auth.keys.push(KeyFile { path: "a".into(), algorithm: "HS256".into(), kid: None });
         }),
-        ("ack_level: redis-wait needs Redis", |c| c.ack_level = "redis-wait".into()),
-        ("ack_level: redis needs Redis", |c| c.ack_level = "redis".into()),
-        ("ack_level: file is of the embedded engine", |c| c.redis_url = Some("redis://h".into())),
         ("redis_url: expected", |c| c.redis_url = Some("https://h".into())),
         ("redis_url: expected", |c| c.redis_url = Some("redis-cluster://".into())),
-        ("ack_level: expected", |c| c.ack_level = "disk".into()),
-        ("ack_level: archived needs a PostgreSQL", |c| c.ack_level = "archived".into()),
         ("api_keys", |c| c.api_keys.push(String::new())),
         ("origins", |c| c.origins.push("https://app.example/path".into())),
         ("origins", |c| c.origins.push("app.example".into())),

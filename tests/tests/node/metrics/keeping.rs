@@ -29,8 +29,9 @@ pub const ROWS: &[Row] = &[
 #[tokio::test]
 async fn batches_are_counted() -> Result<()> {
     let mut postgres = Postgres::start().await?;
-    let config = format!("ack_level = \"archived\"\n[archive]\nurl = \"{}\"\n", postgres.url());
-    let gateway = Gateway::start(Options::brief().config(&config)).await?;
+    let config = format!("[archive]\nurl = \"{}\"\n", postgres.url());
+    let gateway =
+        Gateway::start(Options::brief().config(&config).env("PARLANCE_ACK_LEVEL", "archived")).await?;
     gateway.conversation("numbat", &["zebra", "ibex"]).await?;
     postgres.until("SELECT count(*) FROM parlance.memberships", 2).await?;
     let mut watch = Watch::begin(&gateway, ROWS).await?;
