@@ -158,6 +158,24 @@ fn secrets_are_never_printed() {
 }
 
 #[test]
+fn an_ack_level_that_its_engine_cannot_give_is_refused() {
+    type Spoil = fn(&mut Config);
+    let cases: &[(&str, Spoil)] = &[
+        ("ack_level: redis-wait needs Redis", |c| c.ack_level = "redis-wait".into()),
+        ("ack_level: redis needs Redis", |c| c.ack_level = "redis".into()),
+        ("ack_level: file is of the embedded engine", |c| c.redis_url = Some("redis://h".into())),
+        ("ack_level: expected", |c| c.ack_level = "disk".into()),
+        ("ack_level: archived needs a PostgreSQL", |c| c.ack_level = "archived".into()),
+    ];
+    for (expected, spoil) in cases {
+        let mut config = fine();
+        spoil(&mut config);
+        let line = config.validate().map_or_else(|error| error.to_string(), |()| "accepted".to_owned());
+        assert!(line.starts_with(expected), "{expected}: {line}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_by_name() {
     type Spoil = fn(&mut Config);
     let cases: &[(&str, Spoil)] = &[

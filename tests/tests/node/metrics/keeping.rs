@@ -43,7 +43,6 @@ async fn batches_are_counted() -> Result<()> {
     };
     ensure!(say("one").await? == 201);
     watch.sees("a message is written").await?;
-    watch.sees("a message is written").await?;
     postgres.rows("ALTER TABLE parlance.messages ADD CHECK (body <> 'two')").await?;
     ensure!(say("two").await? == 503);
     watch.sees("PostgreSQL refuses").await?;
