@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parlance_backplane::trail::Outcome;
 use parlance_backplane::{
     AckLevel, Appended, Backplane, Fault, Find, Log, Page, Posted, Range, Reacted, Stored, Trail,
 };
@@ -17,8 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::pace::Outcome;
 use crate::rows::Rows;
+use crate::sink::outcome;
 use crate::store::{Address, Store, connect};
 
 /// Connections; each has its share of the parts.
@@ -204,8 +205,8 @@ impl Worker {
     async fn confirm(&mut self, some: Vec<Wanted>) -> Vec<Wanted> {
         let began = Instant::now();
         let came = self.write(&some).await;
-        let outcome = came.as_ref().err().map_or(Outcome::Written, Outcome::of);
-        self.count.came(outcome, some.len(), began.elapsed());
+        let came_of_it = came.as_ref().err().map_or(Outcome::Taken, outcome);
+        self.count.came(came_of_it, some.len(), began.elapsed());
         match came {
             Ok(()) => {
                 if std::mem::take(&mut self.away) {

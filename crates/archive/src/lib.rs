@@ -6,7 +6,6 @@
 
 mod ack;
 mod migrations;
-mod pace;
 mod rows;
 mod sink;
 mod store;
@@ -14,7 +13,6 @@ mod store;
 use parlance_backplane::trail::Kinds;
 
 pub use ack::{Confirmer, Count, acknowledged};
-pub use pace::Outcome;
 pub use sink::{Settings, Tally, run};
 pub use store::{Address, State, Store};
 

@@ -106,9 +106,9 @@ mod wired {
     use std::time::Duration;
 
     use anyhow::{Context as _, anyhow};
-    use parlance_archive::{Address, Count, GROUP, Outcome, Settings, State, Store, Tally};
+    use parlance_archive::{Address, Count, GROUP, Settings, State, Store, Tally};
     pub use parlance_archive::{Confirmer, acknowledged};
-    use parlance_backplane::trail::Backlog;
+    use parlance_backplane::trail::{Backlog, Outcome};
     use parlance_gateway::clock::Clock;
     use parlance_gateway::config::Config;
     use parlance_gateway::node::Node;
@@ -122,12 +122,20 @@ mod wired {
         parlance_postgres::check_address(url).map_err(|why| Failure::Usage(format!("archive.url: {why}")))
     }
 
+    /// An outcome as a label.
+    const fn word(outcome: Outcome) -> &'static str {
+        match outcome {
+            Outcome::Taken => "written",
+            Outcome::Refused | Outcome::Away => outcome.as_str(),
+        }
+    }
+
     /// A node counts in its metrics.
     struct Counts(Arc<Node>);
 
     impl Tally for Counts {
         fn came(&self, outcome: Outcome, steps: usize, took: Duration) {
-            self.0.metrics.archive.came(outcome.as_str(), steps, took);
+            self.0.metrics.archive.came(word(outcome), steps, took);
         }
 
         fn buried(&self) {
@@ -141,7 +149,7 @@ mod wired {
 
     impl Count for Counts {
         fn came(&self, outcome: Outcome, messages: usize, took: Duration) {
-            self.0.metrics.archive.confirmed(outcome.as_str(), messages, took);
+            self.0.metrics.archive.confirmed(word(outcome), messages, took);
         }
     }
 
@@ -157,7 +165,8 @@ mod wired {
     }
 
     pub fn begin(node: &Arc<Node>, backplane: &Backplane) {
-        let settings = Settings { address: address(node), batch: node.config.load().archive.batch };
+        let (batch, clock) = (node.config.load().archive.batch, node.clock.for_engine());
+        let settings = Settings { address: address(node), batch, clock };
         let sink = parlance_archive::run(backplane.trail.clone(), settings, Arc::new(Counts(node.clone())));
         let halt = node.halt.clone();
         node.tracker.spawn(async move { halt.run_until_cancelled(sink).await });
@@ -168,7 +177,7 @@ mod wired {
 
     impl Tally for Says {
         fn came(&self, outcome: Outcome, steps: usize, took: Duration) {
-            tracing::debug!(outcome = outcome.as_str(), steps, ?took, "archive");
+            tracing::debug!(outcome = word(outcome), steps, ?took, "archive");
         }
 
         fn buried(&self) {}
@@ -246,16 +255,17 @@ mod wired {
         }
         let _logs = serve::begin(&sources, &config)?;
         let mut signals = Signals::listen()?;
-        let engine = start::open(&config, &Clock::system()).await?;
-        let batch = config.archive.batch;
+        let clock = Clock::system();
+        let engine = start::open(&config, &clock).await?;
+        let (batch, clock) = (config.archive.batch, clock.for_engine());
         // Read again at each connect: the file may hold another password by then.
         let known = config.archive.url.clone();
         let address = Arc::new(move || match sources.load() {
             Ok(config) => config.archive.url,
             Err(_) => known.clone(),
         });
-        let sink =
-            parlance_archive::run(engine.backplane().trail, Settings { address, batch }, Arc::new(Says));
+        let settings = Settings { address, batch, clock };
+        let sink = parlance_archive::run(engine.backplane().trail, settings, Arc::new(Says));
         println!("ready");
         tokio::select! {
             () = sink => {}

@@ -1,7 +1,10 @@
 //! The trail trait: what happened, kept until everybody it is for has it.
 //!
-//! Owns: what a consumer of events outside Parlance is promised. Must not know: who consumes them, how they are sent.
+//! Owns: what a consumer of events outside Parlance is promised, and how one goes about it. Must not know: who consumes them, how
+//! they are sent.
 
+mod consume;
+mod pace;
 mod words;
 
 use std::time::Duration;
@@ -9,6 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parlance_model::{ConversationId, Entry, Time, UserId};
 
+pub use consume::{Consumer, Plan, consume};
+pub use pace::{Outcome, Rules};
 pub use words::{cursor, presence, read, status, status_digit, write};
 
 use crate::{CursorChanged, Fault, PresenceChanged};
