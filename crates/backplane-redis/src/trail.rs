@@ -95,6 +95,7 @@ impl Node {
             let one = one.list()?;
             sum.steps += at(&one, 0).number()?;
             sum.dead += at(&one, 2).number()?;
+            sum.dropped += at(&one, 3).number()?;
             let since = Some(Time(at(&one, 1).number()?)).filter(|since| since.millis() > 0);
             sum.since = sum.since.into_iter().chain(since).min();
         }
@@ -184,6 +185,7 @@ impl Trail for Node {
             steps: sum.steps + one.steps,
             since: sum.since.into_iter().chain(one.since).min(),
             dead: sum.dead + one.dead,
+            dropped: sum.dropped + one.dropped,
         }))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parlance_backplane::embedded::{Embedded, Options};
+use parlance_backplane::trail::{Kinds, Turn};
 use parlance_backplane::{
     AckLevel, Appended, Backplane, Change, ChangeRefused, Fault, Find, MemberSet, Range, Reacted,
 };
@@ -331,5 +332,22 @@ async fn a_kill_loses_nothing_acknowledged() {
     unique.sort();
     unique.dedup();
     assert_eq!(unique.len(), all.len(), "everything is there once");
+    engine.close().await;
+}
+
+#[tokio::test]
+async fn what_of_a_trail_goes_because_too_many_wait_is_counted() {
+    let options = Options { trail: Kinds::ALL, trail_steps: 5, ..Options::default() };
+    let engine = Embedded::open(options, Arc::new(|| Time(START))).unwrap();
+    let node = attach(&engine);
+    create(&node, "c").await;
+    let turn = Turn { group: "archive", part: 0, hold: Duration::from_secs(10) };
+    node.trail.take(&turn, 1).await.unwrap();
+    for n in 0..8 {
+        node.log.append(&conv("c"), message(&n.to_string())).await.unwrap();
+    }
+    // Two of its creation.
+    let backlog = node.trail.backlog("archive").await.unwrap();
+    assert_eq!((backlog.steps, backlog.dropped), (5, 5));
     engine.close().await;
 }

@@ -144,6 +144,7 @@ mod wired {
 
         fn waits(&self, backlog: &Backlog) {
             self.0.metrics.archive.backlog(backlog, self.0.clock.now());
+            self.0.metrics.engine.dropped(backlog);
         }
     }
 

@@ -108,7 +108,14 @@ local function text_of(key) return string.match(key, '^[^}]*}(.*)$') end
 -- A step of the trail of a key's partition; the key's kind has one letter.
 local function trail(key, of, word)
   local prefix, tag = string.match(key, '^(.-).(:{[^}]*})')
-  redis.call('XADD', prefix .. 'tr' .. tag, 'MAXLEN', '~', MOST_KEPT, '*', 'k', of, 'w', word)
+  local stream = prefix .. 'tr' .. tag
+  if redis.call('XLEN', stream) < MOST_KEPT then
+    redis.call('XADD', stream, '*', 'k', of, 'w', word)
+    return
+  end
+  redis.call('XADD', stream, '*', 'k', of, 'w', word)
+  local gone = redis.call('XTRIM', stream, 'MAXLEN', '~', MOST_KEPT)
+  if gone > 0 then redis.call('HINCRBY', prefix .. 'th' .. tag, '#dropped', gone) end
 end
 
 local function rules_of(args)

@@ -1,7 +1,8 @@
 -- Trails (backplane/src/trail): one stream for each partition, one consumer group for each consumer. Keys: the stream, who
--- has the part (group -> until, node), and the stem of what a group gave up.
+-- has the part (group -> until, node; `@` group -> when it was last named; `#dropped`), and the stem of what a group gave up.
 local TRAIL, HOLDERS, DEAD = 1, 2, 3
 local MOST_DEAD = 100000
+local ABANDONED = 24 * 3600 * 1000
 
 local function id_after(id)
   local at, number = string.match(id, '^(%d+)-(%d+)$')
@@ -44,6 +45,23 @@ local function steps_of(key, group, entries)
   return all
 end
 
+-- Groups that somebody takes for, or could, are named again and again; one that is not, for long, holds nothing back.
+local function abandon(keys, wanted, now)
+  for _, group in ipairs(wanted) do redis.call('HSET', keys[HOLDERS], '@' .. group, int(now)) end
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', keys[TRAIL])) do
+    local of = {}
+    for index = 1, #info, 2 do of[info[index]] = info[index + 1] end
+    local named = '@' .. of['name']
+    local last = tonumber(redis.call('HGET', keys[HOLDERS], named))
+    if not last then
+      redis.call('HSET', keys[HOLDERS], named, int(now))
+    elseif now - last > ABANDONED then
+      redis.call('XGROUP', 'DESTROY', keys[TRAIL], of['name'])
+      redis.call('HDEL', keys[HOLDERS], named)
+    end
+  end
+end
+
 -- What is pending comes again, in its order, before anything that is new: only who has the part takes.
 -- Arguments: time, group, node, how long it has the part, how many at most, and every group there is to be: who comes to this
 -- part later than another one, which may have settled what is there by then, misses nothing of it.
@@ -57,6 +75,7 @@ redis.register_function('gw1_trail_take', function(keys, args)
   end
   pcall(redis.call, 'XGROUP', 'CREATE', keys[TRAIL], group, '0')
   for index = 6, #args do pcall(redis.call, 'XGROUP', 'CREATE', keys[TRAIL], args[index], '0') end
+  abandon(keys, { group, unpack(args, 6) }, now)
   local entries = redis.call('XAUTOCLAIM', keys[TRAIL], group, node, 0, '0', 'COUNT', most)[2]
   if #entries == 0 then
     local read = redis.call('XREADGROUP', 'GROUP', group, node, 'COUNT', most, 'STREAMS', keys[TRAIL], '>')
@@ -137,7 +156,8 @@ redis.register_function { function_name = 'gw1_trail_backlog', flags = { 'no-wri
         steps = newest[1] == oldest[1] and redis.call('XLEN', trail) or #redis.call('XRANGE', trail, first, '+', 'COUNT', 10000)
       end
     end
-    all[#all + 1] = { steps, since, redis.call('XLEN', keys[from + DEAD] .. group) }
+    local dropped = tonumber(redis.call('HGET', keys[from + HOLDERS], '#dropped')) or 0
+    all[#all + 1] = { steps, since, redis.call('XLEN', keys[from + DEAD] .. group), dropped }
   end
   return all
 end }

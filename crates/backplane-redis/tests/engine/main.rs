@@ -22,3 +22,4 @@ mod start;
 mod storm;
 mod support;
 mod tls;
+mod trail;

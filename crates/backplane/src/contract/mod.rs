@@ -142,6 +142,7 @@ macro_rules! contract_tests {
             trail::each_group_gets_everything_and_what_one_lacks_is_kept,
             trail::what_is_put_aside_keeps_its_id_and_can_be_brought_back,
             trail::a_consumer_that_is_configured_misses_nothing_when_another_one_is_faster,
+            trail::a_consumer_that_is_configured_nowhere_holds_nothing_back_for_ever,
             trail::comings_and_goings_are_kept_with_presence,
             typing::starts_and_stops_alternate,
             typing::a_heartbeat_adds_whom_it_names_once,

@@ -6,7 +6,7 @@ use parlance_model::{ConnectionId, ReceiptKind, Record, Status};
 
 use super::presence::lease;
 use super::{Rig, change, conv, create, exactly, message, say, user};
-use crate::trail::{Happening, Step, Taken, Turn};
+use crate::trail::{ABANDONED, Backlog, Happening, Step, Taken, Turn};
 use crate::{Backplane, MemberSet};
 
 const HOLD: Duration = Duration::from_secs(10);
@@ -213,4 +213,27 @@ pub async fn comings_and_goings_are_kept_with_presence(rig: &dyn Rig) {
     let came = [format!("{one} true"), "true".to_owned(), format!("{two} true")];
     let went = [format!("{one} false"), format!("{two} false"), "false".to_owned()];
     assert_eq!(seen, [came, went].concat());
+}
+
+pub async fn a_consumer_that_is_configured_nowhere_holds_nothing_back_for_ever(rig: &dyn Rig) {
+    let nodes = rig.keeping_for(1, &["webhooks"]).await;
+    create(&nodes[0], "c", &["a", "b"]).await;
+    let part = nodes[0].trail.waiting().await.unwrap()[0];
+    // It was there once, and is no longer.
+    taken(&nodes[0], &turn("archive", part), 1).await;
+    say(&nodes[0], "c", "a", "1").await;
+    assert_eq!(said(&drained(&nodes[0], "webhooks").await), ["1"]);
+    rig.advance(ABANDONED.saturating_sub(HOLD)).await;
+    say(&nodes[0], "c", "a", "2").await;
+    assert_eq!(said(&drained(&nodes[0], "webhooks").await), ["2"]);
+    assert_eq!(nodes[0].trail.waiting().await.unwrap(), [part], "it may come back");
+    rig.advance(HOLD * 2).await;
+    say(&nodes[0], "c", "a", "3").await;
+    assert_eq!(said(&drained(&nodes[0], "webhooks").await), ["3"]);
+    assert_eq!(nodes[0].trail.waiting().await.unwrap(), Vec::<usize>::new());
+    // Comes it back all the same, it begins with what is there then.
+    say(&nodes[0], "c", "a", "4").await;
+    assert_eq!(said(&drained(&nodes[0], "archive").await), ["4"]);
+    assert_eq!(said(&drained(&nodes[0], "webhooks").await), ["4"]);
+    assert_eq!(nodes[0].trail.backlog("webhooks").await.unwrap(), Backlog::default());
 }

@@ -67,6 +67,8 @@ pub struct Options {
     pub trail: Kinds,
     /// Who consumes it: what happens from now on is kept for each of them, also when it comes later than another.
     pub trail_groups: Vec<&'static str>,
+    /// Steps of it at most; beyond, the oldest go, whoever lacks them.
+    pub trail_steps: u64,
     /// No thread of its own: each call does all its work when it is polled first. Slow, and repeatable: for simulations.
     pub inline: bool,
 }
@@ -82,6 +84,7 @@ impl Default for Options {
             inbox: 65_536,
             trail: Kinds::default(),
             trail_groups: Vec::new(),
+            trail_steps: 10_000_000,
             inline: false,
         }
     }
@@ -132,6 +135,7 @@ impl Embedded {
             dedupe_window: options.dedupe_window,
             epoch,
             trail: options.trail,
+            trail_steps: options.trail_steps,
         };
         let leases = Arc::new(Mutex::new(Leases::keeping(options.trail)));
         let outlet = Outlet { hub: hub.clone(), leases: leases.clone() };

@@ -11,13 +11,13 @@ use parlance_model::{ConversationId, NodeId, Time, Topic};
 use redb::{ReadableTable, ReadableTableMetadata};
 
 use super::Node;
-use super::tables::{TRAIL, TRAIL_DEAD, TRAIL_GROUPS, Tables};
+use super::tables::{COUNTERS, TRAIL, TRAIL_DEAD, TRAIL_GROUPS, Tables};
 use super::writer::Step as Change;
-use crate::trail::{Backlog, Kinds, Step, Taken, Turn, read, write};
+use crate::trail::{ABANDONED, Backlog, Kinds, Step, Taken, Turn, read, write};
 use crate::{Fault, Happening, Publication, Trail};
 
-/// Steps at most; beyond, the oldest go.
-const MOST: u64 = 10_000_000;
+/// How many went although somebody had not settled them.
+const DROPPED: &str = "trail_dropped";
 
 /// Who takes for which group.
 #[derive(Default)]
@@ -70,12 +70,13 @@ pub fn of_publication(topic: &Topic, publication: &Publication) -> Option<Happen
 }
 
 /// Writes a step down.
-pub fn keep(tables: &mut Tables<'_>, what: &Happening) -> Result<(), Fault> {
+pub fn keep(tables: &mut Tables<'_>, what: &Happening, most: u64) -> Result<(), Fault> {
     let (of, word) = write(what);
     let next = next_of(tables)?;
     tables.trail.insert(next, (of.as_str(), word.as_slice(), ""))?;
-    if next > MOST {
-        tables.trail.remove(next - MOST)?;
+    if next > most && tables.trail.remove(next - most)?.is_some() {
+        let dropped = tables.counters.get(DROPPED)?.map_or(0, |dropped| dropped.value());
+        tables.counters.insert(DROPPED, dropped + 1)?;
     }
     Ok(())
 }
@@ -87,12 +88,32 @@ fn next_of(tables: &mut Tables<'_>) -> Result<u64, Fault> {
     Ok(last + 1)
 }
 
-/// Has each of these groups begin with what is there, unless it has begun: nothing goes that one of them did not have.
-fn begin(step: &mut Change<'_, '_>, groups: &[&'static str]) -> Result<(), Fault> {
+/// Has each of these groups begin with what is there, unless it has begun: nothing goes that one of them did not have. One that
+/// is not among them for long holds nothing back.
+fn begin(step: &mut Change<'_, '_>, groups: &[&'static str], now: Time) -> Result<(), Fault> {
     for group in groups {
         if step.read().trail_groups.get(*group)?.is_none() {
             let first = step.read().trail.first()?.map_or(1, |(key, _)| key.value());
             step.write().trail_groups.insert(*group, first)?;
+        }
+    }
+    let mut known = Vec::new();
+    for group in step.read().trail_groups.iter()? {
+        known.push(group?.0.value().to_owned());
+    }
+    for group in known {
+        let unnamed = format!("trail_unnamed {group}");
+        let since = step.read().counters.get(unnamed.as_str())?.map(|since| Time(since.value()));
+        let tables = step.write();
+        match since {
+            _ if groups.contains(&group.as_str()) => drop(tables.counters.remove(unnamed.as_str())?),
+            None => drop(tables.counters.insert(unnamed.as_str(), now.millis())?),
+            Some(since) if now.since(since) > ABANDONED => {
+                tracing::warn!(group, "nothing is kept for it any more: it has not been configured for long");
+                tables.trail_groups.remove(group.as_str())?;
+                tables.counters.remove(unnamed.as_str())?;
+            }
+            Some(_) => {}
         }
     }
     Ok(())
@@ -151,7 +172,8 @@ impl Node {
         let group = turn.group;
         let taken: Vec<(u64, String)> =
             steps.iter().filter_map(|step| Some((step.place.parse().ok()?, step.id.clone()))).collect();
-        let others = self.engine.options.trail_groups.clone();
+        let mut named = self.engine.options.trail_groups.clone();
+        named.push(group);
         let Some(last) = taken.iter().map(|(place, _)| *place).max() else { return Ok(true) };
         self.engine
             .writer
@@ -159,7 +181,7 @@ impl Node {
                 for (place, id) in taken.iter().filter(|_| aside) {
                     put_aside(step, group, (*place, id))?;
                 }
-                begin(step, &others)?;
+                begin(step, &named, now)?;
                 step.write().trail_groups.insert(group, last + 1)?;
                 forget(step)?;
                 Ok(true)
@@ -282,12 +304,13 @@ impl Trail for Node {
             let first =
                 first.map(|(key, row)| (key.value(), row.value().0.to_owned(), row.value().1.to_vec()));
             let dead = txn.open_table(TRAIL_DEAD)?.range((group, 0)..=(group, u64::MAX))?.count() as u64;
-            Ok((first, last, dead))
+            let dropped = txn.open_table(COUNTERS)?.get(DROPPED)?.map_or(0, |dropped| dropped.value());
+            Ok((first, last, Backlog { dead, dropped, ..Backlog::default() }))
         });
-        let (first, last, dead) = read.await?;
-        let Some((number, of, word)) = first else { return Ok(Backlog { dead, ..Backlog::default() }) };
+        let (first, last, backlog) = read.await?;
+        let Some((number, of, word)) = first else { return Ok(backlog) };
         let since = read_at(&of, &word, node_epoch);
-        Ok(Backlog { steps: last + 1 - number, since, dead })
+        Ok(Backlog { steps: last + 1 - number, since, ..backlog })
     }
 }
 

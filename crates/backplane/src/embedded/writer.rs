@@ -39,6 +39,8 @@ pub struct Rules {
     pub epoch: u32,
     /// Of what a trail is kept.
     pub trail: Kinds,
+    /// Steps of it at most.
+    pub trail_steps: u64,
 }
 
 /// What a transaction causes once it is committed, in order.
@@ -103,7 +105,7 @@ impl<'t> Step<'_, 't> {
                 && let Some(what) = trail::of_publication(topic, publication)
                 && self.rules.trail.has(&what)
             {
-                trail::keep(&mut self.tables, &what)?;
+                trail::keep(&mut self.tables, &what, self.rules.trail_steps)?;
                 self.dirty = true;
             }
         }
@@ -113,7 +115,8 @@ impl<'t> Step<'_, 't> {
     /// Writes a step of the trail down, where there is one of its kind.
     pub fn happened(&mut self, what: &Happening) -> Result<(), Fault> {
         if self.rules.trail.has(what) {
-            trail::keep(self.write(), what)?;
+            let most = self.rules.trail_steps;
+            trail::keep(self.write(), what, most)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -53,8 +54,8 @@ pub struct Plan {
 
 /// Has what happens consumed, until it is dropped.
 pub async fn consume(trail: Arc<dyn Trail>, consumer: Arc<dyn Consumer>, plan: Plan) {
-    let turns = Semaphore::new(plan.at_once);
-    Arc::new(Consuming { trail, consumer, plan, turns }).run().await;
+    let (turns, dropped) = (Semaphore::new(plan.at_once), AtomicU64::new(0));
+    Arc::new(Consuming { trail, consumer, plan, turns, dropped }).run().await;
 }
 
 struct Consuming {
@@ -62,6 +63,8 @@ struct Consuming {
     consumer: Arc<dyn Consumer>,
     plan: Plan,
     turns: Semaphore,
+    /// As it was told last.
+    dropped: AtomicU64,
 }
 
 impl Consuming {
@@ -122,7 +125,17 @@ impl Consuming {
 
     async fn count(&self) {
         match self.trail.backlog(self.plan.group).await {
-            Ok(backlog) => self.consumer.waits(&backlog),
+            Ok(backlog) => {
+                let before = self.dropped.swap(backlog.dropped, Ordering::Relaxed);
+                if backlog.dropped > before {
+                    let steps = backlog.dropped;
+                    tracing::error!(
+                        steps,
+                        "too many steps waited: the oldest are lost to whoever had not had them"
+                    );
+                }
+                self.consumer.waits(&backlog);
+            }
             Err(fault) => tracing::debug!(%fault, "counting what waits"),
         }
     }

@@ -165,13 +165,18 @@ pub struct Backlog {
     pub since: Option<Time>,
     /// Steps that were given up and put aside.
     pub dead: u64,
+    /// Steps that went although some group had not settled them: too many waited.
+    pub dropped: u64,
 }
+
+/// A group that no node names for so long holds nothing back any more.
+pub const ABANDONED: Duration = Duration::from_secs(24 * 3_600);
 
 /// What happened, for consumers outside: each (a *group*, of which every node has a part) gets every step.
 ///
 /// Guarantees: a step is written in the same atomic step as what it tells of (on the embedded engine presence and
 /// connections, which live in memory, are written soon after); a step is given to a group until the group has settled it, and
-/// is kept until every group that ever took anything has; steps of one conversation, and of one user's presence and connections, lie in one
+/// is kept until every group that ever took anything has, as long as some node is configured for it ([`ABANDONED`]); steps of one conversation, and of one user's presence and connections, lie in one
 /// part in the order they happened, and one node at a time takes from a part: at least once, in order.
 #[async_trait]
 pub trait Trail: Send + Sync {
@@ -202,6 +207,6 @@ pub trait Trail: Send + Sync {
     /// Has what was put aside in a part taken again, by that group, behind what waits. How many there were.
     async fn revive(&self, group: &'static str, part: usize) -> Result<u64, Fault>;
 
-    /// How far behind the group is.
+    /// How far behind the group is; what was dropped is of all groups together.
     async fn backlog(&self, group: &'static str) -> Result<Backlog, Fault>;
 }

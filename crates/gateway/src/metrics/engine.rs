@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use parlance_backplane::Stats;
 use parlance_backplane::stats::{BOUNDS, Failure, Server, Wire};
-use prometheus::IntCounter;
+use parlance_backplane::trail::Backlog;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{IntCounter, IntGauge};
 
 use super::registrar::{About, Registrar, Says, about, labelled, says};
 
@@ -16,6 +17,8 @@ use super::registrar::{About, Registrar, Says, about, labelled, says};
 pub struct Engine {
     /// Calls of the backplane that failed.
     pub errors: IntCounter,
+    /// What consumers of the trail never got.
+    pub trail_dropped: IntGauge,
 }
 
 impl Engine {
@@ -31,7 +34,21 @@ impl Engine {
                     "Clients get retryable errors. `/readyz` and `parlance_redis_errors_total` say more.",
                 ),
             ),
+            trail_dropped: r.gauge(
+                "trail_dropped_steps",
+                says(
+                    "Steps that went although the webhooks or the archive had not had them, of all nodes together, ever",
+                    "Too many waited: more than a million in a partition of Redis, ten million on the embedded engine. They are lost to whoever had not had them.",
+                ),
+            ),
         }
+    }
+}
+
+impl Engine {
+    /// What a consumer of the trail was told of it.
+    pub fn dropped(&self, backlog: &Backlog) {
+        self.trail_dropped.set(i64::try_from(backlog.dropped).unwrap_or(i64::MAX));
     }
 }
 

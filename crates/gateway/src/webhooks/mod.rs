@@ -191,6 +191,7 @@ impl Consumer for Teller {
 
     fn waits(&self, backlog: &Backlog) {
         self.node.metrics.webhooks.backlog(backlog, self.node.clock.now());
+        self.node.metrics.engine.dropped(backlog);
     }
 }
 

@@ -13,6 +13,7 @@ pub const ROWS: &[Row] = &[
     ("a message is written", BATCHES, &[("outcome", "written")], Seen::More),
     ("a message is written", "parlance_archive_seconds", &[], Seen::More),
     ("a message is written", "parlance_archive_steps_total", &[], Seen::By(1.0)),
+    ("a message is written", "parlance_trail_dropped_steps", &[], Seen::There),
     ("PostgreSQL refuses", BATCHES, &[("outcome", "refused")], Seen::More),
     ("PostgreSQL refuses", "parlance_archive_given_up_total", &[], Seen::By(1.0)),
     ("PostgreSQL refuses", "parlance_archive_aside_steps", &[], Seen::Is(1.0)),
