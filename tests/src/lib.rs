@@ -2,6 +2,7 @@
 //!
 //! Must not know: the gateway's code. What a test sees, a client could see.
 
+pub mod asked;
 pub mod backend;
 pub mod balancer;
 pub mod chaos;

@@ -20,6 +20,7 @@ async fn play(name: &str, steps: &[(u64, Fault)], leaver: bool) -> Result<()> {
         load_ms: 0,
         after_ms: 12_000,
         leaver,
+        outside: steps.iter().any(|(_, fault)| *fault == Fault::ArchiveKill),
         ack_p99_ms: QUICK_MS,
         ..Scenario::of(first, seed)
     };
@@ -48,4 +49,10 @@ async fn everybody_is_cut_off_at_once_and_old_nodes_make_room_for_new_ones() -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_of_the_cluster_dies() -> Result<()> {
     play("cluster", &[(3000, Fault::ClusterFailoverWait)], false).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_archive_and_the_backend_have_everything_once_though_all_are_killed() -> Result<()> {
+    let steps = [(1500, Fault::ArchiveKill), (7000, Fault::NodeKill), (10_000, Fault::RedisKill)];
+    play("outside", &steps, false).await
 }

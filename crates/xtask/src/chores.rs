@@ -72,6 +72,10 @@ pub fn chaos(arguments: &[String]) -> Result<bool> {
         say("missing: redis-server");
         return Ok(false);
     }
+    if !Tools::ensure_postgres() {
+        say("missing: PostgreSQL");
+        return Ok(false);
+    }
     play("chaos", arguments)
 }
 

@@ -18,6 +18,7 @@ struct Arguments {
     faults: Vec<Fault>,
     folder: PathBuf,
     long: bool,
+    outside: bool,
     quick_ms: u64,
 }
 
@@ -30,6 +31,7 @@ fn arguments() -> Result<Arguments> {
         faults: Fault::ALL.to_vec(),
         folder: std::env::temp_dir(),
         long: false,
+        outside: false,
         quick_ms: 500,
     };
     let mut words = std::env::args().skip(1);
@@ -43,6 +45,7 @@ fn arguments() -> Result<Arguments> {
             "--folder" => all.folder = value()?.into(),
             "--quick-ms" => all.quick_ms = value()?.parse()?,
             "--long" => all.long = true,
+            "--outside" => all.outside = true,
             "--list" => {
                 Fault::ALL.iter().for_each(|fault| println!("{:<20}{}", fault.name(), fault.text()));
                 std::process::exit(0);
@@ -91,6 +94,7 @@ async fn play() -> Result<bool> {
                 users: all.users,
                 long: all.long,
                 leaver: all.long,
+                outside: all.outside || fault.is_outside(),
                 ack_p99_ms: all.quick_ms,
                 ..Scenario::of(*fault, seed)
             };

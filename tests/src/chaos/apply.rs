@@ -98,6 +98,7 @@ impl<'a> Stage<'a> {
             Fault::Poison => self.poison().await,
             Fault::TokenExpiry => self.token_expiry().await,
             Fault::Revoked => self.revoked().await,
+            Fault::ArchiveKill => self.archive_kill().await,
             Fault::HalfOpen => self.some_doors(3, Line::Silent, 5000).await,
             Fault::SlowReaders => self.some_doors(3, Line::Slow(100), 6000).await,
             Fault::Flapping => self.flapping().await,
@@ -223,6 +224,17 @@ impl<'a> Stage<'a> {
         server.kill9()?;
         sleep(Duration::from_millis(1000)).await;
         server.restart().await
+    }
+
+    async fn archive_kill(&mut self) -> Result<()> {
+        let outside = self.rig.outside.as_mut().context("there is no archive")?;
+        for ms in [3000, 500] {
+            outside.kill9()?;
+            sleep(Duration::from_millis(ms)).await;
+            outside.restart().await?;
+            sleep(Duration::from_millis(500)).await;
+        }
+        Ok(())
     }
 
     async fn redis_empty(&mut self) -> Result<()> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::catchup::{Item, Reader};
+use super::outside::Seen;
 use super::rig::Rig;
 use crate::API_KEY;
 
@@ -22,6 +23,9 @@ pub struct Dump {
     pub logs: BTreeMap<String, Vec<Item>>,
     /// Who is a member of what, at the end.
     pub members: BTreeMap<String, Vec<String>>,
+    /// What the archive and the backend have, where there are such.
+    #[serde(default)]
+    pub outside: Option<Seen>,
 }
 
 impl Dump {
@@ -49,7 +53,7 @@ impl Dump {
         for id in members.keys() {
             logs.insert(id.clone(), reader.all(id, None).await?.items);
         }
-        Ok(Self { logs, members: members.clone() })
+        Ok(Self { logs, members: members.clone(), outside: None })
     }
 
     /// Writes it down.

@@ -102,6 +102,8 @@ faults! {
     CrashBeforeAppend = "crash-before-append",
     /// One user sends five times as much as is allowed, over all nodes.
     Flood = "flood",
+    /// The archive's PostgreSQL is killed twice, and the backend that is told does not answer meanwhile.
+    ArchiveKill = "archive-kill",
 }
 
 impl Fault {
@@ -128,6 +130,23 @@ impl Fault {
     /// Whether acknowledgements wait for a replica.
     pub const fn waits(self) -> bool {
         matches!(self, Self::SentinelFailoverWait | Self::ClusterFailoverWait)
+    }
+
+    /// Whether the nodes keep an archive and tell a backend that fails half of the time.
+    pub const fn is_outside(self) -> bool {
+        matches!(
+            self,
+            Self::ArchiveKill
+                | Self::NodeKill
+                | Self::NodeStall
+                | Self::Rolling
+                | Self::RedisKill
+                | Self::FunctionFlush
+                | Self::SentinelFailoverWait
+                | Self::ClusterFailoverWait
+                | Self::CrashAfterAppend
+                | Self::CrashBeforeAppend
+        )
     }
 
     /// What it allows.

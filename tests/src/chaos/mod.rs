@@ -12,6 +12,7 @@ pub mod door;
 pub mod dump;
 pub mod faults;
 pub mod history;
+pub mod outside;
 pub mod plan;
 pub mod probes;
 pub mod progress;

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::door::{Target, Targets};
 use super::faults::Fault;
 use super::history::{Recorder, Sample, What};
+use super::outside::Outside;
 use super::scenario::Scenario;
 use super::store::{Store, usage};
 use crate::http::Request;
@@ -60,6 +61,8 @@ pub struct Rig {
     pub proxies: Vec<Proxy>,
     /// The nodes that are ready.
     pub targets: Targets,
+    /// What the nodes write to and tell, where there is something.
+    pub outside: Option<Outside>,
     /// What happened.
     pub notes: Recorder,
     scenario: Scenario,
@@ -87,6 +90,7 @@ impl Rig {
             store,
             proxies: Vec::new(),
             targets: Targets::default(),
+            outside: if scenario.outside { Some(Outside::start(scenario.seed).await?) } else { None },
             notes,
             scenario: scenario.clone(),
             binary: binary()?,
@@ -126,6 +130,9 @@ impl Rig {
             .env("PARLANCE_REDIS_URL", &url)
             // The last look at a conversation's log is to see all of it.
             .env("PARLANCE_RETENTION_ENTRIES", "100000");
+        if let Some(outside) = &self.outside {
+            options = options.config(&outside.config());
+        }
         for (name, value) in self.extras(node) {
             options = options.env(name, &value);
         }

@@ -203,7 +203,10 @@ async fn end(
     members: &BTreeMap<String, Vec<String>>,
     folder: &Path,
 ) -> Result<()> {
-    let dump = settle(rig, &cast, members).await;
+    let mut dump = settle(rig, &cast, members).await;
+    if let (Ok(dump), Some(outside)) = (&mut dump, &rig.outside) {
+        dump.outside = Some(outside.seen(&dump.logs).await?);
+    }
     cast.phase.send_replace(Phase::Stop);
     let joined = async {
         while let Some(done) = cast.tasks.join_next().await {

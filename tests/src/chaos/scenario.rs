@@ -36,6 +36,9 @@ pub struct Scenario {
     pub after_ms: u64,
     /// Somebody leaves without a word; the run is long enough for everybody to notice.
     pub leaver: bool,
+    /// The nodes keep an archive and tell a backend.
+    #[serde(default)]
+    pub outside: bool,
     /// Faults take as long as in production.
     pub long: bool,
     /// How quickly most messages must be acknowledged when all is well again.
@@ -55,6 +58,7 @@ impl Scenario {
             load_ms: 20_000,
             after_ms: 14_000,
             leaver: false,
+            outside: fault.is_outside(),
             long: false,
             ack_p99_ms: 500,
         }

@@ -6,6 +6,7 @@
 mod delivery;
 mod limits;
 mod liveness;
+mod outside;
 #[cfg(test)]
 mod planted;
 mod presence;
@@ -57,11 +58,13 @@ pub enum Invariant {
     Drain,
     /// I14: no panic, and nothing secret in a log.
     Log,
+    /// I15: the archive and the backend have what the logs have, once, in order.
+    Outside,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Acked,
         Self::Once,
         Self::Order,
@@ -76,6 +79,7 @@ impl Invariant {
         Self::Live,
         Self::Drain,
         Self::Log,
+        Self::Outside,
     ];
 
     /// Its number.
@@ -100,6 +104,7 @@ impl Invariant {
             Self::Live => "alive after healing",
             Self::Drain => "drain",
             Self::Log => "no panic, clean logs",
+            Self::Outside => "archive and backend agree",
         }
     }
 
@@ -119,6 +124,7 @@ impl Invariant {
             Self::Live => liveness::live(run),
             Self::Drain => liveness::drain(run),
             Self::Log => secrecy::logs(run),
+            Self::Outside => outside::agrees(run),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{Invariant, Run, Track, Verdict};
 use crate::chaos::catchup::Item;
 use crate::chaos::dump::Dump;
 use crate::chaos::history::{Device, Entry, Sample, Shown, What};
+use crate::chaos::outside::{Row, Seen, Told};
 use crate::chaos::probes::FLOODED;
 use crate::chaos::{Fault, Scenario};
 
@@ -29,6 +30,15 @@ fn item(n: u64) -> Item {
         client_id: Some(format!("c{n}")),
         created_at: "2025-01-01T00:00:00.000Z".into(),
     }
+}
+
+fn row(n: u64) -> Row {
+    let Item { seq, sender, client_id, body, .. } = item(n);
+    Row { seq, sender, client_id, body }
+}
+
+fn told(n: u64) -> Told {
+    Told { event: format!("e-{n}"), body: body(n) }
 }
 
 fn shown(n: u64) -> What {
@@ -83,6 +93,11 @@ fn well() -> Run {
                 ROOM.to_owned(),
                 ["alice", "bob", "carol"].map(str::to_owned).to_vec(),
             )]),
+            outside: Some(Seen {
+                archived: BTreeMap::from([(ROOM.to_owned(), (1..=3).map(row).collect())]),
+                told: BTreeMap::from([(ROOM.to_owned(), (1..=3).map(told).collect())]),
+                ..Seen::default()
+            }),
         },
         node_logs: vec![("node-0".into(), "all is well\n".into())],
     }
@@ -350,4 +365,26 @@ fn what_a_log_must_not_say() {
     {
         finds(Invariant::Log, |run| run.node_logs.push(("node-1".into(), line.to_owned())));
     }
+}
+
+fn outside(run: &mut Run) -> &mut Seen {
+    run.dump.outside.as_mut().unwrap()
+}
+
+#[test]
+fn what_the_archive_lacks_has_twice_or_elsewhere() {
+    finds(Invariant::Outside, |run| drop(outside(run).archived.get_mut(ROOM).unwrap().pop()));
+    finds(Invariant::Outside, |run| outside(run).archived.get_mut(ROOM).unwrap().push(row(3)));
+    finds(Invariant::Outside, |run| outside(run).archived.get_mut(ROOM).unwrap()[0].seq = 9);
+    finds(Invariant::Outside, |run| outside(run).superseded = 1);
+}
+
+#[test]
+fn what_the_backend_is_not_told_is_told_twice_or_out_of_order() {
+    finds(Invariant::Outside, |run| drop(outside(run).told.get_mut(ROOM).unwrap().pop()));
+    finds(Invariant::Outside, |run| outside(run).told.get_mut(ROOM).unwrap().swap(0, 1));
+    finds(Invariant::Outside, |run| {
+        let again = Told { event: "another".to_owned(), ..told(3) };
+        outside(run).told.get_mut(ROOM).unwrap().push(again);
+    });
 }
