@@ -239,8 +239,9 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("webhooks.give_up_hours", "So is one that could not be told for so many hours."),
     (
         "archive.url",
-        "`postgresql://user:password@host:port/database`; TLS is not supported yet. The same at every node. Whether there is \
-         one takes effect at the next start, another password with the next connection.",
+        "`postgresql://user:password@host:port/database`, with `?sslmode=verify-full&sslrootcert=/path/ca.pem` for TLS: \
+         docs/integrations.md. The same at every node. Whether there is one takes effect at the next start, another password \
+         with the next connection.",
     ),
     ("archive.url_file", "The same from a file."),
     (

@@ -16,10 +16,18 @@ fn command(what: &str, environment: &[(&str, &str)]) -> Result<Command> {
     Ok(command)
 }
 
-fn said(what: &str, environment: &[(&str, &str)]) -> Result<String> {
+/// What it says, when it succeeds.
+pub fn said(what: &str, environment: &[(&str, &str)]) -> Result<String> {
+    let (came, line) = outcome(what, environment)?;
+    ensure!(came, "{line}");
+    Ok(line)
+}
+
+/// Whether it succeeds, and what it says then, or why not.
+pub fn outcome(what: &str, environment: &[(&str, &str)]) -> Result<(bool, String)> {
     let output = command(what, environment)?.output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8(output.stdout)?)
+    let came = output.status.success();
+    Ok((came, String::from_utf8(if came { output.stdout } else { output.stderr })?))
 }
 
 /// Dropped, it is killed.
@@ -65,8 +73,8 @@ fn what_cannot_be_is_said() -> Result<()> {
         Ok(String::from_utf8(output.stderr)?)
     };
     ensure!(refused(&[], "migrate")?.contains("archive.url: is not set"));
-    let tls = refused(&[("PARLANCE_ARCHIVE_URL", "postgresql://me:hush@db/chat?sslmode=require")], "status")?;
-    ensure!(tls.contains("TLS to PostgreSQL is not supported yet") && !tls.contains("hush"), "{tls}");
+    let tls = refused(&[("PARLANCE_ARCHIVE_URL", "postgresql://me:hush@db/chat?sslmode=allow")], "status")?;
+    ensure!(tls.contains("archive.url: sslmode: disable, prefer, require") && !tls.contains("hush"), "{tls}");
     let alone = refused(&[("PARLANCE_ARCHIVE_URL", "postgresql://db/chat")], "run")?;
     ensure!(alone.contains("redis_url: the embedded engine is of one process"), "{alone}");
     Ok(())

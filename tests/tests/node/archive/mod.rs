@@ -2,6 +2,7 @@
 
 mod command;
 mod faults;
+mod tls;
 mod words;
 
 use anyhow::{Result, ensure};
