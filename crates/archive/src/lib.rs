@@ -4,6 +4,7 @@
 //! once however often it comes. Must not know: how a trail is kept, what a node is. No acknowledgement waits for it.
 #![warn(missing_docs)]
 
+mod keep;
 mod migrations;
 mod pace;
 mod rows;
@@ -12,6 +13,7 @@ mod store;
 
 use parlance_backplane::trail::Kinds;
 
+pub use keep::{Forgotten, Policies, Removals, Rows as Removed, Rule, forget, keep, prune};
 pub use pace::Outcome;
 pub use sink::{Address, Settings, Tally, run};
 pub use store::{State, Store};

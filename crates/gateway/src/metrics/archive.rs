@@ -26,6 +26,8 @@ pub struct Archive {
     pub lag: Gauge,
     /// What was put aside.
     pub aside: IntGauge,
+    /// Rows that went, by table.
+    pub removed: IntCounterVec,
 }
 
 /// What may come of a batch.
@@ -67,6 +69,11 @@ impl Archive {
             aside: r.gauge(
                 "archive_aside_steps",
                 says("Steps that lie put aside, of all nodes together", "As `parlance_archive_given_up_total`."),
+            ),
+            removed: r.counters(
+                "archive_removed_rows_total",
+                &["table"],
+                says("Rows that this node removed since they are kept no longer", "As `archive.days`, `archive.deleted_days` and `archive.retention` say."),
             ),
         }
     }

@@ -4,6 +4,8 @@ use anyhow::Result;
 use parlance_tests::{Gateway, Options, Postgres};
 use serde_json::json;
 
+use crate::archive::old_message;
+
 use super::{Row, Seen, Watch};
 
 const BATCHES: &str = "parlance_archive_batches_total";
@@ -15,6 +17,7 @@ pub const ROWS: &[Row] = &[
     ("PostgreSQL refuses", BATCHES, &[("outcome", "refused")], Seen::More),
     ("PostgreSQL refuses", "parlance_archive_given_up_total", &[], Seen::By(1.0)),
     ("PostgreSQL refuses", "parlance_archive_aside_steps", &[], Seen::Is(1.0)),
+    ("old messages go", "parlance_archive_removed_rows_total", &[("table", "messages")], Seen::Positive),
     ("PostgreSQL is away", BATCHES, &[("outcome", "away")], Seen::More),
     ("PostgreSQL is away", "parlance_archive_backlog_steps", &[], Seen::Positive),
     ("PostgreSQL is away", "parlance_archive_lag_seconds", &[], Seen::Positive),
@@ -23,7 +26,8 @@ pub const ROWS: &[Row] = &[
 #[tokio::test]
 async fn batches_are_counted() -> Result<()> {
     let mut postgres = Postgres::start().await?;
-    let config = format!("[archive]\nurl = \"{}\"\n", postgres.url());
+    old_message(&postgres).await?;
+    let config = format!("[archive]\nurl = \"{}\"\ndays = 30\n", postgres.url());
     let gateway = Gateway::start(Options::brief().config(&config)).await?;
     gateway.conversation("numbat", &["zebra", "ibex"]).await?;
     postgres.until("SELECT count(*) FROM parlance.memberships", 2).await?;
@@ -34,6 +38,7 @@ async fn batches_are_counted() -> Result<()> {
     };
     say("one").await?;
     watch.sees("a message is written").await?;
+    watch.sees("old messages go").await?;
     postgres.rows("ALTER TABLE parlance.messages ADD CHECK (body <> 'two')").await?;
     say("two").await?;
     watch.sees("PostgreSQL refuses").await?;
