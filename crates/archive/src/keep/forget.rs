@@ -4,6 +4,7 @@ use parlance_postgres::{Refused, Session};
 
 use super::Rows;
 use super::tables::{Broom, ENTRIES};
+use super::unsay;
 
 /// Messages that are emptied at once.
 const BATCH: i64 = 1_000;
@@ -36,34 +37,49 @@ pub async fn forget(session: &mut Session, whom: &Forgotten, only_counts: bool) 
         }
         Forgotten::User(id) => {
             for table in ["messages", "superseded_messages"] {
-                empty(&mut broom, table, id).await?;
+                empty(&mut broom, table, has_entries, id).await?;
             }
             for table in ["reaction_states", "memberships", "receipts"] {
                 broom.sweep(table, "user_id = $1", &[id]).await?;
             }
             created(&mut broom, id).await?;
+            if has_entries {
+                unsay::entries(&mut broom, id).await?;
+            }
         }
     }
     Ok(broom.rows)
 }
 
-const FULL: &str =
-    "sender = $1 AND (body <> '' OR metadata IS NOT NULL OR extra IS NOT NULL OR sender_name IS NOT NULL)";
+/// Columns of a message that are emptied, besides its body.
+const NAMED: [&str; 3] = ["metadata", "extra", "sender_name"];
+/// And those that came with the table of entries.
+const NAMED_LATER: [&str; 3] = ["sender_username", "sender_picture", "record"];
 
 /// The row stays: a log without it would have a hole.
-async fn empty(broom: &mut Broom<'_>, table: &'static str, user: &String) -> Result<(), Refused> {
+async fn empty(
+    broom: &mut Broom<'_>,
+    table: &'static str,
+    has_entries: bool,
+    user: &String,
+) -> Result<(), Refused> {
+    let later = if has_entries { &NAMED_LATER[..] } else { &[] };
+    let columns: Vec<&str> = NAMED.iter().chain(later).copied().collect();
+    let full = format!("sender = $1 AND (body <> '' OR num_nonnulls({}) > 0)", columns.join(", "));
     if broom.only_counts {
-        return broom.sweep(table, FULL, &[user]).await;
+        return broom.sweep(table, &full, &[user]).await;
     }
+    let nothing: Vec<String> = columns.iter().map(|column| format!("{column} = NULL")).collect();
     let sql = format!(
         "WITH chosen AS (
-            SELECT ctid, sent_at FROM parlance.{table} WHERE {FULL} AND sent_at >= coalesce($2::text::timestamptz, '-infinity')
+            SELECT ctid, sent_at FROM parlance.{table}
+                WHERE {full} AND sent_at >= coalesce($2::text::timestamptz, '-infinity')
                 ORDER BY sent_at LIMIT {BATCH} FOR UPDATE
         ), emptied AS (
-            UPDATE parlance.{table} AS m SET body = '', metadata = NULL, extra = NULL, sender_name = NULL
-                FROM chosen WHERE m.ctid = chosen.ctid RETURNING chosen.sent_at
+            UPDATE parlance.{table} AS m SET body = '', {} FROM chosen WHERE m.ctid = chosen.ctid RETURNING chosen.sent_at
         )
-        SELECT count(*), max(sent_at)::text FROM emptied"
+        SELECT count(*), max(sent_at)::text FROM emptied",
+        nothing.join(", ")
     );
     let mut from: Option<String> = None;
     loop {

@@ -6,6 +6,7 @@ mod forget;
 mod policies;
 mod prune;
 mod tables;
+mod unsay;
 mod watch;
 
 pub use forget::{Forgotten, forget};

@@ -9,7 +9,7 @@ use super::{are_whole, kept_in};
 use crate::webhooks::{connect, say};
 
 /// A row of a message that is so many days old.
-async fn message(postgres: &Postgres, conversation: &str, seq: u64, days: u64) -> Result<()> {
+pub async fn message(postgres: &Postgres, conversation: &str, seq: u64, days: u64) -> Result<()> {
     let columns = "conversation, seq, epoch, message_id, message_number, message_offset, sender, sender_name, client_id, body, metadata, sent_at";
     let row = format!(
         "'{conversation}', {seq}, 1, 'msg_', 1, {seq}, 'alice', 'Alice', 'm-{seq}', 'secret', '{{}}'"

@@ -5,6 +5,7 @@ mod command;
 mod faults;
 mod keep;
 mod tls;
+mod unsay;
 mod words;
 
 use anyhow::{Result, ensure};
