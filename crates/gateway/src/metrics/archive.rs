@@ -56,7 +56,7 @@ impl Archive {
             ),
             dead: r.counter(
                 "archive_given_up_total",
-                says("Steps that PostgreSQL refuses for their content, put aside", "The log says why, by the step's id."),
+                says("Steps that PostgreSQL refuses for their content, put aside", "The log says why, by the step's id; `parlance archive list` shows them, `parlance archive retry` has them written again."),
             ),
             waiting: r.gauge(
                 "archive_backlog_steps",
