@@ -133,7 +133,15 @@ impl Postgres {
     /// # Errors
     /// When it is none, or the server does not answer.
     pub async fn number(&self, sql: &str) -> Result<i64> {
-        let rows = self.rows(sql).await?;
+        self.number_within(sql, PATIENCE).await
+    }
+
+    /// The same of a question that may take longer.
+    ///
+    /// # Errors
+    /// As [`Self::number`].
+    pub async fn number_within(&self, sql: &str, patience: Duration) -> Result<i64> {
+        let rows = self.asked(sql, patience).await?;
         let first = rows.first().and_then(|row| row.first()).with_context(|| format!("no row: {sql}"))?;
         first.parse().with_context(|| format!("no number: {first}"))
     }
@@ -143,8 +151,12 @@ impl Postgres {
     /// # Errors
     /// When the server refuses it or does not answer.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        self.asked(sql, PATIENCE).await
+    }
+
+    async fn asked(&self, sql: &str, patience: Duration) -> Result<Vec<Vec<String>>> {
         let session = self.session().await?;
-        let answer = timeout(PATIENCE, session.client.simple_query(sql)).await??;
+        let answer = timeout(patience, session.client.simple_query(sql)).await??;
         let row = |message: &SimpleQueryMessage| match message {
             SimpleQueryMessage::Row(row) => {
                 Some((0..row.len()).map(|column| row.get(column).unwrap_or("-").to_owned()).collect())

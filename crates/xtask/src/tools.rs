@@ -109,6 +109,11 @@ impl Tools {
         ensure_redis(&mut Apt::default())
     }
 
+    /// Installs PostgreSQL when it is missing; whether it is there.
+    pub fn ensure_postgres() -> bool {
+        ensure_postgres(&mut Apt::default())
+    }
+
     /// Installs what the Socket.IO server needs that the load generator compares with; whether it can run.
     ///
     /// # Errors
