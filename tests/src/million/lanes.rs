@@ -36,6 +36,8 @@ struct Counts {
     sent: AtomicU64,
     repeated: AtomicU64,
     failed: AtomicU64,
+    /// Not more are sent before something is done.
+    limit: AtomicU64,
 }
 
 /// All senders.
@@ -78,6 +80,11 @@ impl Lanes {
         Ok(self.tasks.is_empty())
     }
 
+    /// Not more than so many, about, are sent from now on.
+    pub fn hold_at(&self, limit: u64) {
+        self.counts.limit.store(limit, Ordering::Relaxed);
+    }
+
     /// How many are to be sent.
     pub const fn all(&self) -> u64 {
         self.all
@@ -112,6 +119,9 @@ struct Lane {
 impl Lane {
     async fn send(self, messages: u64) -> Result<()> {
         for n in 0..messages {
+            while self.counts.sent.load(Ordering::Relaxed) >= self.counts.limit.load(Ordering::Relaxed) {
+                sleep(PAUSE).await;
+            }
             let seq = self.until_taken(n).await?["seq"].as_u64();
             self.counts.sent.fetch_add(1, Ordering::Relaxed);
             if n % REPEATED == 0 {

@@ -95,6 +95,9 @@ const FAULTS: &[(u64, Fault)] = &[
     (650, Fault::StartPostgres),
 ];
 
+/// So many thousandths more are sent before it is brought about.
+const SLACK: u64 = 40;
+
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     KillPostgres,
@@ -168,11 +171,17 @@ pub async fn run(plan: &Plan) -> Result<Outcome> {
     let mut lanes = Lanes::begin(plan, nodes, &rig.b).await?;
     let (mut faults, mut most) = (FAULTS.iter(), Most::default());
     let mut next = faults.next();
+    // However few they are, not all are sent while a program starts.
+    let hold = |lanes: &Lanes, next: Option<&(u64, Fault)>| {
+        lanes.hold_at(next.map_or(u64::MAX, |(at, _)| lanes.all() * (at + SLACK) / 1_000));
+    };
+    hold(&lanes, next);
     while !lanes.are_done().await? {
         if let Some((at, fault)) = next.filter(|(at, _)| lanes.sent() * 1_000 >= lanes.all() * at) {
             println!("{:.1} s, {} sent, {at} ‰: ", began.elapsed().as_secs_f64(), lanes.sent());
             rig.bring_about(*fault).await?;
             next = faults.next();
+            hold(&lanes, next);
         }
         most.look(&rig.b).await?;
         sleep(LOOK).await;
