@@ -10,7 +10,8 @@ use super::validate::{Checked, refuse};
 pub struct ArchiveRule {
     /// An id, or the beginning of some with `*` behind it.
     pub conversations: String,
-    /// Days; 0: for ever.
+    /// Days; 0: for ever, as where it is not said.
+    #[serde(default)]
     pub days: u64,
 }
 

@@ -95,8 +95,9 @@ pub fn markdown() -> String {
         _ = writeln!(out, "| `{}` | `{}` | {option} |", shortcut.flag, shortcut.variable);
     }
     let mut defaults = serde_json::to_value(Config::default()).unwrap_or_default();
-    // A list has no defaults for its elements, except that the first mount shows some.
+    // A list has no defaults for its elements, except that the first mount shows some, and what a rule need not say.
     defaults["mounts"] = defaults["mounts"][0].take();
+    defaults["archive"]["retention"] = serde_json::json!({ "days": 0 });
     for (section, about) in SECTIONS {
         let title = if section.is_empty() { "Top of the file".to_owned() } else { format!("`[{section}]`") };
         _ = write!(
