@@ -2,8 +2,6 @@
 //!
 //! Owns: what an operator says and is shown. Must not know: which rows go.
 
-use parlance_gateway::config::Config;
-
 use crate::cli::NodeFlags;
 
 #[derive(clap::Args)]
@@ -33,7 +31,7 @@ pub struct Forget {
 
 /// What the configuration says of it.
 #[cfg(feature = "archive")]
-pub fn policies(config: &Config) -> parlance_archive::Policies {
+pub fn policies(config: &parlance_gateway::config::Config) -> parlance_archive::Policies {
     let archive = &config.archive;
     let rule = |rule: &parlance_gateway::config::ArchiveRule| parlance_archive::Rule {
         conversations: rule.conversations.clone(),
@@ -57,6 +55,7 @@ mod wired {
 
     use anyhow::{Context as _, anyhow};
     use parlance_archive::{Forgotten, Removals, Removed};
+    use parlance_gateway::config::Config;
     use parlance_gateway::node::Node;
     use parlance_postgres::Session;
 
@@ -84,8 +83,7 @@ mod wired {
     }
 
     pub async fn prune(args: &Prune) -> Result<(), Failure> {
-        let (config, url) =
-            configured(&Sources::new(parlance_gateway::config::Config::default(), &args.flags))?;
+        let (config, url) = configured(&Sources::new(Config::default(), &args.flags))?;
         let policies = policies(&config);
         if policies.is_empty() {
             println!("everything is kept for ever: archive.days, archive.deleted_days, archive.retention");
@@ -100,7 +98,7 @@ mod wired {
     }
 
     pub async fn forget(args: &Forget) -> Result<(), Failure> {
-        let (_, url) = configured(&Sources::new(parlance_gateway::config::Config::default(), &args.flags))?;
+        let (_, url) = configured(&Sources::new(Config::default(), &args.flags))?;
         let whom = match (&args.conversation, &args.user) {
             (Some(id), _) => Forgotten::Conversation(id.clone()),
             (None, Some(id)) => Forgotten::User(id.clone()),
