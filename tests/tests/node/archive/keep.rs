@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use parlance_tests::metrics::until;
 use parlance_tests::{Gateway, Postgres};
 
-use super::command::said;
+use super::command::{outcome, said};
 use super::{are_whole, kept_in};
 use crate::webhooks::{connect, say};
 
@@ -180,5 +180,28 @@ async fn who_is_to_be_forgotten_is() -> Result<()> {
         "{conversation}"
     );
     ensure!(left(&postgres, "messages", "seq").await? == "b:1,2,3");
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_at_a_time_removes() -> Result<()> {
+    let postgres = Postgres::start().await?;
+    old_message(&postgres).await?;
+    let url = postgres.url();
+    let environment = [("PARLANCE_ARCHIVE_URL", url.as_str()), ("PARLANCE_ARCHIVE_DAYS", "30")];
+    // As if another one were at it, until it is told to stop.
+    let other = postgres.rows("SELECT pg_advisory_lock(1634886504, -1); SELECT pg_sleep(60)");
+    let meanwhile = async {
+        postgres.until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted", 1).await?;
+        let (came, line) = outcome("prune", &environment)?;
+        ensure!(!came && line.contains("somebody else is at it"), "{line}");
+        are_whole(&postgres, 1).await?;
+        postgres.rows("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'").await?;
+        postgres.until("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", 0).await?;
+        said("prune", &environment)
+    };
+    let (other, line) = tokio::join!(other, meanwhile);
+    ensure!(other.is_err(), "it was ended");
+    ensure!(line?.contains("removed: 1 of messages"));
     Ok(())
 }
