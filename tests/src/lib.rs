@@ -16,6 +16,8 @@ pub mod http;
 pub mod io;
 pub mod lists;
 pub mod metrics;
+pub mod million;
+pub mod papers;
 pub mod postgres;
 pub mod prometheus;
 pub mod raw;

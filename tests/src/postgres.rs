@@ -2,6 +2,8 @@
 //!
 //! Owns: starting, killing and asking it. Must not know: what is kept in it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, papers};
 
 const USER: &str = "parlance";
 /// It runs as nobody who may do everything.
@@ -25,6 +27,8 @@ pub struct Postgres {
     folder: TempDir,
     programs: PathBuf,
     port: u16,
+    /// Besides those that every one has.
+    settings: Vec<String>,
     child: Option<Child>,
 }
 
@@ -40,8 +44,53 @@ impl Postgres {
     /// # Errors
     /// When there is none on this machine, or it does not start.
     pub async fn start() -> Result<Self> {
+        let mut server = Self::create()?;
+        server.launch().await?;
+        Ok(server)
+    }
+
+    /// The same with TLS, and with papers: see [`papers::write`]. Whoever logs in as `certified` has to show a certificate.
+    ///
+    /// # Errors
+    /// When there is none on this machine, or it does not start.
+    pub async fn start_with_tls() -> Result<Self> {
+        let mut server = Self::create()?;
+        let own = server.folder.path().join("papers");
+        std::fs::create_dir(&own)?;
+        papers::write(&own)?;
+        std::fs::set_permissions(own.join("server.key"), Permissions::from_mode(0o600))?;
+        if is_root()? {
+            let given = Command::new("chown").arg("-R").arg(ACCOUNT).arg(&own).status()?;
+            ensure!(given.success(), "the papers cannot be given to {ACCOUNT}");
+        }
+        let rules = server.data().join("pg_hba.conf");
+        let shipped = std::fs::read_to_string(&rules)?;
+        std::fs::write(
+            &rules,
+            format!("hostnossl all certified all reject\nhostssl all certified all cert\n{shipped}"),
+        )?;
+        server.settings = vec!["ssl=on".to_owned()];
+        for (setting, paper) in [("cert", "server.pem"), ("key", "server.key"), ("ca", "ca.pem")] {
+            server.settings.push(format!("ssl_{setting}_file={}", own.join(paper).display()));
+        }
+        server.launch().await?;
+        Ok(server)
+    }
+
+    /// One of the papers of a server that has TLS.
+    pub fn paper(&self, name: &str) -> String {
+        self.folder.path().join("papers").join(name).display().to_string()
+    }
+
+    /// Where it is, by another login and host, with these options.
+    pub fn url_as(&self, login: &str, host: &str, options: &str) -> String {
+        format!("postgresql://{login}@{host}:{}/postgres?{options}", self.port)
+    }
+
+    fn create() -> Result<Self> {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
-        let mut server = Self { programs: programs()?, folder, port: port::free()?, child: None };
+        let (programs, port) = (programs()?, port::free()?);
+        let server = Self { programs, folder, port, settings: Vec::new(), child: None };
         if is_root()? {
             let given = Command::new("chown").arg(ACCOUNT).arg(server.folder.path()).status()?;
             ensure!(given.success(), "the folder cannot be given to {ACCOUNT}");
@@ -50,7 +99,6 @@ impl Postgres {
         create.args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username", USER]);
         let made = create.arg("--pgdata").arg(server.data()).output()?;
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        server.launch().await?;
         Ok(server)
     }
 
@@ -85,7 +133,15 @@ impl Postgres {
     /// # Errors
     /// When it is none, or the server does not answer.
     pub async fn number(&self, sql: &str) -> Result<i64> {
-        let rows = self.rows(sql).await?;
+        self.number_within(sql, PATIENCE).await
+    }
+
+    /// The same of a question that may take longer.
+    ///
+    /// # Errors
+    /// As [`Self::number`].
+    pub async fn number_within(&self, sql: &str, patience: Duration) -> Result<i64> {
+        let rows = self.asked(sql, patience).await?;
         let first = rows.first().and_then(|row| row.first()).with_context(|| format!("no row: {sql}"))?;
         first.parse().with_context(|| format!("no number: {first}"))
     }
@@ -95,8 +151,12 @@ impl Postgres {
     /// # Errors
     /// When the server refuses it or does not answer.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>> {
+        self.asked(sql, PATIENCE).await
+    }
+
+    async fn asked(&self, sql: &str, patience: Duration) -> Result<Vec<Vec<String>>> {
         let session = self.session().await?;
-        let answer = timeout(PATIENCE, session.client.simple_query(sql)).await??;
+        let answer = timeout(patience, session.client.simple_query(sql)).await??;
         let row = |message: &SimpleQueryMessage| match message {
             SimpleQueryMessage::Row(row) => {
                 Some((0..row.len()).map(|column| row.get(column).unwrap_or("-").to_owned()).collect())
@@ -136,6 +196,9 @@ impl Postgres {
             command.arg("-D").arg(self.data()).args(["-p", &self.port.to_string()]);
             // What a process wrote outlives its `kill -9`.
             for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"] {
+                command.args(["-c", setting]);
+            }
+            for setting in &self.settings {
                 command.args(["-c", setting]);
             }
             let child = self.child.insert(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);

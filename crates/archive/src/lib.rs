@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod ack;
+mod keep;
 mod migrations;
 mod rows;
 mod sink;
@@ -13,6 +14,7 @@ mod store;
 use parlance_backplane::trail::Kinds;
 
 pub use ack::{Confirmer, Count, acknowledged};
+pub use keep::{Forgotten, Policies, Removals, Rows as Removed, Rule, forget, keep, prune};
 pub use sink::{Settings, Tally, run};
 pub use store::{Address, State, Store};
 

@@ -2,11 +2,13 @@
 //!
 //! Owns: which process writes, and what an operator is shown. Must not know: what is in the tables.
 
+use hyper::Method;
 use parlance_backplane::Backplane;
 use parlance_gateway::config::Config;
 
 use crate::cli::NodeFlags;
 use crate::failure::Failure;
+use crate::{keeping, nodes, webhooks};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -22,6 +24,26 @@ enum What {
     Status(NodeFlags),
     /// Write, as a process of its own beside nodes that have `archive.run = false`; on Redis only.
     Run(NodeFlags),
+    /// Remove what is kept no longer, now. Those who write do so every hour.
+    Prune(keeping::Prune),
+    /// Remove a conversation, or what a user wrote and was in.
+    Forget(keeping::Forget),
+    /// Show what PostgreSQL refused for its content: it was put aside. Asks one node, which answers for all.
+    List {
+        /// Events shown at most.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// The answer as it came, for programs.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        node: nodes::Args,
+    },
+    /// Have that written again.
+    Retry {
+        #[command(flatten)]
+        node: nodes::Args,
+    },
 }
 
 /// `parlance archive`.
@@ -30,6 +52,22 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         What::Migrate(flags) => wired::migrate(&flags).await,
         What::Status(flags) => wired::status(&flags).await,
         What::Run(flags) => wired::alone(&flags).await,
+        What::Prune(args) => keeping::prune(&args).await,
+        What::Forget(args) => keeping::forget(&args).await,
+        What::List { limit, json, node } => {
+            let answer = nodes::get(&node, &format!("/api/v1/archive?limit={limit}")).await?;
+            if json {
+                println!("{answer}");
+            } else {
+                print!("{}", webhooks::told(&answer));
+            }
+            Ok(())
+        }
+        What::Retry { node } => {
+            let answer = nodes::call(&node, Method::POST, "/api/v1/archive/retry").await?;
+            println!("written again: {}", webhooks::number(&answer, "retried"));
+            Ok(())
+        }
     }
 }
 
@@ -98,7 +136,7 @@ mod wired {
 }
 
 #[cfg(feature = "archive")]
-mod wired {
+pub mod wired {
     //! A build with it.
 
     use std::fmt::Write as _;
@@ -114,6 +152,7 @@ mod wired {
     use parlance_gateway::node::Node;
 
     use super::{Backplane, Failure, NodeFlags};
+    use crate::keeping;
     use crate::serve::{self, Signals};
     use crate::sources::Sources;
     use crate::start;
@@ -166,6 +205,14 @@ mod wired {
     }
 
     pub fn begin(node: &Arc<Node>, backplane: &Backplane) {
+        let from = node.clone();
+        let kept = parlance_archive::keep(
+            address(node),
+            move || keeping::policies(&from.config.load()),
+            Arc::new(keeping::Counts(node.clone())),
+        );
+        let halt = node.halt.clone();
+        node.tracker.spawn(async move { halt.run_until_cancelled(kept).await });
         let (batch, clock) = (node.config.load().archive.batch, node.clock.for_engine());
         let settings = Settings { address: address(node), batch, clock };
         let sink = parlance_archive::run(backplane.trail.clone(), settings, Arc::new(Counts(node.clone())));
@@ -188,7 +235,8 @@ mod wired {
         }
     }
 
-    fn configured(sources: &Sources) -> Result<(Config, String), Failure> {
+    /// The configuration, and the address in it.
+    pub fn configured(sources: &Sources) -> Result<(Config, String), Failure> {
         let config = sources.load()?;
         super::check(&config)?;
         let url = config.archive.url.clone();
@@ -259,17 +307,18 @@ mod wired {
         let clock = Clock::system();
         let engine = start::open(&config, &clock).await?;
         let (batch, clock) = (config.archive.batch, clock.for_engine());
-        // Read again at each connect: the file may hold another password by then.
-        let known = config.archive.url.clone();
-        let address = Arc::new(move || match sources.load() {
-            Ok(config) => config.archive.url,
-            Err(_) => known.clone(),
-        });
+        // Read again each time: the file may hold another password by then.
+        let now = Arc::new(move || sources.load().unwrap_or_else(|_| config.clone()));
+        let (from, by) = (now.clone(), now);
+        let address: Address = Arc::new(move || from().archive.url);
+        let policies = move || keeping::policies(&by());
+        let kept = parlance_archive::keep(address.clone(), policies, Arc::new(keeping::Says));
         let settings = Settings { address, batch, clock };
         let sink = parlance_archive::run(engine.backplane().trail, settings, Arc::new(Says));
         println!("ready");
         tokio::select! {
             () = sink => {}
+            () = kept => {}
             () = signals.stop() => {}
         }
         tracing::info!("stopping");

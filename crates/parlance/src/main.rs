@@ -8,6 +8,7 @@ mod cli;
 mod dev;
 mod explain;
 mod failure;
+mod keeping;
 mod logging;
 mod memory;
 mod nodes;

@@ -53,11 +53,12 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn number(answer: &Value, field: &str) -> u64 {
+pub fn number(answer: &Value, field: &str) -> u64 {
     answer.get(field).and_then(Value::as_u64).unwrap_or_default()
 }
 
-fn told(answer: &Value) -> String {
+/// Of any consumer: how much waits, and what was given up.
+pub fn told(answer: &Value) -> String {
     let text = |of: &Value, field: &str| of.get(field).and_then(Value::as_str).unwrap_or("-").to_owned();
     let mut out = format!("waiting: {}", number(answer, "waiting"));
     if let Some(oldest) = answer.get("oldest").and_then(Value::as_str) {

@@ -2,57 +2,81 @@
 
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
 
+use crate::tls::Tls;
+
+const EXPECTED: &str = "expected postgresql://user:password@host:port/database";
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An address, read.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// How to get there.
+    pub config: Config,
+    /// How TLS is spoken there.
+    pub tls: Tls,
+}
 
 /// Reads an address; `name` is what the server shows of the connection, unless the address says another.
 ///
 /// # Errors
 /// What is wrong with it; never the address itself, which may hold a password.
-pub fn parse(address: &str, name: &str) -> Result<Config, String> {
+pub fn parse(address: &str, name: &str) -> Result<Target, String> {
     let scheme = ["postgresql://", "postgres://"].iter().any(|scheme| address.starts_with(scheme));
     if !scheme {
-        return Err("expected postgresql://user:password@host:port/database".to_owned());
+        return Err(EXPECTED.to_owned());
     }
-    if asks_for_tls(address) {
-        return Err(
-            "TLS to PostgreSQL is not supported yet: only sslmode=disable is, on a network that is trusted"
-                .to_owned(),
-        );
-    }
-    let mut config: Config =
-        address.parse().map_err(|_| "expected postgresql://user:password@host:port/database".to_owned())?;
+    let (address, tls) = without_tls(address)?;
+    let mut config: Config = address.parse().map_err(|_| EXPECTED.to_owned())?;
     if config.get_hosts().is_empty() {
         return Err("the address names no host".to_owned());
     }
-    config.ssl_mode(SslMode::Disable).keepalives_idle(Duration::from_secs(30));
+    config.ssl_mode(tls.ssl_mode()).keepalives_idle(Duration::from_secs(30));
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(PATIENCE);
     }
     if config.get_application_name().is_none() {
         config.application_name(name);
     }
-    Ok(config)
+    Ok(Target { config, tls })
 }
 
-fn asks_for_tls(address: &str) -> bool {
-    let options = address.split_once('?').map_or("", |(_, options)| options);
-    let named = |option: &&str| option.starts_with("sslmode=") || option.starts_with("sslnegotiation=");
-    options.split('&').filter(named).any(|option| option != "sslmode=disable")
+/// The address without its options of TLS, of which tokio-postgres knows few; and those.
+fn without_tls(address: &str) -> Result<(String, Tls), String> {
+    let mut tls = Tls::default();
+    // A password may hold a question mark.
+    let login = address.find('@').unwrap_or_default();
+    let Some(at) = address[login..].find('?').map(|at| login + at) else {
+        return Ok((address.to_owned(), tls));
+    };
+    let (place, options) = (&address[..at], &address[at + 1..]);
+    let mut others = Vec::new();
+    for option in options.split('&') {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        let value = percent_decode_str(value).decode_utf8().map_err(|_| EXPECTED.to_owned())?;
+        if !tls.take(key, value.into_owned())? {
+            others.push(option);
+        }
+    }
+    tls.check()?;
+    let others = others.join("&");
+    Ok((if others.is_empty() { place.to_owned() } else { format!("{place}?{others}") }, tls))
 }
 
-/// Checks an address without opening anything.
+/// Checks an address without opening a connection; files that it names are read.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn check(address: &str) -> Result<(), String> {
-    parse(address, "").map(drop)
+    parse(address, "")?.tls.connector().map(drop)
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::SslMode;
+
     use super::*;
 
     #[test]
@@ -63,11 +87,41 @@ mod tests {
             ("mysql://hush@db/chat", "expected postgresql://"),
             ("postgresql://hush@db:port/chat", "expected postgresql://"),
             ("postgresql:///chat", "names no host"),
-            ("postgresql://hush@db/chat?sslmode=require", "TLS"),
-            ("postgresql://hush@db/chat?a=b&sslmode=verify-full", "TLS"),
+            ("postgresql://hush@db/chat?sslmode=allow", "sslmode: disable, prefer"),
+            ("postgresql://hush@db/chat?sslcrl=hush", "sslcrl: only"),
+            ("postgresql://hush@db/chat?sslnegotiation=direct", "sslnegotiation: only"),
+            ("postgresql://hush@db/chat?sslcert=/etc/cert.pem", "one needs the other"),
+            (
+                "postgresql://hush@db/chat?sslrootcert=/not/there.pem",
+                "sslrootcert, /not/there.pem: No such file",
+            ),
+            ("postgresql://hush@db/chat?unheard=of", "expected postgresql://"),
         ] {
             let line = check(bad).unwrap_err();
             assert!(line.contains(why) && !line.contains("hush"), "{line}");
         }
+    }
+    #[test]
+    fn what_is_about_tls_is_taken_out_and_the_rest_is_left() {
+        let read = |options: &str| parse(&format!("postgresql://me@db/chat{options}"), "test").unwrap();
+        for (options, mode) in [
+            ("", SslMode::Prefer),
+            ("?sslmode=disable", SslMode::Disable),
+            ("?sslmode=prefer", SslMode::Prefer),
+            ("?sslmode=require&sslrootcert=system", SslMode::Require),
+            ("?sslmode=verify-ca", SslMode::Require),
+            ("?sslnegotiation=postgres&sslmode=verify-full", SslMode::Require),
+        ] {
+            assert_eq!(read(options).config.get_ssl_mode(), mode, "{options}");
+            assert!(read(options).tls.connector().is_ok(), "{options}");
+        }
+        assert_eq!(
+            parse("postgresql://me:a?sslb@db/chat", "test").unwrap().config.get_password(),
+            Some(&b"a?sslb"[..])
+        );
+        let target = read("?sslmode=verify-full&application_name=mine&sslrootcert=%2Fa%20folder/ca.pem");
+        assert_eq!(target.config.get_application_name(), Some("mine"));
+        let why = target.tls.connector().err().unwrap();
+        assert!(why.starts_with("sslrootcert, /a folder/ca.pem: "), "{why}");
     }
 }

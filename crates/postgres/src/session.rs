@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::{Refused, address};
 
@@ -18,10 +18,11 @@ impl Session {
     /// Connects; `name` is what the server shows of it (`application_name`), unless the address says another.
     ///
     /// # Errors
-    /// [`Refused::Away`], also for an address that is none.
+    /// [`Refused::Away`], also for an address that is none, and for a server that is not who the address wants.
     pub async fn connect(address: &str, name: &str) -> Result<Self, Refused> {
-        let config = address::parse(address, name).map_err(Refused::Away)?;
-        let (client, connection) = config.connect(NoTls).await?;
+        let target = address::parse(address, name).map_err(Refused::Away)?;
+        let tls = target.tls.connector().map_err(Refused::Away)?;
+        let (client, connection) = target.config.connect(tls).await?;
         let mut mover = JoinSet::new();
         mover.spawn(async move {
             if let Err(error) = connection.await {

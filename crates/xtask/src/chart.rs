@@ -51,7 +51,7 @@ const TAKEN: &[&str] = &[
     "drain.deadline_ms",
 ];
 /// Options that are lists of tables.
-const LISTS: &[&str] = &["mounts"];
+const LISTS: &[&str] = &["archive.retention", "mounts"];
 /// The generated part of a page stands between these.
 const BEGIN: &str = "<!-- values: -->";
 const END: &str = "<!-- :values -->";

@@ -102,6 +102,25 @@ pub fn rollout(release: bool, arguments: &[String]) -> Result<bool> {
     run(&all.chain(arguments.iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
+/// Fills an archive while what it stands on is killed: the arguments go to `tests/src/bin/archive.rs`.
+///
+/// # Errors
+/// When cargo cannot be run.
+pub fn archive(release: bool, arguments: &[String]) -> Result<bool> {
+    if !Tools::ensure_redis() || !Tools::ensure_postgres() {
+        say("missing: redis-server, or PostgreSQL");
+        return Ok(false);
+    }
+    let optimised = release.then_some("--release");
+    let build = ["build", "--package", "parlance"];
+    if !run(&build.into_iter().chain(optimised).collect::<Vec<_>>())? {
+        return Ok(false);
+    }
+    let program = ["run", "--quiet", "--package", "parlance-tests", "--bin", "archive"];
+    let all = program.into_iter().chain(optimised).chain(["--"]);
+    run(&all.chain(arguments.iter().map(String::as_str)).collect::<Vec<_>>())
+}
+
 /// Builds the binary with the feature `otel`, lays it aside, and runs the tests of traces against it and the binary that is
 /// built without.
 ///

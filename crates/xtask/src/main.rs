@@ -74,6 +74,16 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Sends a million messages through two nodes into PostgreSQL while it, Redis and a node are killed, and asks the tables
+    /// whether each is there once, in its place, as it was sent.
+    Archive {
+        /// Optimised: several times as fast.
+        #[arg(long)]
+        release: bool,
+        /// `--messages N` (1000000), `--conversations C`, `--senders S` (in each), `--batch B` (`archive.batch`).
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Builds the binary with the feature `otel`, and follows messages over several nodes to a collector.
     Otel,
     /// Puts the same load on Parlance and on its peers.
@@ -94,6 +104,7 @@ fn main() -> ExitCode {
         Chore::Chaos { arguments } => chores::chaos(&arguments),
         Chore::Hostile { arguments } => chores::hostile(&arguments),
         Chore::Rollout { release, arguments } => chores::rollout(release, &arguments),
+        Chore::Archive { release, arguments } => chores::archive(release, &arguments),
         Chore::Otel => chores::otel(),
         Chore::Bench { command } => bench::bench(&command),
     };

@@ -109,7 +109,7 @@ impl Tools {
         ensure_redis(&mut Apt::default())
     }
 
-    /// The same of PostgreSQL.
+    /// Installs PostgreSQL when it is missing; whether it is there.
     pub fn ensure_postgres() -> bool {
         ensure_postgres(&mut Apt::default())
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use parlance_backplane::trail::Kinds;
 use serde::{Deserialize, Serialize};
 
+use super::keeping::{ArchiveRule, check_days};
 use super::validate::{Checked, not_zero, refuse};
 
 /// Keeping what happened in PostgreSQL.
@@ -20,11 +21,25 @@ pub struct Archive {
     pub run: bool,
     /// Steps in a transaction at most.
     pub batch: usize,
+    /// Days that messages are kept there; 0: for ever.
+    pub days: u64,
+    /// Days after which a deleted conversation goes; 0: as if it had not been deleted.
+    pub deleted_days: u64,
+    /// Other days for some conversations; the first that is about one counts.
+    pub retention: Vec<ArchiveRule>,
 }
 
 impl Default for Archive {
     fn default() -> Self {
-        Self { url: None, url_file: None, run: true, batch: 500 }
+        Self {
+            url: None,
+            url_file: None,
+            run: true,
+            batch: 500,
+            days: 0,
+            deleted_days: 0,
+            retention: Vec::new(),
+        }
     }
 }
 
@@ -47,6 +62,9 @@ impl Archive {
         if self.batch > 10_000 {
             return refuse("archive.batch: at most 10000");
         }
+        check_days("archive.days", self.days)?;
+        check_days("archive.deleted_days", self.deleted_days)?;
+        self.retention.iter().try_for_each(ArchiveRule::validate)?;
         not_zero("archive", &[("batch", self.batch as u64)])
     }
 }

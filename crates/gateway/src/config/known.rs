@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{Config, KeyFile};
+use super::{ArchiveRule, Config, KeyFile};
 
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Number,
     Text,
     Texts,
-    /// A list of tables (`mounts`, `auth.keys`).
+    /// A list of tables (`mounts`, `auth.keys`, `archive.retention`).
     Tables,
     /// A table inside (`limits`, `mounts.messages`).
     Section,
@@ -86,6 +86,7 @@ fn sample() -> Config {
     let mut config = Config::default();
     config.auth.keys =
         vec![KeyFile { path: PathBuf::from("key.pem"), algorithm: "RS256".to_owned(), kid: None }];
+    config.archive.retention = vec![ArchiveRule { conversations: "support-*".to_owned(), days: 30 }];
     config
 }
 

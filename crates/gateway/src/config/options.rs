@@ -32,6 +32,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("retention", "How much history is kept per conversation, user feed and application channel."),
     ("log", "Logging. Never a token, a secret or a message body."),
     ("redis", "How the Redis of `redis_url` is used."),
+    (
+        "archive.retention",
+        "How long the archive keeps some conversations; the first that is about one counts, and `archive.days` for all others. \
+         A changed list counts from the next time on that something is removed.",
+    ),
     ("auth.keys", "Public key files, each with the one algorithm it may verify."),
     (
         "mounts",
@@ -240,8 +245,9 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("webhooks.give_up_hours", "So is one that could not be told for so many hours."),
     (
         "archive.url",
-        "`postgresql://user:password@host:port/database`; TLS is not supported yet. The same at every node. Whether there is \
-         one takes effect at the next start, another password with the next connection.",
+        "`postgresql://user:password@host:port/database`, with `?sslmode=verify-full&sslrootcert=/path/ca.pem` for TLS: \
+         docs/integrations.md. The same at every node. Whether there is one takes effect at the next start, another password \
+         with the next connection.",
     ),
     ("archive.url_file", "The same from a file."),
     (
@@ -249,6 +255,16 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "Whether this node writes to it; false where others do, or `parlance archive run` in a process of its own.",
     ),
     ("archive.batch", "What happened, in a transaction at most; 10000 is the most."),
+    (
+        "archive.days",
+        "Messages that are older are removed from it, every hour, by one of those who write; 0 = nothing is, for ever.",
+    ),
+    (
+        "archive.deleted_days",
+        "A conversation that was deleted goes so many days later, with all it had; 0 = it is kept as long as any other.",
+    ),
+    ("archive.retention.conversations", "A conversation's id, or the beginning of some and `*`."),
+    ("archive.retention.days", "As `archive.days`; 0 = for ever."),
     ("auth.keys.path", "PEM file of a public key."),
     (
         "auth.keys.algorithm",

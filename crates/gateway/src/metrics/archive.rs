@@ -32,6 +32,8 @@ pub struct Archive {
     pub lag: Gauge,
     /// What was put aside.
     pub aside: IntGauge,
+    /// Rows that went, by table.
+    pub removed: IntCounterVec,
 }
 
 /// What may come of a batch.
@@ -77,7 +79,7 @@ impl Archive {
             ),
             dead: r.counter(
                 "archive_given_up_total",
-                says("Steps that PostgreSQL refuses for their content, put aside", "The log says why, by the step's id."),
+                says("Steps that PostgreSQL refuses for their content, put aside", "The log says why, by the step's id; `parlance archive list` shows them, `parlance archive retry` has them written again."),
             ),
             waiting: r.gauge(
                 "archive_backlog_steps",
@@ -90,6 +92,11 @@ impl Archive {
             aside: r.gauge(
                 "archive_aside_steps",
                 says("Steps that lie put aside, of all nodes together", "As `parlance_archive_given_up_total`."),
+            ),
+            removed: r.counters(
+                "archive_removed_rows_total",
+                &["table"],
+                says("Rows that this node removed since they are kept no longer", "As `archive.days`, `archive.deleted_days` and `archive.retention` say."),
             ),
         }
     }

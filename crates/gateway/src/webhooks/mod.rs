@@ -37,17 +37,12 @@ pub(crate) fn check_url(url: &str) -> Result<(), String> {
     outbound::checked(OPTION, url).map(drop)
 }
 
-/// How much was not told yet, at all nodes.
-pub(crate) async fn backlog(node: &Node) -> Result<Backlog, Fault> {
-    node.backplane.trail.backlog(GROUP).await
-}
-
-/// What was given up: the first so many.
-pub(crate) async fn aside(node: &Node, most: usize) -> Result<Vec<Event>, Fault> {
+/// What a consumer gave up: the first so many.
+pub(crate) async fn aside(node: &Node, group: &'static str, most: usize) -> Result<Vec<Event>, Fault> {
     let trail = &node.backplane.trail;
     let mut events = Vec::new();
     for part in 0..trail.parts() {
-        let steps = trail.buried(GROUP, part, most - events.len()).await?;
+        let steps = trail.buried(group, part, most - events.len()).await?;
         events.extend(steps.iter().filter_map(|step| event::of_step(step, &Told::ALL)));
         if events.len() >= most {
             break;
@@ -56,11 +51,11 @@ pub(crate) async fn aside(node: &Node, most: usize) -> Result<Vec<Event>, Fault>
     Ok(events)
 }
 
-/// Has it told again. How many there were.
-pub(crate) async fn retry(node: &Node) -> Result<u64, Fault> {
+/// Has it taken again. How many there were.
+pub(crate) async fn retry(node: &Node, group: &'static str) -> Result<u64, Fault> {
     let mut count = 0;
     for part in 0..node.backplane.trail.parts() {
-        count += node.backplane.trail.revive(GROUP, part).await?;
+        count += node.backplane.trail.revive(group, part).await?;
     }
     Ok(count)
 }

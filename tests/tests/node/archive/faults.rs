@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use parlance_redis_rig::Server;
 use parlance_tests::metrics::until;
+use parlance_tests::million::{Plan, run};
 use parlance_tests::{Gateway, Postgres};
 
 use super::{are_whole, kept_in};
@@ -35,6 +36,15 @@ async fn two_thousand_messages_are_there_once_after_postgresql_and_a_node_were_k
     until(&b, |page| page.sum("parlance_archive_backlog_steps", &[]) == 0.0).await?;
     let each = "SELECT count(*) FROM (SELECT FROM parlance.messages GROUP BY conversation HAVING count(*) = 200) AS whole";
     ensure!(postgres.number(each).await? == 10);
+    Ok(())
+}
+
+/// `cargo xtask archive`, in small.
+#[tokio::test]
+async fn what_is_sent_while_everything_is_killed_is_there_once_in_its_place_and_as_it_was() -> Result<()> {
+    let outcome = run(&Plan { messages: 4_000, conversations: 10, senders: 2, batch: 20 }).await?;
+    ensure!(outcome.broken.is_empty() && outcome.sent == 4_000, "{outcome}\n{:?}", outcome.broken);
+    ensure!(outcome.repeated > 0 && outcome.failed > 0, "{outcome}");
     Ok(())
 }
 

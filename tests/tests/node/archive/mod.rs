@@ -1,12 +1,18 @@
 //! The archive: what happens is in PostgreSQL once, whoever is killed meanwhile.
 
 mod acks;
+mod aside;
 mod command;
 mod faults;
+mod keep;
+mod tls;
+mod unsay;
 mod words;
 
 use anyhow::{Result, ensure};
 use parlance_tests::{Options, Postgres};
+
+pub use keep::old_message;
 
 /// A node's options that keep it there.
 pub fn kept_in(postgres: &Postgres, more: &str) -> Options {

@@ -4,6 +4,8 @@ use anyhow::{Result, ensure};
 use parlance_tests::{Gateway, Options, Postgres};
 use serde_json::json;
 
+use crate::archive::old_message;
+
 use super::{Row, Seen, Watch};
 
 const BATCHES: &str = "parlance_archive_batches_total";
@@ -22,6 +24,7 @@ pub const ROWS: &[Row] = &[
     ("a message is written", "parlance_archive_ack_seconds", &[], Seen::More),
     ("PostgreSQL refuses", ACKS, &[("outcome", "refused")], Seen::More),
     ("PostgreSQL is away", ACKS, &[("outcome", "away")], Seen::More),
+    ("old messages go", "parlance_archive_removed_rows_total", &[("table", "messages")], Seen::Positive),
     ("PostgreSQL is away", BATCHES, &[("outcome", "away")], Seen::More),
     ("PostgreSQL is away", "parlance_archive_backlog_steps", &[], Seen::Positive),
     ("PostgreSQL is away", "parlance_archive_lag_seconds", &[], Seen::Positive),
@@ -30,7 +33,8 @@ pub const ROWS: &[Row] = &[
 #[tokio::test]
 async fn batches_are_counted() -> Result<()> {
     let mut postgres = Postgres::start().await?;
-    let config = format!("[archive]\nurl = \"{}\"\n", postgres.url());
+    old_message(&postgres).await?;
+    let config = format!("[archive]\nurl = \"{}\"\ndays = 30\n", postgres.url());
     let gateway =
         Gateway::start(Options::brief().config(&config).env("PARLANCE_ACK_LEVEL", "archived")).await?;
     gateway.conversation("numbat", &["zebra", "ibex"]).await?;
@@ -44,6 +48,7 @@ async fn batches_are_counted() -> Result<()> {
     };
     ensure!(say("one").await? == 201);
     watch.sees("a message is written").await?;
+    watch.sees("old messages go").await?;
     postgres.rows("ALTER TABLE parlance.messages ADD CHECK (body <> 'two')").await?;
     ensure!(say("two").await? == 503);
     watch.sees("PostgreSQL refuses").await?;

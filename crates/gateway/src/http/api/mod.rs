@@ -3,6 +3,7 @@
 //! Owns: its routes, its JSON, its keys. Must not know: dialects, sockets.
 
 mod admin;
+mod archive;
 mod conversations;
 pub(super) mod errors;
 mod explain;
@@ -47,6 +48,8 @@ pub(super) fn described() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(admin::maintenance))
         .routes(routes!(admin::nodes))
         .routes(routes!(explain::explain))
+        .routes(routes!(archive::get))
+        .routes(routes!(archive::retry))
         .routes(routes!(webhooks::get))
         .routes(routes!(webhooks::retry))
 }

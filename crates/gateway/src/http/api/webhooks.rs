@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use parlance_backplane::trail::Backlog;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -28,6 +29,23 @@ pub struct Query {
     limit: Option<usize>,
 }
 
+impl Query {
+    /// How far behind a consumer is, and the first that it gave up.
+    pub(super) async fn of(
+        &self,
+        node: &Node,
+        group: &'static str,
+    ) -> Result<(Backlog, Vec<webhooks::Event>), ApiError> {
+        let backlog = node.backplane.trail.backlog(group).await?;
+        let most = self.limit.unwrap_or(SHOWN);
+        if !(1..=MOST).contains(&most) {
+            return Err(ApiError::invalid(format!("limit is 1 to {MOST}")));
+        }
+        let events = if backlog.dead > 0 { webhooks::aside(node, group, most).await? } else { Vec::new() };
+        Ok((backlog, events))
+    }
+}
+
 /// Where webhooks stand, at all nodes together.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -48,8 +66,8 @@ pub struct Webhooks {
 /// What became of a repetition.
 #[derive(Serialize, ToSchema)]
 pub struct Retried {
-    /// Events that are told again, behind what waits.
-    retried: u64,
+    /// Events that are taken again, behind what waits.
+    pub(super) retried: u64,
 }
 
 /// What webhooks have not told, and what they gave up
@@ -59,12 +77,7 @@ pub struct Retried {
     responses((status = 200, description = "Nothing, where there are none", body = Webhooks), Calls),
 )]
 pub async fn get(State(node): State<Arc<Node>>, Asked(query): Asked<Query>) -> Answer {
-    let backlog = webhooks::backlog(&node).await?;
-    let most = query.limit.unwrap_or(SHOWN);
-    if !(1..=MOST).contains(&most) {
-        return Err(ApiError::invalid(format!("limit is 1 to {MOST}")));
-    }
-    let events = if backlog.dead > 0 { webhooks::aside(&node, most).await? } else { Vec::new() };
+    let (backlog, events) = query.of(&node, webhooks::GROUP).await?;
     let oldest = backlog.since.map(parlance_model::Time::to_iso);
     answer(StatusCode::OK, &Webhooks { waiting: backlog.steps, oldest, aside: backlog.dead, events })
 }
@@ -77,5 +90,5 @@ pub async fn get(State(node): State<Arc<Node>>, Asked(query): Asked<Query>) -> A
     responses((status = 200, description = "How many", body = Retried), Calls),
 )]
 pub async fn retry(State(node): State<Arc<Node>>) -> Answer {
-    answer(StatusCode::OK, &Retried { retried: webhooks::retry(&node).await? })
+    answer(StatusCode::OK, &Retried { retried: webhooks::retry(&node, webhooks::GROUP).await? })
 }
