@@ -6,6 +6,7 @@
 
 mod migrations;
 mod pace;
+mod read;
 mod rows;
 mod sink;
 mod store;
@@ -13,6 +14,7 @@ mod store;
 use parlance_backplane::trail::Kinds;
 
 pub use pace::Outcome;
+pub use read::{Asked, Reading, Watch, through};
 pub use sink::{Address, Settings, Tally, run};
 pub use store::{State, Store};
 

@@ -5,5 +5,8 @@ use parlance_postgres::{Migration, Schema};
 /// All steps that this release knows.
 pub const SCHEMA: Schema = Schema {
     table: "migrations",
-    all: &[Migration { number: 1, name: "tables", sql: include_str!("../migrations/0001_tables.sql") }],
+    all: &[
+        Migration { number: 1, name: "tables", sql: include_str!("../migrations/0001_tables.sql") },
+        Migration { number: 2, name: "entries", sql: include_str!("../migrations/0002_entries.sql") },
+    ],
 };

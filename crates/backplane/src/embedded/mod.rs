@@ -163,6 +163,8 @@ impl Embedded {
         let node = Arc::new(Node { engine: self.engine.clone(), id, inbox: Mutex::new(Some(inbox)) });
         Backplane {
             log: node.clone(),
+            history: node.clone(),
+            kept: node.clone(),
             reactions: node.clone(),
             conversations: node.clone(),
             members: node.clone(),
