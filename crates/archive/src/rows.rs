@@ -344,10 +344,19 @@ mod tests {
         let steps = [entry(1, 2, said("a\tb\nc\\N\r\0é"))];
         let line = lines(&steps, "staged_messages").concat();
         let id = MessageId::new(7, 2).unwrap().to_opaque(2);
+        let record: String = record::encode_record(&said("a\tb\nc\\N\r\0é")).iter().fold(
+            String::new(),
+            |mut all, byte| {
+                _ = write!(all, "{byte:02x}");
+                all
+            },
+        );
         let expected = format!(
-            "c\t2\t1\t{id}\t7\t2\tzoe\t\\N\tid\ta\\tb\\nc\\\\N\\r\u{fffd}é\t{{\"a\" : \"\\\\u0000\"}}\t\\N\t1970-01-01T00:00:02.000Z\n"
+            "c\t2\t1\t{id}\t7\t2\tzoe\t\\N\tid\ta\\tb\\nc\\\\N\\r\u{fffd}é\t{{\"a\" : \"\\\\u0000\"}}\t\\N\t1970-01-01T00:00:02.000Z\t\\N\t\\N\t1970-01-01T00:00:00.000Z\t\\\\x{record}\n"
         );
         assert_eq!(line, expected);
+        let plain = lines(&[entry(1, 2, said("plain"))], "staged_messages").concat();
+        assert!(plain.ends_with("\t1970-01-01T00:00:00.000Z\t\\N\n"), "the columns say all of it: {plain}");
         assert_eq!(
             lines(&[steps[0].clone(), steps[0].clone()], "staged_messages").len(),
             1,

@@ -1,6 +1,7 @@
 //! Chooses the engine and starts the node on it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -87,7 +88,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane),
     let id = format!("node-{}", uuid::Uuid::new_v4().simple());
     let id = NodeId::parse(&id).map_err(anyhow::Error::from)?;
     let (engine, backplane) = Engine::open(&config, &clock, &id).await?;
+    let (backplane, late) = archive::read(&config, backplane);
     let node = Node::start(config, backplane.clone(), id, clock).await.map_err(refused)?;
+    // Set once: there is one.
+    _ = late.set(Arc::downgrade(node.node()));
     archive::begin(&node, &backplane);
     Ok((Running { node, engine }, backplane))
 }

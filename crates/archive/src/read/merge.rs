@@ -88,7 +88,13 @@ fn backward(page: Page, (seq, limit): (u64, usize), life: &Life, archived: Archi
     found.reverse();
     found.append(&mut kept);
     let lowest = found.first().map_or(cap, |entry| entry.seq);
-    let first = archived.oldest.filter(|_| more).map_or(lowest, |oldest| oldest.min(lowest));
+    let first = match archived.oldest {
+        // There is nothing further back.
+        Some(oldest) if found.is_empty() && oldest >= cap => oldest.min(first),
+        None if found.is_empty() => first,
+        Some(oldest) if more => oldest.min(lowest),
+        _ => lowest,
+    };
     Page { entries: found, more, first, head, epoch }
 }
 

@@ -5,6 +5,8 @@
 mod breaker;
 mod life;
 mod merge;
+#[cfg(test)]
+mod model;
 mod pool;
 mod query;
 mod through;

@@ -20,11 +20,15 @@ pub struct Archive {
     pub run: bool,
     /// Steps in a transaction at most.
     pub batch: usize,
+    /// Whether logs are read on there where they were trimmed.
+    pub read: bool,
+    /// Connections that read at most.
+    pub read_connections: usize,
 }
 
 impl Default for Archive {
     fn default() -> Self {
-        Self { url: None, url_file: None, run: true, batch: 500 }
+        Self { url: None, url_file: None, run: true, batch: 500, read: true, read_connections: 4 }
     }
 }
 
@@ -47,7 +51,11 @@ impl Archive {
         if self.batch > 10_000 {
             return refuse("archive.batch: at most 10000");
         }
-        not_zero("archive", &[("batch", self.batch as u64)])
+        if self.read_connections > 100 {
+            return refuse("archive.read_connections: at most 100");
+        }
+        let counts = [("batch", self.batch as u64), ("read_connections", self.read_connections as u64)];
+        not_zero("archive", &counts)
     }
 }
 
@@ -62,7 +70,9 @@ pub(super) fn without_password(address: &str, mask: &str) -> String {
 /// Never shows the address: it may hold a password.
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archive").field("run", &self.run).field("batch", &self.batch).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Archive");
+        shown.field("run", &self.run).field("batch", &self.batch).field("read", &self.read);
+        shown.field("read_connections", &self.read_connections).finish_non_exhaustive()
     }
 }
 

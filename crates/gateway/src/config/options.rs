@@ -248,6 +248,12 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "Whether this node writes to it; false where others do, or `parlance archive run` in a process of its own.",
     ),
     ("archive.batch", "What happened, in a transaction at most; 10000 is the most."),
+    (
+        "archive.read",
+        "Whether this node reads logs of conversations on there where `retention` has trimmed them: history, and clients that \
+         catch up. Takes effect at the next start.",
+    ),
+    ("archive.read_connections", "Connections for that at most; 100 is the most. Takes effect at the next start."),
     ("auth.keys.path", "PEM file of a public key."),
     (
         "auth.keys.algorithm",

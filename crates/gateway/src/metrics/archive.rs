@@ -26,10 +26,17 @@ pub struct Archive {
     pub lag: Gauge,
     /// What was put aside.
     pub aside: IntGauge,
+    /// Reads by what came of them.
+    pub reads: IntCounterVec,
+    /// How long a read took.
+    pub read_seconds: Histogram,
 }
 
 /// What may come of a batch.
 pub(super) const OUTCOMES: [&str; 3] = ["written", "refused", "away"];
+
+/// What may come of a read.
+pub(super) const READS: [&str; 4] = ["answered", "away", "busy", "unreadable"];
 
 impl Archive {
     pub(super) fn new(r: &Registrar) -> Self {
@@ -68,6 +75,19 @@ impl Archive {
                 "archive_aside_steps",
                 says("Steps that lie put aside, of all nodes together", "As `parlance_archive_given_up_total`."),
             ),
+            reads: r.counters(
+                "archive_reads_total",
+                &["outcome"],
+                says(
+                    "Reads of what the engine has trimmed",
+                    "`away`: PostgreSQL did not answer in time, or not a moment ago, and is not asked for a while; history is refused then, and who catches up is told of a gap. `busy`: the same, since too many read at once: `archive.read_connections`. `unreadable`: the log says what.",
+                ),
+            ),
+            read_seconds: r.histogram(
+                "archive_read_seconds",
+                &SECONDS,
+                says("How long such a read took, with the wait for a connection", "The PostgreSQL behind `archive.url`, `archive.read_connections`."),
+            ),
         }
     }
 
@@ -78,6 +98,12 @@ impl Archive {
         if outcome == "written" {
             self.steps.inc_by(steps as u64);
         }
+    }
+
+    /// Something came of a read.
+    pub fn read(&self, outcome: &str, took: Duration) {
+        self.reads.with_label_values(&[outcome]).inc();
+        self.read_seconds.observe(took.as_secs_f64());
     }
 
     /// What waits.
