@@ -1,7 +1,11 @@
 //! The archive: what happens is in PostgreSQL once, whoever is killed meanwhile.
 
 mod command;
+mod catching_up;
 mod faults;
+mod history;
+mod lives;
+mod story;
 mod words;
 
 use anyhow::{Result, ensure};
