@@ -132,6 +132,7 @@ fn options(config: &Config) -> Options {
         path: (config.ack_level != "memory").then(|| config.data_dir.clone()),
         retention_entries: config.retention.entries,
         retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),
+        kept_elsewhere: config.archive.url.is_some() && config.archive.read,
         dedupe_window: Duration::from_secs(config.retention.dedupe_hours.saturating_mul(3_600)),
         typing_ttl: config.timings.typing_ttl(),
         ..Options::default()

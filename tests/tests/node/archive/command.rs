@@ -39,7 +39,7 @@ async fn a_process_of_its_own_writes_what_nodes_leave_to_it() -> Result<()> {
     let environment = [("PARLANCE_ARCHIVE_URL", url.as_str()), ("PARLANCE_REDIS_URL", redis_url.as_str())];
     let before = said("status", &environment)?;
     ensure!(before.contains("migrations: none") && before.contains("missing: 0001 tables"), "{before}");
-    ensure!(said("migrate", &environment)? == "applied 0001 tables\ndone\n");
+    ensure!(said("migrate", &environment)? == "applied 0001 tables\napplied 0002 entries\ndone\n");
     ensure!(said("migrate", &environment)? == "nothing to do\n");
     let options = kept_in(&postgres, "run = false").env("PARLANCE_REDIS_URL", &redis_url);
     let gateway = Gateway::start(options).await?;
@@ -52,7 +52,7 @@ async fn a_process_of_its_own_writes_what_nodes_leave_to_it() -> Result<()> {
     let _writer = Writer(writer);
     are_whole(&postgres, 20).await?;
     let after = said("status", &environment)?;
-    ensure!(after.contains("migrations: 0001\n") && after.contains("messages: 20\n"), "{after}");
+    ensure!(after.contains("migrations: 0001 0002\n") && after.contains("messages: 20\n"), "{after}");
     ensure!(after.contains("waiting: 0") && after.contains("put aside: 0"), "{after}");
     Ok(())
 }

@@ -55,9 +55,9 @@ async fn is_gone(options: &Options, silent: &Options, postgres: &Postgres, archi
         ensure!(is_new(&bodies), "{query}: {bodies:?}");
         ensure!(!archived || query.starts_with("before") || bodies.len() == 70, "{query}: {}", bodies.len());
     }
-    let mut carol = connect(&gateway, "alice").await?;
-    drop(carol.send(&json!({ "type": "request_queued_events", "sessionId": "s" })).await);
-    let queued = carol.expect("queued_events").await?;
+    let mut alice = connect(&gateway, "alice").await?;
+    alice.send(&json!({ "type": "request_queued_events", "sessionId": "alice" })).await?;
+    let queued = alice.expect("queued_events").await?;
     ensure!(!queued.to_string().contains("secret"), "{queued}");
     Ok(())
 }
