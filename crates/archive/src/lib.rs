@@ -1,7 +1,8 @@
 //! What happened, kept in PostgreSQL: a consumer of the trail, off unless it is configured.
 //!
 //! Owns: the tables (schema `parlance`, numbered migrations), what of the trail becomes which row, and that every row is there
-//! once however often it comes. Must not know: how a trail is kept, what a node is. No acknowledgement waits for it.
+//! once however often it comes; reading logs on there where they were trimmed. Must not know: how a trail is kept, what a node is. No
+//! acknowledgement waits for it.
 #![warn(missing_docs)]
 
 mod migrations;

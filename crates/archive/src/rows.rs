@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use parlance_backplane::{CursorChanged, record};
 use parlance_backplane::trail::{Happening, Step};
+use parlance_backplane::{CursorChanged, record};
 use parlance_model::{ConversationId, Entry, Message, Record, Time, UserId};
 
 /// Where an entry is in the life of a log: its epoch, its sequence.
@@ -344,13 +344,11 @@ mod tests {
         let steps = [entry(1, 2, said("a\tb\nc\\N\r\0é"))];
         let line = lines(&steps, "staged_messages").concat();
         let id = MessageId::new(7, 2).unwrap().to_opaque(2);
-        let record: String = record::encode_record(&said("a\tb\nc\\N\r\0é")).iter().fold(
-            String::new(),
-            |mut all, byte| {
+        let record: String =
+            record::encode_record(&said("a\tb\nc\\N\r\0é")).iter().fold(String::new(), |mut all, byte| {
                 _ = write!(all, "{byte:02x}");
                 all
-            },
-        );
+            });
         let expected = format!(
             "c\t2\t1\t{id}\t7\t2\tzoe\t\\N\tid\ta\\tb\\nc\\\\N\\r\u{fffd}é\t{{\"a\" : \"\\\\u0000\"}}\t\\N\t1970-01-01T00:00:02.000Z\t\\N\t\\N\t1970-01-01T00:00:00.000Z\t\\\\x{record}\n"
         );

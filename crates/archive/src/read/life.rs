@@ -54,9 +54,7 @@ impl Life {
     }
 
     fn counts(&self, entry: &Entry) -> bool {
-        let is_lost = |loss: &Loss| {
-            (loss.from..=loss.to).contains(&entry.seq) && entry.epoch < loss.epoch
-        };
+        let is_lost = |loss: &Loss| (loss.from..=loss.to).contains(&entry.seq) && entry.epoch < loss.epoch;
         entry.seq > self.floor && self.epochs.contains(&entry.epoch) && !self.losses.iter().any(is_lost)
     }
 
@@ -70,6 +68,9 @@ impl Life {
     /// Whether nothing between two places is missing but what was lost.
     pub fn reaches(&self, before: u64, seq: u64) -> bool {
         before.saturating_add(1) == seq
-            || self.losses.iter().any(|loss| loss.from <= before.saturating_add(1) && loss.to.saturating_add(1) >= seq)
+            || self
+                .losses
+                .iter()
+                .any(|loss| loss.from <= before.saturating_add(1) && loss.to.saturating_add(1) >= seq)
     }
 }

@@ -37,7 +37,9 @@ pub fn wants_more(page: &Page, range: Range) -> bool {
 /// The page, with what is archived.
 pub fn merged(page: Page, range: Range, life: &Life, archived: Archived) -> Page {
     match range {
-        Range::After { limit, .. } | Range::Since { limit, .. } => forward(page, (range, limit), life, archived),
+        Range::After { limit, .. } | Range::Since { limit, .. } => {
+            forward(page, (range, limit), life, archived)
+        }
         Range::Before { seq, limit } => backward(page, (seq, limit), life, archived),
     }
 }
@@ -64,7 +66,8 @@ fn forward(page: Page, (range, limit): (Range, usize), life: &Life, archived: Ar
         entries.push(entry);
     }
     // Not written yet, and not kept any more.
-    let misses = entries.last().is_some_and(|last| last.seq < kept_from && !life.reaches(last.seq, kept_from));
+    let misses =
+        entries.last().is_some_and(|last| last.seq < kept_from && !life.reaches(last.seq, kept_from));
     Page { entries, more: cut || more || misses, first, head, epoch }
 }
 
@@ -97,4 +100,3 @@ fn backward(page: Page, (seq, limit): (u64, usize), life: &Life, archived: Archi
     };
     Page { entries: found, more, first, head, epoch }
 }
-

@@ -11,14 +11,13 @@ mod pool;
 mod query;
 mod through;
 
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_backplane::Backplane;
 
-pub use pool::{Asked, Watch};
 use pool::Pool;
+pub use pool::{Asked, Watch};
 use through::{Standing, Through, View};
 
 use crate::Address;
@@ -43,7 +42,8 @@ const HASTE: Duration = Duration::from_secs(1);
 pub fn through(backplane: Backplane, reading: Reading) -> Backplane {
     let pool = Arc::new(Pool::new(reading));
     let (log, fences) = (backplane.log.clone(), backplane.fences.clone());
-    let view = |view| Arc::new(Through { log: log.clone(), fences: fences.clone(), pool: pool.clone(), view });
+    let view =
+        |view| Arc::new(Through { log: log.clone(), fences: fences.clone(), pool: pool.clone(), view });
     let strict = view(View { patience: PATIENCE, strict: true });
     let reactions = Standing { engine: backplane.reactions.clone(), through: strict.clone() };
     Backplane {

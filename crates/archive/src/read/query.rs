@@ -15,7 +15,8 @@ const SETTINGS: &str = "SET default_transaction_read_only = on; SET statement_ti
 /// More losses than these, and more ends of lives, are not looked at; what lies before them does not count then.
 const BREAKS: i64 = 100;
 
-const COLUMNS: &str = "seq, epoch, message_number, message_offset, sent_at AS at, prev_at, record, sender, sender_name,
+const COLUMNS: &str =
+    "seq, epoch, message_number, message_offset, sent_at AS at, prev_at, record, sender, sender_name,
     sender_username, sender_picture, client_id, body, metadata::text AS metadata, extra::text AS extra";
 const NO_COLUMNS: &str = "seq, epoch, message_number, message_offset, at, prev_at, record, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
 /// Which life: the conversation, its floor, its epochs.
@@ -36,9 +37,8 @@ fn stretch(order: &str) -> String {
 }
 
 fn oldest() -> String {
-    let part = |table: &str| {
-        format!("(SELECT seq FROM parlance.{table} WHERE {OF_LIFE} ORDER BY seq LIMIT 1)")
-    };
+    let part =
+        |table: &str| format!("(SELECT seq FROM parlance.{table} WHERE {OF_LIFE} ORDER BY seq LIMIT 1)");
     format!("SELECT min(seq) FROM ({} UNION ALL {}) AS both_of_them", part("messages"), part("entries"))
 }
 
@@ -56,7 +56,8 @@ fn since() -> String {
     )
 }
 
-const BROKEN: &str = "SELECT seq, epoch, message_number, message_offset, at, prev_at, record FROM parlance.entries
+const BROKEN: &str =
+    "SELECT seq, epoch, message_number, message_offset, at, prev_at, record FROM parlance.entries
     WHERE conversation = $1 AND kind IN ('deleted', 'lost') ORDER BY seq DESC LIMIT $2";
 
 const REACTED: &str = "SELECT target_seq, kind, user_id, seq, at FROM parlance.reaction_states
@@ -152,7 +153,8 @@ impl Reader {
         let (above, below) = (number(above), number(below));
         let limit = i64::try_from(limit(most)).unwrap_or(i64::MAX);
         let id = id.as_str();
-        let rows = self.session.query(statement, &[&id, &floor, &first, &last, &above, &below, &limit]).await?;
+        let rows =
+            self.session.query(statement, &[&id, &floor, &first, &last, &above, &below, &limit]).await?;
         Ok(rows)
     }
 
@@ -166,7 +168,9 @@ impl Reader {
     pub async fn since(&self, id: &ConversationId, life: &Life, at: Time) -> Result<Option<u64>, Refused> {
         let (floor, first, last) = bounds(life);
         // Beyond all that PostgreSQL takes for a time nothing is.
-        let Some(at) = UNIX_EPOCH.checked_add(Duration::from_millis(at.millis().min(LATEST))) else { return Ok(None) };
+        let Some(at) = UNIX_EPOCH.checked_add(Duration::from_millis(at.millis().min(LATEST))) else {
+            return Ok(None);
+        };
         let row = self.session.query_one(&self.since, &[&id.as_str(), &floor, &first, &last, &at]).await?;
         Ok(row.try_get::<_, Option<i64>>(0)?.map(i64::unsigned_abs))
     }

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parlance_backplane::{
-    Appended, Fault, Fences, Find, Log, Page, Place, Posted, Range, Reacted, Reactions,
-    Standing as Reaction,
+    Appended, Fault, Fences, Find, Log, Page, Place, Posted, Range, Reacted, Reactions, Standing as Reaction,
 };
 use parlance_model::{Author, ConversationId, LogKey, Message, MessageId, Record};
 use parlance_postgres::Refused;
@@ -63,7 +62,9 @@ impl Through {
         let range = Range::After { seq: seq.saturating_sub(1), limit: 1 };
         let page = self.log.range(&key, range).await?;
         // What is still kept the engine knows better.
-        let (LogKey::Conversation(conversation), true) = (&key, seq > 0 && seq < page.first) else { return Ok(None) };
+        let (LogKey::Conversation(conversation), true) = (&key, seq > 0 && seq < page.first) else {
+            return Ok(None);
+        };
         if !wants_more(&page, range) || !self.lives(&key, &page).await? {
             return Ok(None);
         }

@@ -48,7 +48,8 @@ async fn heard_by(io: &mut IoClient) -> Result<Vec<Told>> {
     let mut all = Vec::new();
     loop {
         let mut told = io.next().await?;
-        let last = told.name == "message:notification" && told.args[0]["message"]["body"] == body(MESSAGES - 1);
+        let last =
+            told.name == "message:notification" && told.args[0]["message"]["body"] == body(MESSAGES - 1);
         if told.name.starts_with("chat:") {
             // It says how things stand when it is told.
             told.args.clear();
@@ -172,5 +173,40 @@ async fn without_postgresql_history_is_refused_and_who_comes_back_is_told_and_go
     }
     ensure!(Reader::Backend.back(&gateway, 50).await?.len() == MESSAGES + 1);
     ensure!(gateway.log().contains("can be read again"), "{}", gateway.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_postgresql_hangs_nobody_waits_for_long() -> Result<()> {
+    let postgres = Postgres::start().await?;
+    let gateway = Gateway::start(short(&postgres, "")).await?;
+    gateway.conversation("room", &MEMBERS).await?;
+    happens(&gateway).await?;
+    is_archived(&postgres, MESSAGES).await?;
+    let hangs = "BEGIN; LOCK TABLE parlance.messages IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(7); COMMIT";
+    let asks = async {
+        postgres.until("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock'", 1).await?;
+        let began = std::time::Instant::now();
+        let (status, answer) = Reader::Member.ask(&gateway, "limit=200").await?;
+        ensure!(status == 503 && began.elapsed() < Duration::from_secs(4), "{status} {answer}");
+        // And the next one not at all.
+        let (status, _) = Reader::Member.ask(&gateway, "limit=200").await?;
+        ensure!(status == 503 && began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        let began = std::time::Instant::now();
+        let mut away = connect(&gateway, "frank").await?;
+        ensure!(away.expect("error").await?["details"]["resync"] == true);
+        ensure!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        Ok(())
+    };
+    let (locked, asked) = tokio::join!(postgres.rows(hangs), asks);
+    locked?;
+    asked?;
+    for _ in 0..100 {
+        if Reader::Backend.ask(&gateway, "limit=200").await?.0 == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ensure!(Reader::Backend.back(&gateway, 200).await?.len() == MESSAGES);
     Ok(())
 }

@@ -33,8 +33,7 @@ async fn parts_are_whole(gateway: &Gateway, story: &Story) -> Result<()> {
     }
     for (from, to) in [(0, 9), (40, 120), (230, 299), (250, 260)] {
         let (after, before) = (&story.ids[from], &story.ids[to]);
-        let page =
-            Reader::Member.page(gateway, &format!("limit=200&after={after}&before={before}")).await?;
+        let page = Reader::Member.page(gateway, &format!("limit=200&after={after}&before={before}")).await?;
         ensure!(page.texts() == told[from + 1..to] && !page.has_more && !page.truncated, "{from} to {to}");
         ensure!(page.first == 1 || from > 240, "{}", page.first);
     }

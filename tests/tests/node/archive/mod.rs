@@ -1,7 +1,7 @@
 //! The archive: what happens is in PostgreSQL once, whoever is killed meanwhile.
 
-mod command;
 mod catching_up;
+mod command;
 mod faults;
 mod history;
 mod lives;

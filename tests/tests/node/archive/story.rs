@@ -89,7 +89,10 @@ impl Reader {
             ensure!(page.messages.len() == limit || !page.has_more, "{query}: short, and yet not the end");
             all.splice(0..0, page.texts());
             // A dialect's words name messages in their own way.
-            let Some(first) = Self::Member.page(gateway, &query).await?.end(false)?.filter(|_| page.has_more) else { return Ok(all) };
+            let Some(first) = Self::Member.page(gateway, &query).await?.end(false)?.filter(|_| page.has_more)
+            else {
+                return Ok(all);
+            };
             query = format!("limit={limit}&before={first}");
         }
     }
@@ -103,7 +106,10 @@ impl Reader {
             ensure!(!page.truncated, "{query}: {page:?}");
             ensure!(page.messages.len() == limit || !page.has_more, "{query}: short, and yet not the end");
             all.extend(page.texts());
-            let Some(last) = Self::Member.page(gateway, &query).await?.end(true)?.filter(|_| page.has_more) else { return Ok(all) };
+            let Some(last) = Self::Member.page(gateway, &query).await?.end(true)?.filter(|_| page.has_more)
+            else {
+                return Ok(all);
+            };
             query = format!("limit={limit}&after={last}");
         }
     }
