@@ -78,6 +78,26 @@ async fn polled(gateway: &Gateway, cursor: &mut u64) -> Result<Vec<Value>> {
     }
 }
 
+/// Frank has read a message that the engine has no more, and that its author gave no id.
+async fn is_read(gateway: &Gateway, frank: &mut Ws, message: &Value) -> Result<()> {
+    let id = message["messageId"].as_str().filter(|id| id.starts_with("msg_")).context("an id")?;
+    let read = json!({ "type": "receipt:read", "messageId": id, "conversationId": "room", "fromUserId": "frank", "toUserId": "carol" });
+    frank.send(&read).await?;
+    for _ in 0..100 {
+        let page = gateway.read("frank", "/api/v1/conversations").await?;
+        let last = &page["conversations"][0]["lastRead"];
+        if !last.is_null() {
+            let up_to = Reader::Member.page(gateway, &format!("limit=200&before={id}")).await?;
+            // The conversation begins with its members and "hello".
+            ensure!(up_to.bodies()? == ["hello".to_owned(), body(0)], "{up_to:?}");
+            ensure!(last["sequence"].as_u64().is_some_and(|seq| seq < 20), "{last}");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    anyhow::bail!("nothing is read: {}", gateway.log())
+}
+
 /// Who is there while it happens, and who comes afterwards.
 async fn all_hear_it(options: &Options, postgres: &Postgres) -> Result<()> {
     let gateway = Gateway::start(options.clone()).await?;
@@ -105,6 +125,7 @@ async fn all_hear_it(options: &Options, postgres: &Postgres) -> Result<()> {
     ensure!(late == told, "{} and {}: {other:?}", late.len(), told.len());
     let texts: Vec<&str> = told.iter().filter_map(|frame| frame["body"].as_str()).collect();
     ensure!(texts == bodies(), "{texts:?}");
+    is_read(&gateway, &mut away, &told[1]).await?;
 
     let told = heard_by(&mut famly_there).await?;
     let mut back = famly(&gateway, "frank", json!({ "pid": pid, "offset": offset })).await?;

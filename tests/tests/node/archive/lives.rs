@@ -45,7 +45,8 @@ async fn is_gone(options: &Options, silent: &Options, postgres: &Postgres, archi
     if archived {
         postgres.until(&count("new"), 70).await?;
     }
-    drop(bob.expect("message:received").await?);
+    let first = bob.expect("message:received").await?;
+    ensure!(first["body"] == "new-0", "{first}");
     let is_new = |bodies: &[String]| bodies.iter().all(|body| body.starts_with("new"));
     let oldest: serde_json::Value = serde_json::from_str(old.messages[0].get())?;
     let id = oldest["id"].as_str().unwrap_or_default().to_owned();
