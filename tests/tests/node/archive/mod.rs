@@ -3,6 +3,7 @@
 mod catching_up;
 mod command;
 mod faults;
+mod gaps;
 mod history;
 mod lives;
 mod story;
