@@ -19,14 +19,15 @@ WITH gone AS (
 INSERT INTO parlance.superseded_messages SELECT * FROM gone ON CONFLICT DO NOTHING;
 
 INSERT INTO parlance.messages (conversation, seq, epoch, message_id, message_number, message_offset,
-    sender, sender_name, client_id, client_id_uses, body, metadata, extra, sent_at)
+    sender, sender_name, client_id, client_id_uses, body, metadata, extra, sent_at,
+    sender_username, sender_picture, prev_at, record)
 SELECT s.conversation, s.seq, s.epoch, s.message_id, s.message_number, s.message_offset,
     s.sender, s.sender_name, s.client_id,
     CASE WHEN s.client_id IS NULL THEN 0 ELSE coalesce(
         (SELECT max(m.client_id_uses) + 1 FROM parlance.messages m WHERE m.conversation = s.conversation
             AND m.sender = s.sender AND m.client_id = s.client_id), 0
     ) + row_number() OVER (PARTITION BY s.conversation, s.sender, s.client_id ORDER BY s.seq) - 1 END,
-    s.body, s.metadata, s.extra, s.sent_at
+    s.body, s.metadata, s.extra, s.sent_at, s.sender_username, s.sender_picture, s.prev_at, s.record
 FROM staged_messages s
 WHERE NOT EXISTS (SELECT FROM parlance.messages m WHERE m.conversation = s.conversation AND m.seq = s.seq)
     AND NOT EXISTS (SELECT FROM staged_messages n WHERE n.conversation = s.conversation AND n.seq = s.seq
@@ -35,10 +36,20 @@ ON CONFLICT (conversation, seq) DO NOTHING;
 
 -- And what comes when a later one has its place already.
 INSERT INTO parlance.superseded_messages (conversation, seq, epoch, message_id, message_number, message_offset,
-    sender, sender_name, client_id, body, metadata, extra, sent_at)
+    sender, sender_name, client_id, body, metadata, extra, sent_at, sender_username, sender_picture, prev_at, record)
 SELECT s.* FROM staged_messages s JOIN parlance.messages m ON m.conversation = s.conversation AND m.seq = s.seq
 WHERE (m.epoch, m.sent_at) > (s.epoch, s.sent_at)
 ON CONFLICT DO NOTHING;
+
+-- What is no message; of two in one place the later one.
+INSERT INTO parlance.entries AS e (conversation, seq, epoch, message_number, message_offset, kind, at, prev_at, record)
+SELECT DISTINCT ON (conversation, seq)
+    conversation, seq, epoch, message_number, message_offset, kind, at, prev_at, record
+FROM staged_entries ORDER BY conversation, seq, epoch DESC, at DESC
+ON CONFLICT (conversation, seq) DO UPDATE SET
+    epoch = excluded.epoch, message_number = excluded.message_number, message_offset = excluded.message_offset,
+    kind = excluded.kind, at = excluded.at, prev_at = excluded.prev_at, record = excluded.record
+WHERE (excluded.epoch, excluded.at) > (e.epoch, e.at);
 
 INSERT INTO parlance.reaction_states AS r (conversation, target_seq, kind, user_id, epoch, seq, at, stands)
 SELECT conversation, target_seq, kind, user_id, epoch, seq, at, stands FROM staged_reactions

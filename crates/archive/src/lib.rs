@@ -1,12 +1,14 @@
 //! What happened, kept in PostgreSQL: a consumer of the trail, off unless it is configured.
 //!
 //! Owns: the tables (schema `parlance`, numbered migrations), what of the trail becomes which row, and that every row is there
-//! once however often it comes. Must not know: how a trail is kept, what a node is. No acknowledgement waits for it.
+//! once however often it comes; reading logs on there where they were trimmed. Must not know: how a trail is kept, what a node is. No
+//! acknowledgement waits for it.
 #![warn(missing_docs)]
 
 mod ack;
 mod keep;
 mod migrations;
+mod read;
 mod rows;
 mod sink;
 mod store;
@@ -15,6 +17,7 @@ use parlance_backplane::trail::Kinds;
 
 pub use ack::{Confirmer, Count, acknowledged};
 pub use keep::{Forgotten, Policies, Removals, Rows as Removed, Rule, forget, keep, prune};
+pub use read::{Asked, Reading, Watch, through};
 pub use sink::{Settings, Tally, run};
 pub use store::{Address, State, Store};
 

@@ -3,10 +3,11 @@
 //! Of what stands once for each key (members, reactions, receipts, conversations) a batch has one row: the last word.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use parlance_backplane::CursorChanged;
 use parlance_backplane::trail::{Happening, Step};
-use parlance_model::{ConversationId, Entry, Record, Time, UserId};
+use parlance_backplane::{CursorChanged, record};
+use parlance_model::{ConversationId, Entry, Message, Record, Time, UserId};
 
 /// Where an entry is in the life of a log: its epoch, its sequence.
 type Place = (u32, u64);
@@ -38,6 +39,8 @@ type Reacted = (ConversationId, u64, String, UserId);
 pub struct Rows {
     conversations: BTreeMap<ConversationId, Conversation>,
     messages: BTreeMap<(ConversationId, u64, u32, Time), Entry>,
+    /// Those that are none.
+    entries: BTreeMap<(ConversationId, u64, u32, Time), Entry>,
     reactions: BTreeMap<Reacted, (Place, Time, bool)>,
     memberships: BTreeMap<(ConversationId, UserId), Membership>,
     receipts: BTreeMap<(ConversationId, UserId), Receipt>,
@@ -81,11 +84,11 @@ impl Rows {
             (known.epoch, known.deleted) = (entry.epoch, None);
         }
         let place = (entry.epoch, entry.seq);
+        let is_message = matches!(entry.record, Record::Message(_));
+        let all = if is_message { &mut self.messages } else { &mut self.entries };
+        all.insert((id.clone(), entry.seq, entry.epoch, entry.at), entry.clone());
         match &entry.record {
             Record::Deleted if entry.epoch == known.epoch => known.deleted = Some(entry.at),
-            Record::Message(_) => {
-                self.messages.insert((id.clone(), entry.seq, entry.epoch, entry.at), entry.clone());
-            }
             Record::Reaction { author, target, kind, added } => {
                 let key = (id.clone(), *target, kind.to_string(), author.id.clone());
                 let now = (place, entry.at, *added);
@@ -127,6 +130,7 @@ impl Rows {
             line.end()
         });
         let messages = self.messages.iter().filter_map(|((id, ..), entry)| message(id, entry));
+        let entries = self.entries.iter().map(|((id, ..), one)| entry(id, one));
         let reactions =
             self.reactions.iter().map(|((id, target, kind, user), ((epoch, seq), at, stands))| {
                 let mut line = Line::new();
@@ -148,6 +152,7 @@ impl Rows {
         let mut all: Vec<(&'static str, Vec<String>)> = vec![
             ("staged_conversations", conversations.collect()),
             ("staged_messages", messages.collect()),
+            ("staged_entries", entries.collect()),
             ("staged_reactions", reactions.collect()),
             ("staged_memberships", memberships.collect()),
             ("staged_receipts", receipts.collect()),
@@ -166,7 +171,40 @@ fn message(id: &ConversationId, entry: &Entry) -> Option<String> {
     line.maybe(message.client_id.as_deref()).text(&message.body);
     line.maybe(message.metadata.as_ref().map(|json| json.as_str()));
     line.maybe(message.extra.as_ref().map(|json| json.as_str())).time(Some(entry.at));
+    line.maybe(message.author.username.as_deref()).maybe(message.author.picture.as_deref());
+    line.time(Some(entry.prev_at));
+    if has_nul(message) {
+        let whole = Record::Message(Message { trace: None, ..message.clone() });
+        line.bytes(&record::encode_record(&whole));
+    } else {
+        line.null();
+    }
     Some(line.end())
+}
+
+/// Whether the columns cannot hold it as it is.
+fn has_nul(message: &Message) -> bool {
+    let Message { author, client_id, body, .. } = message;
+    let optional = [&author.name, &author.username, &author.picture, client_id];
+    body.contains('\0') || optional.iter().any(|text| text.as_ref().is_some_and(|text| text.contains('\0')))
+}
+
+/// What is no message.
+fn entry(id: &ConversationId, entry: &Entry) -> String {
+    let kind = match &entry.record {
+        Record::Message(_) => "message",
+        Record::Reaction { .. } => "reaction",
+        Record::Members { .. } => "members",
+        Record::Title { .. } => "title",
+        Record::Lost { .. } => "lost",
+        Record::Deleted => "deleted",
+        Record::Invited { .. } | Record::App { .. } | Record::NotificationRead { .. } => "other",
+    };
+    let mut line = Line::new();
+    line.text(id.as_str()).number(entry.seq).number(entry.epoch);
+    line.number(entry.id.number()).number(entry.id.offset()).text(kind);
+    line.time(Some(entry.at)).time(Some(entry.prev_at)).bytes(&record::encode_record(&entry.record));
+    line.end()
 }
 
 /// A line of COPY's text form: fields between tabs, `\N` for NULL.
@@ -196,6 +234,16 @@ impl Line {
                 '\0' => out.push('\u{fffd}'),
                 c => out.push(c),
             }
+        }
+        self
+    }
+
+    /// As `bytea` takes them.
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        let out = self.field();
+        out.push_str("\\\\x");
+        for byte in bytes {
+            _ = write!(out, "{byte:02x}");
         }
         self
     }
@@ -305,10 +353,17 @@ mod tests {
         let steps = [entry(1, 2, said("a\tb\nc\\N\r\0é"))];
         let line = lines(&steps, "staged_messages").concat();
         let id = MessageId::new(7, 2).unwrap().to_opaque(2);
+        let record: String =
+            record::encode_record(&said("a\tb\nc\\N\r\0é")).iter().fold(String::new(), |mut all, byte| {
+                _ = write!(all, "{byte:02x}");
+                all
+            });
         let expected = format!(
-            "c\t2\t1\t{id}\t7\t2\tzoe\t\\N\tid\ta\\tb\\nc\\\\N\\r\u{fffd}é\t{{\"a\" : \"\\\\u0000\"}}\t\\N\t1970-01-01T00:00:02.000Z\n"
+            "c\t2\t1\t{id}\t7\t2\tzoe\t\\N\tid\ta\\tb\\nc\\\\N\\r\u{fffd}é\t{{\"a\" : \"\\\\u0000\"}}\t\\N\t1970-01-01T00:00:02.000Z\t\\N\t\\N\t1970-01-01T00:00:00.000Z\t\\\\x{record}\n"
         );
         assert_eq!(line, expected);
+        let plain = lines(&[entry(1, 2, said("plain"))], "staged_messages").concat();
+        assert!(plain.ends_with("\t1970-01-01T00:00:00.000Z\t\\N\n"), "the columns say all of it: {plain}");
         assert_eq!(
             lines(&[steps[0].clone(), steps[0].clone()], "staged_messages").len(),
             1,

@@ -4,7 +4,12 @@ CREATE TEMP TABLE IF NOT EXISTS staged_conversations (
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS staged_messages (
     conversation text, seq bigint, epoch bigint, message_id text, message_number bigint, message_offset bigint,
-    sender text, sender_name text, client_id text, body text, metadata json, extra json, sent_at timestamptz
+    sender text, sender_name text, client_id text, body text, metadata json, extra json, sent_at timestamptz,
+    sender_username text, sender_picture text, prev_at timestamptz, record bytea
+) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS staged_entries (
+    conversation text, seq bigint, epoch bigint, message_number bigint, message_offset bigint, kind text,
+    at timestamptz, prev_at timestamptz, record bytea
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS staged_reactions (
     conversation text, target_seq bigint, kind text, user_id text, epoch bigint, seq bigint, at timestamptz, stands boolean

@@ -123,11 +123,19 @@ impl Store {
     /// # Errors
     /// What PostgreSQL says.
     pub async fn state(&self) -> Result<State, Refused> {
-        const TABLES: [&str; 6] =
-            ["conversations", "messages", "superseded_messages", "reactions", "memberships", "receipts"];
+        /// With the step that each came with.
+        const TABLES: [(&str, i32); 7] = [
+            ("conversations", 1),
+            ("messages", 1),
+            ("superseded_messages", 1),
+            ("entries", 2),
+            ("reactions", 1),
+            ("memberships", 1),
+            ("receipts", 1),
+        ];
         let (applied, missing) = (SCHEMA.applied(&self.session).await?, SCHEMA.missing(&self.session).await?);
         let mut rows = Vec::new();
-        for table in TABLES.iter().filter(|_| !applied.is_empty()) {
+        for (table, _) in TABLES.iter().filter(|(_, step)| applied.contains(step)) {
             rows.push((*table, self.count(table).await?));
         }
         Ok(State { applied, missing, rows })

@@ -211,6 +211,8 @@ impl Redis {
         let node = self.node.clone();
         Backplane {
             log: node.clone(),
+            history: node.clone(),
+            kept: node.clone(),
             reactions: node.clone(),
             conversations: node.clone(),
             members: node.clone(),

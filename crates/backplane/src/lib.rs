@@ -103,8 +103,13 @@ impl AckLevel {
 /// One node's handle on everything shared: one field per trait. Cheap to clone.
 #[derive(Clone)]
 pub struct Backplane {
-    /// Append, read and find log entries.
+    /// Append, read and find log entries. Where a log goes on elsewhere that is read along, as long as it is there: whoever
+    /// catches up waits for nothing, and is told what is missing.
     pub log: Arc<dyn Log>,
+    /// The same for whoever reads history: what cannot be read now is a fault, and not the end.
+    pub history: Arc<dyn Log>,
+    /// Only what is kept here: for whoever looks at what is newest, and needs nothing older.
+    pub kept: Arc<dyn Log>,
     /// The reactions that stand.
     pub reactions: Arc<dyn Reactions>,
     /// Conversations and their members.

@@ -2,9 +2,12 @@
 //!
 //! Owns: which process writes, and what an operator is shown. Must not know: what is in the tables.
 
+use std::sync::{Arc, OnceLock, Weak};
+
 use hyper::Method;
 use parlance_backplane::Backplane;
 use parlance_gateway::config::Config;
+use parlance_gateway::node::Node;
 
 use crate::cli::NodeFlags;
 use crate::failure::Failure;
@@ -84,6 +87,18 @@ pub fn before(config: &Config, backplane: &mut Backplane) -> Before {
     Before((config.ack_level == "archived").then(|| wired::acknowledged(backplane)))
 }
 
+/// Has conversations' logs read on in the archive, when they are to be; the node that does so is told of later.
+pub fn read(config: &Config, backplane: Backplane) -> (Backplane, Late) {
+    let late = Late::default();
+    if config.archive.url.is_some() && config.archive.read {
+        return (wired::read(config, backplane, &late), late);
+    }
+    (backplane, late)
+}
+
+/// A node that is not there yet when its engine is opened. It holds the engine, so it is not held by it.
+pub type Late = Arc<OnceLock<Weak<Node>>>;
+
 /// Has a node write, when it is to.
 pub fn begin(node: &parlance_gateway::Running, backplane: &Backplane, before: Before) {
     let config = node.node().config.load();
@@ -101,7 +116,7 @@ mod wired {
 
     use std::sync::Arc;
 
-    use super::{Backplane, Failure, NodeFlags};
+    use super::{Backplane, Config, Failure, Late, NodeFlags};
 
     fn without<T>() -> Result<T, Failure> {
         Err(Failure::Usage("archive: this program was built without it".to_owned()))
@@ -133,6 +148,10 @@ mod wired {
     }
 
     pub fn confirm(_: &Arc<parlance_gateway::node::Node>, _: Confirmer) {}
+
+    pub fn read(_: &Config, backplane: Backplane, _: &Late) -> Backplane {
+        backplane
+    }
 }
 
 #[cfg(feature = "archive")]
@@ -140,18 +159,18 @@ pub mod wired {
     //! A build with it.
 
     use std::fmt::Write as _;
-    use std::sync::Arc;
+    use std::sync::{Arc, Weak};
     use std::time::Duration;
 
     use anyhow::{Context as _, anyhow};
-    use parlance_archive::{Address, Count, GROUP, Settings, State, Store, Tally};
+    use parlance_archive::{Address, Asked, Count, GROUP, Reading, Settings, State, Store, Tally, Watch};
     pub use parlance_archive::{Confirmer, acknowledged};
     use parlance_backplane::trail::{Backlog, Outcome};
     use parlance_gateway::clock::Clock;
     use parlance_gateway::config::Config;
     use parlance_gateway::node::Node;
 
-    use super::{Backplane, Failure, NodeFlags};
+    use super::{Backplane, Failure, Late, NodeFlags};
     use crate::keeping;
     use crate::serve::{self, Signals};
     use crate::sources::Sources;
@@ -189,7 +208,7 @@ pub mod wired {
 
     impl Count for Counts {
         fn came(&self, outcome: Outcome, messages: usize, took: Duration) {
-            self.0.metrics.archive.confirmed(word(outcome), messages, took);
+            self.0.metrics.archive.acks.came(word(outcome), messages, took);
         }
     }
 
@@ -218,6 +237,27 @@ pub mod wired {
         let sink = parlance_archive::run(backplane.trail.clone(), settings, Arc::new(Counts(node.clone())));
         let halt = node.halt.clone();
         node.tracker.spawn(async move { halt.run_until_cancelled(sink).await });
+    }
+
+    /// Counts in the metrics of a node, as soon as there is one.
+    struct Seen(Late);
+
+    impl Watch for Seen {
+        fn asked(&self, outcome: Asked, took: Duration) {
+            if let Some(node) = self.0.get().and_then(Weak::upgrade) {
+                node.metrics.archive.reads.came(outcome.as_str(), took);
+            }
+        }
+    }
+
+    pub fn read(config: &Config, backplane: Backplane, late: &Late) -> Backplane {
+        let (from, known) = (late.clone(), config.archive.url.clone());
+        let address = Arc::new(move || match from.get().and_then(Weak::upgrade) {
+            Some(node) => node.config.load().archive.url.clone(),
+            None => known.clone(),
+        });
+        let (connections, watch) = (config.archive.read_connections, Arc::new(Seen(late.clone())));
+        parlance_archive::through(backplane, Reading { address, connections, watch })
     }
 
     /// A process of its own says it in its log: its metrics are nowhere.

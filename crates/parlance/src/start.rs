@@ -1,6 +1,7 @@
 //! Chooses the engine and starts the node on it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -88,7 +89,10 @@ pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane),
     let id = NodeId::parse(&id).map_err(anyhow::Error::from)?;
     let (engine, mut backplane) = Engine::open(&config, &clock, &id).await?;
     let before = archive::before(&config, &mut backplane);
+    let (backplane, late) = archive::read(&config, backplane);
     let node = Node::start(config, backplane.clone(), id, clock).await.map_err(refused)?;
+    // Set once: there is one.
+    _ = late.set(Arc::downgrade(node.node()));
     archive::begin(&node, &backplane, before);
     Ok((Running { node, engine }, backplane))
 }
@@ -129,6 +133,7 @@ fn options(config: &Config) -> Options {
         path: (config.ack_level != "memory").then(|| config.data_dir.clone()),
         retention_entries: config.retention.entries,
         retention: Duration::from_secs(config.retention.days.saturating_mul(86_400)),
+        kept_elsewhere: config.archive.url.is_some() && config.archive.read,
         dedupe_window: Duration::from_secs(config.retention.dedupe_hours.saturating_mul(3_600)),
         typing_ttl: config.timings.typing_ttl(),
         ..Options::default()

@@ -57,6 +57,8 @@ pub struct Options {
     pub retention_entries: u64,
     /// How long entries are kept.
     pub retention: Duration,
+    /// They are kept elsewhere for longer: a user's integers stay where theirs were trimmed.
+    pub kept_elsewhere: bool,
     /// How long a client id is remembered.
     pub dedupe_window: Duration,
     /// How long a typing heartbeat lasts.
@@ -79,6 +81,7 @@ impl Default for Options {
             path: None,
             retention_entries: 100_000,
             retention: Duration::from_secs(30 * 24 * 3600),
+            kept_elsewhere: false,
             dedupe_window: Duration::from_secs(48 * 3600),
             typing_ttl: Duration::from_secs(4),
             inbox: 65_536,
@@ -131,6 +134,7 @@ impl Embedded {
         let rules = Rules {
             clock: clock.clone(),
             retention_entries: options.retention_entries.max(1),
+            kept_elsewhere: options.kept_elsewhere,
             retention: options.retention,
             dedupe_window: options.dedupe_window,
             epoch,
@@ -167,6 +171,8 @@ impl Embedded {
         let node = Arc::new(Node { engine: self.engine.clone(), id, inbox: Mutex::new(Some(inbox)) });
         Backplane {
             log: node.clone(),
+            history: node.clone(),
+            kept: node.clone(),
             reactions: node.clone(),
             conversations: node.clone(),
             members: node.clone(),

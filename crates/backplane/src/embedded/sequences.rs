@@ -114,7 +114,8 @@ fn trim(step: &mut Step<'_, '_>, user: &str, newest: u64) -> Result<(), Fault> {
         let state: Option<LogState> = row(&step.read().logs, &log)?;
         // A quiet log keeps its entries for long: its pointers must not keep all later ones.
         let beyond = newest.saturating_sub(integer) >= MAX_POINTERS;
-        if !beyond && state.is_none_or(|state| !state.deleted && seq >= state.first) {
+        let first = if step.rules.kept_elsewhere { 0 } else { state.as_ref().map_or(0, |state| state.first) };
+        if !beyond && state.is_none_or(|state| !state.deleted && seq >= first) {
             break;
         }
         let tables = step.write();

@@ -31,6 +31,8 @@ pub struct Rules {
     pub clock: Clock,
     /// Entries kept per log.
     pub retention_entries: u64,
+    /// They are kept elsewhere for longer.
+    pub kept_elsewhere: bool,
     /// How long entries are kept.
     pub retention: Duration,
     /// How long a client id is remembered.

@@ -27,6 +27,10 @@ pub struct Archive {
     pub deleted_days: u64,
     /// Other days for some conversations; the first that is about one counts.
     pub retention: Vec<ArchiveRule>,
+    /// Whether logs are read on there where they were trimmed.
+    pub read: bool,
+    /// Connections that read at most.
+    pub read_connections: usize,
 }
 
 impl Default for Archive {
@@ -39,6 +43,8 @@ impl Default for Archive {
             days: 0,
             deleted_days: 0,
             retention: Vec::new(),
+            read: true,
+            read_connections: 4,
         }
     }
 }
@@ -65,7 +71,11 @@ impl Archive {
         check_days("archive.days", self.days)?;
         check_days("archive.deleted_days", self.deleted_days)?;
         self.retention.iter().try_for_each(ArchiveRule::validate)?;
-        not_zero("archive", &[("batch", self.batch as u64)])
+        if self.read_connections > 100 {
+            return refuse("archive.read_connections: at most 100");
+        }
+        let counts = [("batch", self.batch as u64), ("read_connections", self.read_connections as u64)];
+        not_zero("archive", &counts)
     }
 }
 
@@ -80,7 +90,9 @@ pub(super) fn without_password(address: &str, mask: &str) -> String {
 /// Never shows the address: it may hold a password.
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archive").field("run", &self.run).field("batch", &self.batch).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Archive");
+        shown.field("run", &self.run).field("batch", &self.batch).field("read", &self.read);
+        shown.field("read_connections", &self.read_connections).finish_non_exhaustive()
     }
 }
 

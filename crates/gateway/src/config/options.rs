@@ -265,6 +265,15 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ),
     ("archive.retention.conversations", "A conversation's id, or the beginning of some and `*`."),
     ("archive.retention.days", "As `archive.days`; 0 = for ever."),
+    (
+        "archive.read",
+        "Whether this node reads logs of conversations on there where `retention` has trimmed them: history, and clients that \
+         catch up. Takes effect at the next start.",
+    ),
+    (
+        "archive.read_connections",
+        "Connections for that at most; 100 is the most. Takes effect at the next start.",
+    ),
     ("auth.keys.path", "PEM file of a public key."),
     (
         "auth.keys.algorithm",

@@ -6,7 +6,7 @@
 use parlance_model::{RejectCode, Status};
 use parlance_wire::Dialect;
 
-use super::archive::OUTCOMES as BATCHES;
+use super::archive::{OUTCOMES as BATCHES, READS};
 use super::authoriser::OUTCOMES;
 use super::webhooks::OUTCOMES as CALLS;
 use super::{Metrics, word};
@@ -78,7 +78,10 @@ pub(super) fn put(metrics: &Metrics) {
     }
     for outcome in BATCHES {
         metrics.archive.batches.with_label_values(&[outcome]);
-        metrics.archive.acks.with_label_values(&[outcome]);
+        metrics.archive.acks.batches.with_label_values(&[outcome]);
+    }
+    for outcome in READS {
+        metrics.archive.reads.outcomes.with_label_values(&[outcome]);
     }
     for outcome in CALLS {
         metrics.webhooks.calls.with_label_values(&[outcome]);

@@ -230,11 +230,14 @@ impl Replay<'_> {
                 Some(page) => page,
                 None => page(self.node, self.key, *position).await?,
             };
-            // A loss tells of itself.
-            let told = page.entries.first().is_some_and(|e| matches!(e.record, Record::Lost { .. }));
+            // A loss tells of itself, and of nothing before it.
+            let lost = match page.entries.first().map(|entry| &entry.record) {
+                Some(Record::Lost { from, .. }) => (*from).min(page.first),
+                _ => page.first,
+            };
             if page.first > *position + 1 && page.head > *position {
-                if !told {
-                    self.tell_lost(*position + 1, page.first - 1);
+                if lost > *position + 1 {
+                    self.tell_lost(*position + 1, lost - 1);
                 }
                 *position = page.first - 1;
             }

@@ -120,7 +120,7 @@ pub(super) async fn since(node: &Node, link: &Link, id: &ConversationId, seq: u6
     }
     let key = LogKey::Conversation(id.clone());
     let range = Range::Before { seq: u64::MAX, limit: LOOK_BACK };
-    let page = node.backplane.log.range(&key, range).await?;
+    let page = node.backplane.kept.range(&key, range).await?;
     let entries = page.entries.get(page.entries.partition_point(|e| e.seq <= seq)..).unwrap_or_default();
     let users: Vec<UserId> = cursors.iter().map(|cursor| cursor.user.clone()).collect();
     let joined = node.backplane.members.joined(id, &users).await?;

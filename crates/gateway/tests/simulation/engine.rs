@@ -34,6 +34,8 @@ pub fn through(inner: Backplane, fate: Arc<Fate>) -> Backplane {
     let far = Arc::new(Far { inner, fate, inbox: Mutex::new(inbox) });
     Backplane {
         log: far.clone(),
+        history: far.clone(),
+        kept: far.clone(),
         reactions: far.clone(),
         conversations: far.clone(),
         members: far.clone(),

@@ -2,9 +2,14 @@
 
 mod acks;
 mod aside;
+mod catching_up;
 mod command;
 mod faults;
+mod gaps;
+mod history;
 mod keep;
+mod lives;
+mod story;
 mod tls;
 mod unsay;
 mod words;

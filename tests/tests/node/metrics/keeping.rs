@@ -1,4 +1,4 @@
-//! What a node counts that writes to the archive.
+//! What a node counts that writes to the archive and reads there.
 
 use anyhow::{Result, ensure};
 use parlance_tests::{Gateway, Options, Postgres};
@@ -10,6 +10,7 @@ use super::{Row, Seen, Watch};
 
 const BATCHES: &str = "parlance_archive_batches_total";
 const ACKS: &str = "parlance_archive_ack_batches_total";
+const READS: &str = "parlance_archive_reads_total";
 
 pub const ROWS: &[Row] = &[
     ("a message is written", BATCHES, &[("outcome", "written")], Seen::More),
@@ -25,6 +26,9 @@ pub const ROWS: &[Row] = &[
     ("PostgreSQL refuses", ACKS, &[("outcome", "refused")], Seen::More),
     ("PostgreSQL is away", ACKS, &[("outcome", "away")], Seen::More),
     ("old messages go", "parlance_archive_removed_rows_total", &[("table", "messages")], Seen::Positive),
+    ("history is read on", READS, &[("outcome", "answered")], Seen::More),
+    ("history is read on", "parlance_archive_read_seconds", &[], Seen::More),
+    ("PostgreSQL is away", READS, &[("outcome", "away")], Seen::More),
     ("PostgreSQL is away", BATCHES, &[("outcome", "away")], Seen::More),
     ("PostgreSQL is away", "parlance_archive_backlog_steps", &[], Seen::Positive),
     ("PostgreSQL is away", "parlance_archive_lag_seconds", &[], Seen::Positive),
@@ -34,7 +38,7 @@ pub const ROWS: &[Row] = &[
 async fn batches_are_counted() -> Result<()> {
     let mut postgres = Postgres::start().await?;
     old_message(&postgres).await?;
-    let config = format!("[archive]\nurl = \"{}\"\ndays = 30\n", postgres.url());
+    let config = format!("[archive]\nurl = \"{}\"\ndays = 30\n[retention]\nentries = 2\n", postgres.url());
     let gateway =
         Gateway::start(Options::brief().config(&config).env("PARLANCE_ACK_LEVEL", "archived")).await?;
     gateway.conversation("numbat", &["zebra", "ibex"]).await?;
@@ -52,8 +56,14 @@ async fn batches_are_counted() -> Result<()> {
     postgres.rows("ALTER TABLE parlance.messages ADD CHECK (body <> 'two')").await?;
     ensure!(say("two").await? == 503);
     watch.sees("PostgreSQL refuses").await?;
+    ensure!(say("three").await? == 201);
+    // Below it is what was not kept: the page ends there.
+    gateway.call("GET", "/api/v1/conversations/numbat/messages", None).await?;
+    watch.sees("history is read on").await?;
     postgres.kill9()?;
-    ensure!(say("three").await? == 503);
+    ensure!(say("four").await? == 503);
+    let (status, _) = gateway.api("GET", "/api/v1/conversations/numbat/messages", None).await?;
+    ensure!(status == 503, "{status}");
     watch.sees("PostgreSQL is away").await?;
     watch.done()
 }

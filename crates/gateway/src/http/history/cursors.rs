@@ -69,7 +69,7 @@ async fn place(node: &Node, key: &LogKey, seq: u64) -> Result<Place, Fault> {
     let mut below = seq.saturating_add(1);
     let mut limit = 1;
     loop {
-        let page = node.backplane.log.range(key, Range::Before { seq: below, limit }).await?;
+        let page = node.backplane.history.range(key, Range::Before { seq: below, limit }).await?;
         let message = page.entries.iter().rev().find(|e| matches!(e.record, Record::Message(_)));
         if let Some(entry) = message {
             return Ok(Place::Message(entry.id, entry.at));
@@ -85,7 +85,8 @@ async fn place(node: &Node, key: &LogKey, seq: u64) -> Result<Place, Fault> {
 
 /// The place of a cursor below everything that is kept.
 async fn gone(node: &Node, key: &LogKey, first: u64) -> Result<Place, Fault> {
-    let page = node.backplane.log.range(key, Range::After { seq: first.saturating_sub(1), limit: 1 }).await?;
+    let page =
+        node.backplane.history.range(key, Range::After { seq: first.saturating_sub(1), limit: 1 }).await?;
     let before = page.entries.first().map_or(Time::from_millis(u64::MAX), |entry| entry.prev_at);
     Ok(Place::Gone { before })
 }

@@ -178,7 +178,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     async fn part(&self, range: Range, stretch: &mut Stretch) -> Result<Part, Fault> {
-        let part = self.node.backplane.log.range(self.key, range).await?;
+        let part = self.node.backplane.history.range(self.key, range).await?;
         (stretch.frame.first, stretch.frame.last) = (part.first, part.head);
         Ok(part)
     }

@@ -82,24 +82,31 @@ impl Fetch<'_> {
         else {
             return Ok(Vec::new());
         };
-        let limit = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
-        let range = Range::After { seq: first.saturating_sub(1), limit };
-        let page = self.node.backplane.log.range(&source.log, range).await?;
         let mut items = Vec::with_capacity(wanted.len());
-        for entry in &page.entries {
-            let Some(integer) = wanted.remove(&entry.seq) else { continue };
-            let told = tell(source, entry, self.style);
-            items.extend(told.map(|told| Item { integer, told: Told::Logged(told) }));
+        let mut seq = first.saturating_sub(1);
+        loop {
+            let limit = usize::try_from(last.saturating_sub(seq)).unwrap_or(usize::MAX);
+            let page = self.node.backplane.log.range(&source.log, Range::After { seq, limit }).await?;
+            items.extend(self.lost(source, &mut wanted, page.first));
+            for entry in &page.entries {
+                let Some(integer) = wanted.remove(&entry.seq) else { continue };
+                let told = tell(source, entry, self.style);
+                items.extend(told.map(|told| Item { integer, told: Told::Logged(told) }));
+            }
+            // A page ends where something is missing.
+            match page.entries.last() {
+                Some(entry) if page.more && entry.seq < last => seq = entry.seq,
+                _ => return Ok(items),
+            }
         }
-        items.extend(self.lost(source, &wanted, page.first));
-        Ok(items)
     }
 
     /// What is kept no more is not passed over in silence.
-    fn lost(&self, source: &Source, wanted: &BTreeMap<u64, u64>, first: u64) -> Option<Item> {
+    fn lost(&self, source: &Source, wanted: &mut BTreeMap<u64, u64>, first: u64) -> Option<Item> {
+        let kept = wanted.split_off(&first);
+        let gone = std::mem::replace(wanted, kept);
         let LogKey::Conversation(conversation) = &source.log else { return None };
-        let (from, _) = wanted.first_key_value()?;
-        let (to, integer) = wanted.range(..first).next_back()?;
+        let ((from, _), (to, integer)) = (gone.first_key_value()?, gone.last_key_value()?);
         let at = self.node.clock.now();
         let event = Event::Resync(Resync {
             conversation: conversation.clone(),

@@ -317,14 +317,14 @@ impl<'a> Reader<'a> {
             None => (source.floor.max(head.seq.saturating_sub(BACKLOG)), since),
         };
         let mut read = Read { mark: Some(position), ..Read::default() };
-        for _ in 0..PAGES {
+        for number in 0..PAGES {
             if position >= head.seq {
                 return Ok(read);
             }
             let range = Range::After { seq: position, limit: PAGE };
             let page = self.node.backplane.log.range(&source.log, range).await?;
-            if source.mark.is_some() && page.first > position + 1 {
-                // Kept no more before it was told: its integer tells that.
+            if (source.mark.is_some() || number > 0) && page.first > position + 1 {
+                // Kept no more before it was told, or missing where it is kept: its integer tells that.
                 let at = page.entries.first().map_or(head.at, |entry| entry.at);
                 read.entries.push((at, page.first - 1));
             }
