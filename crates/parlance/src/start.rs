@@ -12,8 +12,8 @@ use parlance_gateway::config::Config;
 use parlance_gateway::{Running as Node, StartError};
 use parlance_model::NodeId;
 
-use crate::archive;
 use crate::failure::Failure;
+use crate::{archive, outbox};
 
 /// A running node and the engine under it.
 pub struct Running {
@@ -89,6 +89,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane),
     let (engine, backplane) = Engine::open(&config, &clock, &id).await?;
     let node = Node::start(config, backplane.clone(), id, clock).await.map_err(refused)?;
     archive::begin(&node, &backplane);
+    outbox::begin(&node);
     Ok((Running { node, engine }, backplane))
 }
 
@@ -143,7 +144,7 @@ pub fn papers(config: &Config) -> Result<(), Failure> {
 }
 
 /// Logins of the configuration beside those of the address, and what TLS goes by.
-fn access(config: &Config) -> Access {
+pub fn access(config: &Config) -> Access {
     let redis = &config.redis;
     let login = |user: &Option<String>, password: &Option<String>| {
         let user = user.clone().unwrap_or_else(|| "default".to_owned());
