@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use parlance_redis_rig::{Kind, Server, Setup};
 use parlance_tests::metrics::Samples;
 use parlance_tests::{Gateway, Options, PATIENCE};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -176,6 +177,7 @@ async fn thousands_of_entries_are_heard_once_though_nodes_and_both_redis_are_kil
     let options = || quick(of_stream(&source), &shared).env("PARLANCE_OUTBOX_BATCH", "37");
     let mut nodes = vec![Gateway::start(options()).await?, Gateway::start(options()).await?];
     let all: Vec<_> = (0..WRITERS).flat_map(events).collect();
+    let mut stopped = None;
     for (number, (key, call, target, body)) in all.iter().enumerate() {
         match number {
             300 => {
@@ -185,7 +187,18 @@ async fn thousands_of_entries_are_heard_once_though_nodes_and_both_redis_are_kil
             }
             700 => source.restart().await?,
             1_100 => shared.restart().await?,
+            1_300 => {
+                // One that stands still for longer than it has the lead, and then goes on where it was.
+                let leader = leader(&nodes, "stream").await?;
+                nodes[leader].signal(Signal::STOP)?;
+                stopped = Some(leader);
+            }
             1_500 => {
+                let still = stopped.context("nobody stands still")?;
+                self::leader(&nodes[1 - still..=1 - still], "stream").await?;
+                nodes[still].signal(Signal::CONT)?;
+            }
+            1_800 => {
                 let leader = leader(&nodes, "stream").await?;
                 nodes[leader].kill9()?;
             }
