@@ -22,7 +22,7 @@ use crate::source::{Away, Event, Publisher, Refusal, Source, Tally, Verdict};
 /// Between two looks whether another node still leads.
 const OTHERS: Duration = Duration::from_secs(1);
 /// Between two looks at how much waits.
-const COUNT: Duration = Duration::from_secs(10);
+const COUNT: Duration = Duration::from_secs(5);
 /// Between two renewals of the lead while events are carried out.
 const RENEW: Duration = Duration::from_secs(2);
 /// How long carrying out an event may take.
@@ -108,6 +108,7 @@ impl Consumer {
                 }
                 Err(why) => {
                     self.tally.leads(self.source.name(), false);
+                    self.counted = None;
                     if self.away == 0 {
                         tracing::error!(source = self.source.name(), %why, "the outbox cannot be read; what is in it is published when it can");
                     }
@@ -123,11 +124,15 @@ impl Consumer {
     async fn turn(&mut self) -> Result<Duration, Away> {
         let leads = self.source.lead().await?;
         self.tally.leads(self.source.name(), leads);
+        if !leads {
+            self.counted = None;
+            return Ok(OTHERS);
+        }
         if self.counted.is_none_or(|at| at.elapsed() >= COUNT) {
             self.tally.waits(self.source.name(), &self.source.backlog().await?);
             self.counted = Some(Instant::now());
         }
-        if leads { self.pass().await } else { Ok(OTHERS) }
+        self.pass().await
     }
 
     /// From the beginning to where nothing can go any more.

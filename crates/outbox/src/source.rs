@@ -147,8 +147,8 @@ pub trait Publisher: Send + Sync {
 pub trait Tally: Send + Sync {
     /// Something came of an event.
     fn came(&self, source: &'static str, event: &Event, verdict: &Verdict, took: Duration);
-    /// Whether this node leads.
+    /// Whether this node leads; who does not knows nothing of what waits.
     fn leads(&self, source: &'static str, leads: bool);
-    /// How much there is.
+    /// How much there is, where this node leads.
     fn waits(&self, source: &'static str, backlog: &Backlog);
 }

@@ -211,7 +211,7 @@ mod wired {
         }
 
         fn leads(&self, source: &'static str, leads: bool) {
-            self.0.metrics.outbox.leads.with_label_values(&[source]).set(i64::from(leads));
+            self.0.metrics.outbox.leads(source, leads);
         }
 
         fn waits(&self, source: &'static str, backlog: &Backlog) {

@@ -52,7 +52,7 @@ impl Outbox {
             waiting: r.gauges(
                 "outbox_waiting_events",
                 &["source"],
-                says("Events that are not published yet; above a million, a million", "Whether some node leads, and what keeps events `later`."),
+                says("Events that are not published yet; above a million, a million. Of the node that leads; 0 at others", "Whether some node leads, and what keeps events `later`."),
             ),
             lag: r.durations(
                 "outbox_lag_seconds",
@@ -71,6 +71,14 @@ impl Outbox {
     pub fn came(&self, source: &str, call: &str, outcome: &str, took: Duration) {
         self.events.with_label_values(&[source, call, outcome]).inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Whether this node leads; what waits is shown by the one that does.
+    pub fn leads(&self, source: &str, leads: bool) {
+        self.leads.with_label_values(&[source]).set(i64::from(leads));
+        if !leads {
+            self.backlog(source, (0, 0), Duration::ZERO);
+        }
     }
 
     /// What waits, what lies aside, and for how long the oldest has waited.
