@@ -123,7 +123,8 @@ async fn are_whole(nodes: &[&Gateway]) -> Result<()> {
     for _ in 0..ALL {
         let message = late.expect("message:received").await?;
         let next = heard.entry(message["conversationId"].to_string()).or_default();
-        ensure!(message["body"] == next.to_string(), "{message} instead of {next}");
+        let expected = next.to_string();
+        ensure!(message["body"] == expected.as_str(), "{message} instead of {next}");
         *next += 1;
     }
     ensure!(heard.len() == WRITERS * PLACES);

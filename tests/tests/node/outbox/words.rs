@@ -179,7 +179,8 @@ async fn what_is_rolled_back_is_never_published_and_what_is_committed_later_is()
         postgres.until(WAITING, 0).await
     };
     let (slept, done) = tokio::join!(postgres.rows(&late), early);
-    (slept?, done?);
+    slept?;
+    done?;
     postgres.rows(&message("last")).await?;
     postgres.until("SELECT count(*) FROM parlance.outbox", 0).await?;
     ensure!(super::bodies(&gateway, "c").await? == ["early", "late", "last"]);
