@@ -32,7 +32,7 @@ impl Outbox {
         r.group("Outbox");
         Self {
             events: r.counters(
-                "outbox_events_total",
+                "app_outbox_events_total",
                 &["source", "call", "outcome"],
                 says(
                     "Events of the application's outbox that were tried, by where they were written down (`table`, `stream`), their call and what came of it",
@@ -40,27 +40,27 @@ impl Outbox {
                 ),
             ),
             seconds: r.histogram(
-                "outbox_seconds",
+                "app_outbox_seconds",
                 &SECONDS,
                 says("How long carrying out an event took", "As of the call of the server API: the engine."),
             ),
             leads: r.gauges(
-                "outbox_leads",
+                "app_outbox_leads",
                 &["source"],
                 says("Whether this node publishes (0, 1)", "Of all nodes one does; where none does, the source is away or held by a process that hangs."),
             ),
             waiting: r.gauges(
-                "outbox_waiting_events",
+                "app_outbox_waiting_events",
                 &["source"],
                 says("Events that are not published yet; above a million, a million. Of the node that leads; 0 at others", "Whether some node leads, and what keeps events `later`."),
             ),
             lag: r.durations(
-                "outbox_lag_seconds",
+                "app_outbox_lag_seconds",
                 &["source"],
                 says("For how long the oldest of them has waited", "As above."),
             ),
             aside: r.gauges(
-                "outbox_aside_events",
+                "app_outbox_aside_events",
                 &["source"],
                 says("Events that were refused and lie put aside; above a million, a million", "`parlance outbox status` says which and why, `parlance outbox retry` tries them again."),
             ),

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Row, Seen, Watch};
 use crate::outbox::{insert, table};
 
-const EVENTS: &str = "parlance_outbox_events_total";
+const EVENTS: &str = "parlance_app_outbox_events_total";
 
 pub const ROWS: &[Row] = &[
     (
@@ -16,13 +16,13 @@ pub const ROWS: &[Row] = &[
         &[("source", "table"), ("call", "message"), ("outcome", "published")],
         Seen::By(1.0),
     ),
-    ("an event is published", "parlance_outbox_seconds", &[], Seen::More),
-    ("an event is published", "parlance_outbox_leads", &[("source", "table")], Seen::Is(1.0)),
+    ("an event is published", "parlance_app_outbox_seconds", &[], Seen::More),
+    ("an event is published", "parlance_app_outbox_leads", &[("source", "table")], Seen::Is(1.0)),
     ("an event is refused", EVENTS, &[("call", "message"), ("outcome", "refused")], Seen::By(1.0)),
-    ("an event is refused", "parlance_outbox_aside_events", &[("source", "table")], Seen::Is(1.0)),
+    ("an event is refused", "parlance_app_outbox_aside_events", &[("source", "table")], Seen::Is(1.0)),
     ("maintenance is on", EVENTS, &[("call", "message"), ("outcome", "later")], Seen::More),
-    ("maintenance is on", "parlance_outbox_waiting_events", &[("source", "table")], Seen::Is(1.0)),
-    ("maintenance is on", "parlance_outbox_lag_seconds", &[("source", "table")], Seen::Positive),
+    ("maintenance is on", "parlance_app_outbox_waiting_events", &[("source", "table")], Seen::Is(1.0)),
+    ("maintenance is on", "parlance_app_outbox_lag_seconds", &[("source", "table")], Seen::Positive),
 ];
 
 #[tokio::test]

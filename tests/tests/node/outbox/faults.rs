@@ -98,7 +98,7 @@ async fn leader(nodes: &[Gateway], source: &str) -> Result<usize> {
     loop {
         for (index, node) in nodes.iter().enumerate() {
             if let Ok(page) = Samples::of(node).await
-                && page.sum("parlance_outbox_leads", &[("source", source)]) == 1.0
+                && page.sum("parlance_app_outbox_leads", &[("source", source)]) == 1.0
             {
                 return Ok(index);
             }

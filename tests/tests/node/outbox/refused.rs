@@ -109,6 +109,7 @@ async fn entries_are_put_aside_and_tried_again() -> Result<()> {
     // Keys are those that they had: nothing of it is another event.
     let kept = redis.command(&["XRANGE", &aside, "-", "+"]).await?;
     ensure!(kept.matches("outbox:").count() == 2, "{kept}");
-    until(&gateway, |page| page.sum("parlance_outbox_aside_events", &[("source", "stream")]) == 2.0).await?;
+    until(&gateway, |page| page.sum("parlance_app_outbox_aside_events", &[("source", "stream")]) == 2.0)
+        .await?;
     Ok(())
 }

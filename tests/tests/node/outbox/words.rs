@@ -206,7 +206,8 @@ async fn a_conversation_without_an_id_has_that_of_its_event_and_a_key_counts_ove
     postgres.rows(&format!("{row} ('order-2', 'publish', '{publication}')")).await?;
     postgres.until("SELECT count(*) FROM parlance.outbox", 0).await?;
     let page = parlance_tests::metrics::Samples::of(&gateway).await?;
-    let of = |outcome| page.sum("parlance_outbox_events_total", &[("call", "publish"), ("outcome", outcome)]);
+    let of =
+        |outcome| page.sum("parlance_app_outbox_events_total", &[("call", "publish"), ("outcome", outcome)]);
     ensure!((of("published"), of("repeated")) == (1.0, 1.0));
     Ok(())
 }
