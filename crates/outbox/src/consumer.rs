@@ -27,6 +27,8 @@ const COUNT: Duration = Duration::from_secs(5);
 const RENEW: Duration = Duration::from_secs(2);
 /// How long carrying out an event may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After so long no further event of a page is begun: others wait for those that are slow.
+const PAGE: Duration = Duration::from_secs(1);
 /// Lanes under way at once.
 const AT_ONCE: usize = 32;
 /// How many times a batch is looked at beyond lanes that wait.
@@ -73,7 +75,7 @@ struct Ended {
     lane: String,
     published: Vec<String>,
     refused: Vec<(String, Refusal)>,
-    /// Why it did not go on; `Some(None)`: the lead is lost.
+    /// Why it did not go on; `Some(None)`: there was no time left, or the lead is lost.
     failed: Option<Option<String>>,
 }
 
@@ -176,11 +178,11 @@ impl Consumer {
             settled.published.extend(one.published);
             settled.refused.extend(one.refused);
             if let Some(why) = one.failed {
-                settled.failed += 1;
-                if let Some(why) = why
-                    && self.waits.failed(&one.lane, Instant::now(), rand::random())
-                {
-                    *whys.entry(why).or_insert(0) += 1;
+                if let Some(why) = why {
+                    settled.failed += 1;
+                    if self.waits.failed(&one.lane, Instant::now(), rand::random()) {
+                        *whys.entry(why).or_insert(0) += 1;
+                    }
                 }
                 held.insert(one.lane);
             }
@@ -192,15 +194,16 @@ impl Consumer {
     }
 
     async fn all(&self, runs: Vec<Run>) -> Vec<Ended> {
-        stream::iter(runs).map(|run| self.one(run)).buffer_unordered(AT_ONCE).collect().await
+        let until = Instant::now() + PAGE;
+        stream::iter(runs).map(|run| self.one(run, until)).buffer_unordered(AT_ONCE).collect().await
     }
 
-    async fn one(&self, run: Run) -> Ended {
+    async fn one(&self, run: Run, until: Instant) -> Ended {
         let (lane, mut failed) = (run.lane, None);
         let (mut published, mut refused) = (Vec::new(), Vec::new());
         for event in run.events {
             // Another node may begin with it.
-            if !self.source.leads() {
+            if !self.source.leads() || Instant::now() >= until {
                 failed = Some(None);
                 break;
             }

@@ -131,6 +131,12 @@ impl Table {
         self.session.as_ref().ok_or_else(|| Away("there is no connection".to_owned()))
     }
 
+    /// Whoever may not take away what is published would publish it again and again.
+    async fn may_settle(&self) -> Result<(), Away> {
+        let (ids, texts) = (Vec::<i64>::new(), Vec::<String>::new());
+        within(self.session()?.execute(SETTLE, &[&ids, &ids, &texts, &texts])).await.map(drop)
+    }
+
     /// What was heard since a moment came from a session that leads.
     fn heard(&self, since: Instant) {
         if let Some(at) = self.leads.lock().as_mut() {
@@ -188,6 +194,10 @@ impl Source for Table {
             None => {
                 let asked = self.session()?.query_one("SELECT pg_try_advisory_lock($1)", &[&LOCK]);
                 let has: bool = within(asked).await?.try_get(0).map_err(Refused::from)?;
+                if has && let Err(why) = self.may_settle().await {
+                    self.session = None;
+                    return Err(why);
+                }
                 *self.leads.lock() = has.then_some(began);
             }
         }

@@ -3,6 +3,7 @@
 mod command;
 mod examples;
 mod faults;
+mod places;
 mod refused;
 mod words;
 
