@@ -33,6 +33,7 @@ type Words<'a> = Vec<&'a [u8]>;
 /// What is run there.
 struct All {
     lead: Script,
+    may: Script,
     leave: Script,
     read: Script,
     settle: Script,
@@ -61,6 +62,7 @@ impl Stream {
     pub fn new(name: &str, address: Address, access: Access, largest: usize) -> Self {
         let scripts = All {
             lead: Script::new(include_str!("scripts/lead.lua")),
+            may: Script::new(include_str!("scripts/may.lua")),
             leave: Script::new(include_str!("scripts/leave.lua")),
             read: Script::new(include_str!("scripts/read.lua")),
             settle: Script::new(include_str!("scripts/settle.lua")),
@@ -145,7 +147,14 @@ impl Source for Stream {
     async fn lead(&mut self) -> Result<bool, Away> {
         self.connect().await?;
         let fresh = self.leads.lock().is_some_and(|until| Instant::now() + LEASE / 2 < until);
-        if fresh { Ok(true) } else { self.ask().await }
+        if fresh {
+            return Ok(true);
+        }
+        if self.leads.lock().is_none() {
+            // Whoever may not take away what is published would publish it again and again.
+            self.run(&self.scripts.may, &self.streams(), Vec::new()).await?;
+        }
+        self.ask().await
     }
 
     async fn renew(&self) -> Result<(), Away> {

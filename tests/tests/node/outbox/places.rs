@@ -1,11 +1,11 @@
 //! Where an outbox may lie: a Cluster, and a database in which nobody may do more than has to be.
 
-use anyhow::{Result, bail, ensure};
-use parlance_redis_rig::Cluster;
+use anyhow::{Context, Result, bail, ensure};
+use parlance_redis_rig::{Cluster, Server};
 use parlance_tests::{Gateway, Options};
 use serde_json::json;
 
-use super::{STREAM, bodies, insert, said, table};
+use super::{STREAM, add, bodies, insert, said, table, until_empty};
 
 /// At whichever server has the key.
 async fn at_owner(cluster: &Cluster, words: &[&str]) -> Result<String> {
@@ -51,6 +51,33 @@ async fn a_stream_may_lie_in_the_cluster_of_the_nodes() -> Result<()> {
     Ok(())
 }
 
+async fn until_logged(gateway: &Gateway, line: &str) -> Result<()> {
+    let said = async {
+        while !gateway.log().contains(line) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(parlance_tests::PATIENCE, said).await.with_context(|| gateway.log())
+}
+
+#[tokio::test]
+async fn a_login_that_may_not_take_away_what_is_published_publishes_nothing() -> Result<()> {
+    let redis = Server::standalone().await?;
+    let rule = ["ACL", "SETUSER", "gateway", "on", ">pass", "~outbox", "~{outbox}:*", "+@all", "-xdel"];
+    redis.command(&rule).await?;
+    let url = redis.url().replace("redis://", "redis://gateway:pass@");
+    let options = Options::brief().env("PARLANCE_OUTBOX_STREAM", STREAM);
+    let gateway = Gateway::start(options.env("PARLANCE_OUTBOX_REDIS_URL", &url)).await?;
+    gateway.conversation("c", &["alice"]).await?;
+    add(&redis, "message", Some("c"), Some(&json!({ "senderId": "alice", "body": "one" }))).await?;
+    until_logged(&gateway, "this user may not XDEL outbox").await?;
+    ensure!(bodies(&gateway, "c").await?.is_empty(), "it is said again and again");
+    redis.command(&["ACL", "SETUSER", "gateway", "+xdel"]).await?;
+    until_empty(&redis).await?;
+    ensure!(bodies(&gateway, "c").await? == ["one"]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_rights_that_are_documented_are_enough_and_without_them_nothing_is_said_twice() -> Result<()> {
     let postgres = table().await?;
@@ -64,12 +91,7 @@ async fn the_rights_that_are_documented_are_enough_and_without_them_nothing_is_s
     gateway.conversation("c", &["alice"]).await?;
     let row = insert("message", Some("c"), Some(&json!({ "senderId": "alice", "body": "one" })));
     postgres.rows(&format!("SET ROLE app; {row}")).await?;
-    let said = async {
-        while !gateway.log().contains("permission denied for table outbox") {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(parlance_tests::PATIENCE, said).await?;
+    until_logged(&gateway, "permission denied for table outbox").await?;
     ensure!(bodies(&gateway, "c").await?.is_empty(), "it is said again and again");
     postgres.rows("GRANT UPDATE ON parlance.outbox TO gateway").await?;
     postgres.until("SELECT count(*) FROM parlance.outbox", 0).await?;
