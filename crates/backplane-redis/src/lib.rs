@@ -28,6 +28,7 @@ mod overviews;
 mod presence;
 mod primaries;
 mod rooms;
+mod scripts;
 mod sequences;
 mod shared;
 mod times;
@@ -39,6 +40,8 @@ mod typing;
 pub use access::{Access, Login, Tls};
 pub use durable::Replicas;
 pub use engine::{Options, Redis};
+pub use link::Reply;
+pub use scripts::{Script, Scripts, check_address};
 
 /// For the benchmarks only: parts that are measured by themselves.
 #[doc(hidden)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use parlance_gateway::config::Overrides;
 
-use crate::{archive, chat, explain, nodes, probe, webhooks};
+use crate::{archive, chat, explain, nodes, outbox, probe, webhooks};
 
 /// A realtime gateway for chat clients of several dialects.
 #[derive(Parser)]
@@ -43,6 +43,8 @@ pub enum Command {
     Webhooks(webhooks::Args),
     /// Bring the tables of the archive up to date, show them, or write to them.
     Archive(archive::Args),
+    /// Make the table that an application writes its events to, show what is in the outbox, or try again what was refused.
+    Outbox(outbox::Args),
     /// Ask a node whether it is ready: exit code 0 when it is, 1 when it is not.
     Probe(probe::Args),
 }

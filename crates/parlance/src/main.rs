@@ -12,6 +12,7 @@ mod keeping;
 mod logging;
 mod memory;
 mod nodes;
+mod outbox;
 mod probe;
 mod rotation;
 mod serve;
@@ -80,6 +81,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Nodes(args) => nodes::run(args).await,
         Command::Webhooks(args) => webhooks::run(args).await,
         Command::Archive(args) => archive::run(args).await,
+        Command::Outbox(args) => outbox::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Probe(args) => probe::run(args).await,
     }

@@ -8,7 +8,6 @@ use parlance_gateway::config::Config;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
-use crate::archive;
 use crate::cli::NodeFlags;
 use crate::failure::Failure;
 use crate::logging::{self, Logs};
@@ -16,6 +15,7 @@ use crate::memory::{self, Memory};
 use crate::rotation::Rotation;
 use crate::sources::Sources;
 use crate::start::{self, Running};
+use crate::{archive, outbox};
 
 /// `parlance serve`.
 pub async fn run(flags: NodeFlags) -> Result<(), Failure> {
@@ -46,6 +46,7 @@ fn usable(config: &Config) -> Result<(), Failure> {
     logging::filter(&config.log)?;
     start::papers(config)?;
     archive::check(config)?;
+    outbox::check(config)?;
     Authenticator::new(&config.auth, Clock::system()).map(drop).map_err(Failure::Usage)
 }
 

@@ -13,8 +13,8 @@ use parlance_gateway::config::Config;
 use parlance_gateway::{Running as Node, StartError};
 use parlance_model::NodeId;
 
-use crate::archive;
 use crate::failure::Failure;
+use crate::{archive, outbox};
 
 /// A running node and the engine under it.
 pub struct Running {
@@ -94,6 +94,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<(Running, Backplane),
     // Set once: there is one.
     _ = late.set(Arc::downgrade(node.node()));
     archive::begin(&node, &backplane, before);
+    outbox::begin(&node);
     Ok((Running { node, engine }, backplane))
 }
 
@@ -149,7 +150,7 @@ pub fn papers(config: &Config) -> Result<(), Failure> {
 }
 
 /// Logins of the configuration beside those of the address, and what TLS goes by.
-fn access(config: &Config) -> Access {
+pub fn access(config: &Config) -> Access {
     let redis = &config.redis;
     let login = |user: &Option<String>, password: &Option<String>| {
         let user = user.clone().unwrap_or_else(|| "default".to_owned());

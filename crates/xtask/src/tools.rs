@@ -67,7 +67,7 @@ impl Tools {
             say("missing: redis-server; the tests of the Redis engine will fail");
         }
         if !ensure_postgres(&mut apt) {
-            say("missing: PostgreSQL; the tests of the archive will fail");
+            say("missing: PostgreSQL; the tests of the archive and the outbox will fail");
         }
         if !ensure_browser(&mut apt) {
             say("skipped: there is no Chromium; the tests of the load generator's page will be skipped");

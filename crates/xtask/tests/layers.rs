@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "parlance-gateway",
             "parlance-archive",
+            "parlance-outbox",
             "parlance-postgres",
             "parlance-heap",
             "parlance-backplane",
@@ -22,6 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("parlance-archive", &["parlance-backplane", "parlance-postgres", "parlance-model"]),
+    ("parlance-outbox", &["parlance-backplane", "parlance-backplane-redis", "parlance-postgres"]),
     ("parlance-postgres", &[]),
     ("parlance-backplane-redis", &["parlance-backplane", "parlance-model", "parlance-redis-rig"]),
     ("parlance-gateway", &["parlance-hub", "parlance-backplane", "parlance-wire", "parlance-model"]),

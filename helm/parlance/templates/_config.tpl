@@ -53,6 +53,7 @@
 {{- end -}}
 {{- with $redis }}{{ $_ := set $own "redis" . }}{{ end -}}
 {{- $auth := dict -}}
+{{- $outbox := dict -}}
 {{- range $option, $key := include "parlance.authKeys" . | fromJson -}}
 {{- $path := printf "/etc/parlance/auth/%s" $key -}}
 {{- if eq $option "api_keys" -}}
@@ -63,6 +64,10 @@
 {{- $_ := set $own "webhooks" (dict "secret_file" $path) -}}
 {{- else if eq $option "archive" -}}
 {{- $_ := set $own "archive" (dict "url_file" $path) -}}
+{{- else if eq $option "outbox" -}}
+{{- $_ := set $outbox "url_file" $path -}}
+{{- else if eq $option "outbox_redis" -}}
+{{- $_ := set $outbox "redis_url_file" $path -}}
 {{- else -}}
 {{- $_ := set $auth (printf "%s_file" $option) $path -}}
 {{- end -}}
@@ -80,6 +85,7 @@
 {{- $_ := set $auth "keys" $keys -}}
 {{- end -}}
 {{- with $auth }}{{ $_ := set $own "auth" . }}{{ end -}}
+{{- with $outbox }}{{ $_ := set $own "outbox" . }}{{ end -}}
 {{- mergeOverwrite $config $own | toJson -}}
 {{- end }}
 

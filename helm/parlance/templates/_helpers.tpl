@@ -87,9 +87,9 @@ annotations:
 
 {{- /* Whether the chart makes the Secret of keys. */}}
 {{- define "parlance.makesSecret" -}}
-{{- if or .Values.auth.jwtSecrets .Values.auth.apiKeys .Values.auth.sessionSecret .Values.auth.authoriserSecret .Values.auth.webhooksSecret .Values.auth.archiveUrl -}}
+{{- if or .Values.auth.jwtSecrets .Values.auth.apiKeys .Values.auth.sessionSecret .Values.auth.authoriserSecret .Values.auth.webhooksSecret .Values.auth.archiveUrl .Values.auth.outboxUrl .Values.auth.outboxRedisUrl -}}
 {{- if .Values.auth.existingSecret -}}
-{{- fail "auth.existingSecret is set: auth.jwtSecrets, auth.apiKeys, auth.sessionSecret, auth.authoriserSecret, auth.webhooksSecret and auth.archiveUrl belong into that Secret" -}}
+{{- fail "auth.existingSecret is set: auth.jwtSecrets, auth.apiKeys, auth.sessionSecret, auth.authoriserSecret, auth.webhooksSecret, auth.archiveUrl, auth.outboxUrl and auth.outboxRedisUrl belong into that Secret" -}}
 {{- end -}}
 true
 {{- end -}}
@@ -111,11 +111,15 @@ true
 {{- if .authoriserSecret }}{{ $_ := set $keys "authoriser" "authoriser-secret" }}{{ end -}}
 {{- if .webhooksSecret }}{{ $_ := set $keys "webhooks" "webhooks-secret" }}{{ end -}}
 {{- if .archiveUrl }}{{ $_ := set $keys "archive" "archive-url" }}{{ end -}}
+{{- if .outboxUrl }}{{ $_ := set $keys "outbox" "outbox-url" }}{{ end -}}
+{{- if .outboxRedisUrl }}{{ $_ := set $keys "outbox_redis" "outbox-redis-url" }}{{ end -}}
 {{- else -}}
 {{- with .sessionSecretKey }}{{ $_ := set $keys "session_secret" . }}{{ end -}}
 {{- with .authoriserSecretKey }}{{ $_ := set $keys "authoriser" . }}{{ end -}}
 {{- with .webhooksSecretKey }}{{ $_ := set $keys "webhooks" . }}{{ end -}}
 {{- with .archiveUrlKey }}{{ $_ := set $keys "archive" . }}{{ end -}}
+{{- with .outboxUrlKey }}{{ $_ := set $keys "outbox" . }}{{ end -}}
+{{- with .outboxRedisUrlKey }}{{ $_ := set $keys "outbox_redis" . }}{{ end -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $keys -}}

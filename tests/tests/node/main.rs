@@ -13,6 +13,7 @@ mod membership;
 mod memory;
 mod metrics;
 mod openapi;
+mod outbox;
 mod probe;
 mod proxies;
 mod remote;

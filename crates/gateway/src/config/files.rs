@@ -22,6 +22,9 @@ pub(super) fn fill(config: &mut Config, base: &Config) -> Result<(), ConfigError
     one("authoriser.secret", authoriser.secret_file.as_deref(), &mut authoriser.secret)?;
     one("webhooks.secret", webhooks.secret_file.as_deref(), &mut webhooks.secret)?;
     one("archive.url", config.archive.url_file.as_deref(), &mut config.archive.url)?;
+    let outbox = &mut config.outbox;
+    one("outbox.url", outbox.url_file.as_deref(), &mut outbox.url)?;
+    one("outbox.redis_url", outbox.redis_url_file.as_deref(), &mut outbox.redis_url)?;
     one("redis_url", config.redis_url_file.as_deref(), &mut config.redis_url)?;
     one("redis.password", redis.password_file.as_deref(), &mut redis.password)?;
     one("redis.sentinel_password", redis.sentinel_password_file.as_deref(), &mut redis.sentinel_password)
@@ -90,6 +93,8 @@ impl Config {
             &self.authoriser.secret_file,
             &self.webhooks.secret_file,
             &self.archive.url_file,
+            &self.outbox.url_file,
+            &self.outbox.redis_url_file,
             &self.api_keys_file,
             &self.redis_url_file,
             &redis.password_file,
@@ -147,6 +152,8 @@ mod tests {
             "authoriser.secret",
             "webhooks.secret",
             "archive.url",
+            "outbox.url",
+            "outbox.redis_url",
             "api_keys",
             "redis_url",
             "redis.password",

@@ -22,6 +22,7 @@ mod load;
 mod mounts;
 mod networks;
 mod options;
+mod outbox;
 mod redis;
 mod reference;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use load::{ConfigError, Overrides, SHORTCUTS, Shortcut, unknown_variables};
 pub(crate) use mounts::default_subjects;
 pub use mounts::{Membership, Mount, OnExpiry, PresenceScope, Rate, default_mounts};
 pub use networks::{Network, ProxyHeader};
+pub use outbox::Outbox;
 pub use redis::Redis;
 pub use reference::{default_toml, markdown};
 pub use timings::Timings;
@@ -72,6 +74,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// Keeping what happened in PostgreSQL.
     pub archive: Archive,
+    /// Publishing what an application wrote down.
+    pub outbox: Outbox,
     /// Keys of the server API; several during rotation. None: the server API refuses every call.
     pub api_keys: Vec<String>,
     /// The same from a file.
@@ -118,6 +122,7 @@ impl Default for Config {
             authoriser: Authoriser::default(),
             webhooks: Webhooks::default(),
             archive: Archive::default(),
+            outbox: Outbox::default(),
             api_keys: Vec::new(),
             api_keys_file: None,
             secrets_check_ms: 10_000,
@@ -153,10 +158,11 @@ impl Config {
         for secret in secrets {
             MASK.clone_into(secret);
         }
-        if let Some(url) = &mut shown.redis_url {
+        let outbox = &mut shown.outbox;
+        for url in [&mut shown.redis_url, &mut outbox.redis_url].into_iter().flatten() {
             *url = redis::without_password(url, MASK);
         }
-        if let Some(url) = &mut shown.archive.url {
+        for url in [&mut shown.archive.url, &mut outbox.url].into_iter().flatten() {
             *url = archive::without_password(url, MASK);
         }
         let addresses = [&mut auth.jwks_url, &mut auth.session_url, &mut authoriser.url, &mut webhooks.url];

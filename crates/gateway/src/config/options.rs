@@ -23,6 +23,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
         "Keeping messages, reactions, members and receipts in PostgreSQL: docs/integrations.md. Without `url` nothing is kept \
          there, and nothing is written down for it.",
     ),
+    (
+        "outbox",
+        "Publishing what an application writes to a table of its PostgreSQL, or to a stream of Redis: docs/integrations.md. \
+         Without `url` and `stream` nobody looks anywhere.",
+    ),
     ("limits", "Limits on input, output and connections. Sizes in bytes, times in milliseconds."),
     ("timings", "Time spans of presence, typing and housekeeping, in milliseconds."),
     (
@@ -274,6 +279,29 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
         "archive.read_connections",
         "Connections for that at most; 100 is the most. Takes effect at the next start.",
     ),
+    (
+        "outbox.url",
+        "The PostgreSQL where the application writes its events down, as `archive.url`; `parlance outbox migrate` makes the \
+         table `parlance.outbox` there. The same at every node. Whether there is one takes effect at the next start, another \
+         password with the next connection.",
+    ),
+    ("outbox.url_file", "The same from a file."),
+    (
+        "outbox.stream",
+        "Name of the stream where the application writes its events down, of up to 64 characters; it may stand beside `url`.",
+    ),
+    (
+        "outbox.redis_url",
+        "The Redis (7.0 or later) that has the stream, as `redis_url`; absent: that of the nodes. Logins are in the address; \
+         certificates are those of `redis`.",
+    ),
+    ("outbox.redis_url_file", "The same from a file."),
+    (
+        "outbox.run",
+        "Whether this node publishes; false where others do. Of those that do one does at a time.",
+    ),
+    ("outbox.batch", "Events that are read together at most; 1000 is the most."),
+    ("outbox.poll_ms", "Between two looks for events, in milliseconds, while there are none."),
     ("auth.keys.path", "PEM file of a public key."),
     (
         "auth.keys.algorithm",

@@ -56,6 +56,7 @@ impl Config {
         self.authoriser.validate()?;
         self.webhooks.validate()?;
         self.archive.validate()?;
+        self.outbox.validate(self.redis_url.as_deref())?;
         self.limits.validate()?;
         self.timings.validate()?;
         self.drain.validate()?;

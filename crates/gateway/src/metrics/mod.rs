@@ -11,6 +11,7 @@ mod delivery;
 mod door;
 mod engine;
 mod feed;
+mod outbox;
 mod page;
 mod presence;
 mod process;
@@ -39,6 +40,7 @@ pub(crate) use delivery::Told;
 pub use door::{Door, Waiting};
 pub use engine::Engine;
 pub use feed::Feed;
+pub use outbox::Outbox;
 pub use page::markdown;
 pub use presence::{Presence, Sessions};
 pub use process::{Process, scrape};
@@ -59,6 +61,8 @@ pub struct Metrics {
     pub webhooks: Webhooks,
     /// The archive.
     pub archive: Archive,
+    /// What the application writes down to be published.
+    pub outbox: Outbox,
     /// What clients ask and are answered.
     pub traffic: Traffic,
     /// Delivering.
@@ -81,7 +85,7 @@ impl Metrics {
     pub fn new(stats: Arc<Stats>) -> Self {
         let r = Registrar::new();
         let (door, authoriser, webhooks) = (Door::new(&r), Authoriser::new(&r), Webhooks::new(&r));
-        let archive = Archive::new(&r);
+        let (archive, outbox) = (Archive::new(&r), Outbox::new(&r));
         let (traffic, delivery) = (Traffic::new(&r), Delivery::new(&r));
         let (brake, feed, engine) = (Brake::new(&r), Feed::new(&r), Engine::new(&r, stats));
         let (presence, sessions, process) = (Presence::new(&r), Sessions::new(&r), Process::new(&r));
@@ -93,6 +97,7 @@ impl Metrics {
             authoriser,
             webhooks,
             archive,
+            outbox,
             traffic,
             delivery,
             brake,

@@ -7,8 +7,9 @@ use super::Metrics;
 use super::registrar::About;
 
 /// What the labels mean.
-const LABELS: [(&str, &str); 15] = [
+const LABELS: [(&str, &str); 17] = [
     ("action", "what was asked about: `connect`, `join`, `send`"),
+    ("call", "a call of the application's outbox, as in docs/integrations.md; `unknown`: no such word"),
     ("code", "the refusal, as in the error tables of the dialects' pages"),
     ("connection", "`commands`, `subscriptions`, or `durable` (what waits for replicas)"),
     ("dialect", "`sechat`, `lingochat`, `famly`, `chatgenius`, `socialhub`; `-`: none is concerned"),
@@ -22,11 +23,12 @@ const LABELS: [(&str, &str); 15] = [
     ("mount", "the mount's name, from the configuration; `-`: none is concerned"),
     (
         "outcome",
-        "what came of it; of `authoriser_questions_total`: `allowed`, `denied`, `failed` (no answer), `breaker` (not asked), `cached` (remembered), `shared` (the same question was under way); of `webhook_calls_total`: `taken`, `refused`, `away`",
+        "what came of it; of `authoriser_questions_total`: `allowed`, `denied`, `failed` (no answer), `breaker` (not asked), `cached` (remembered), `shared` (the same question was under way); of `webhook_calls_total`: `taken`, `refused`, `away`; of `app_outbox_events_total`: `published`, `repeated`, `refused`, `later`",
     ),
     ("protocol", "`socialhub` (its polling API) or `engineio` (the polling transport)"),
     ("reason", "a word out of a fixed list"),
     ("shard", "a Redis primary, as `host:port`; those that are primaries no more disappear"),
+    ("source", "where the application wrote it down: `table` or `stream`"),
     ("status", "`online`, `away`, `busy`, `offline`"),
     ("version", "of the release"),
 ];

@@ -8,8 +8,8 @@ use std::cell::{Cell, RefCell};
 use parlance_wire::Dialect;
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry,
+    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// A metric in words.
@@ -118,6 +118,12 @@ impl Registrar {
     pub fn duration(&self, name: &str, says: Says) -> Gauge {
         let about = about(name, "gauge", says);
         self.put(Gauge::new(&about.name, says.help), about)
+    }
+
+    /// A gauge of seconds for each of these labels.
+    pub fn durations(&self, name: &str, labels: &[&str], says: Says) -> GaugeVec {
+        let about = labelled(about(name, "gauge", says), labels);
+        self.put(GaugeVec::new(Opts::new(&about.name, says.help), labels), about)
     }
 
     pub fn gauges(&self, name: &str, labels: &[&str], says: Says) -> IntGaugeVec {

@@ -8,9 +8,11 @@ use parlance_wire::Dialect;
 
 use super::archive::{OUTCOMES as BATCHES, READS};
 use super::authoriser::OUTCOMES;
+use super::outbox::OUTCOMES as PUBLISHED;
 use super::webhooks::OUTCOMES as CALLS;
 use super::{Metrics, word};
 use crate::config::{Action, Mount, Told};
+use crate::http::api::calls;
 
 const REJECTS: [RejectCode; 3] = [RejectCode::Internal, RejectCode::Unavailable, RejectCode::RateLimited];
 const SLOW: [&str; 2] = ["overflow", "stalled"];
@@ -82,6 +84,13 @@ pub(super) fn put(metrics: &Metrics) {
     }
     for outcome in READS {
         metrics.archive.reads.outcomes.with_label_values(&[outcome]);
+    }
+    for source in ["table", "stream"] {
+        for call in calls::NAMES {
+            for outcome in PUBLISHED {
+                metrics.outbox.events.with_label_values(&[source, call, outcome]);
+            }
+        }
     }
     for outcome in CALLS {
         metrics.webhooks.calls.with_label_values(&[outcome]);

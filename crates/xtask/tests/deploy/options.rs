@@ -150,6 +150,10 @@ fn with_files(text: &str, folder: &Path) -> String {
         ("auth/WEBHOOKS", SECRET),
         ("auth/archive-url", "postgresql://parlance:p@db/chat"),
         ("auth/ARCHIVE", "postgresql://parlance:p@db/chat"),
+        ("auth/outbox-url", "postgresql://parlance:p@db/app"),
+        ("auth/OUTBOX", "postgresql://parlance:p@db/app"),
+        ("auth/outbox-redis-url", "redis://:p@redis"),
+        ("auth/OUTBOX_REDIS", "redis://:p@redis"),
     ] {
         let file = folder.join(path.replace('/', "-"));
         fs::write(&file, holds).unwrap();

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::errors::ApiError;
 use super::input::{self, Input, Named};
-use super::{Answer, answer};
+use super::{Answer, Done, answer};
 use crate::forward;
 use crate::http::openapi::{Calls, Id, OfBody};
 use crate::node::{MAINTENANCE_KEY, MaintenanceSwitch, Node};
@@ -66,13 +66,19 @@ pub async fn disconnect(
     name: Named,
     Input(call): Input<Option<Disconnection>>,
 ) -> Answer {
+    let (status, said) = end(&node, &name, call).await?;
+    answer(status, &said)
+}
+
+/// Closes them.
+pub(super) async fn end(node: &Arc<Node>, name: &Named, call: Option<Disconnection>) -> Done<Disconnected> {
     let call = call.unwrap_or_default();
     let user = name.user()?;
     let reason = call.reason.unwrap_or_else(|| "disconnected by the server".to_owned());
     let mut reason = input::short("reason", reason, LONGEST_REASON)?;
     reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
-    orders::disconnect(&node, &user, reason, call.reconnect).await?;
-    answer(StatusCode::ACCEPTED, &Disconnected { user_id: user.to_string() })
+    orders::disconnect(node, &user, reason, call.reconnect).await?;
+    Ok((StatusCode::ACCEPTED, Disconnected { user_id: user.to_string() }))
 }
 
 /// Which tokens: at least one of these; all that are named must fit. A `null` is refused and does not count as absent:
@@ -133,6 +139,12 @@ pub struct Revoked {
     responses((status = 200, description = "They are revoked", body = Revoked), Calls, OfBody),
 )]
 pub async fn revoke(State(node): State<Arc<Node>>, Input(call): Input<RevocationCall>) -> Answer {
+    let (status, said) = withdraw(&node, call, node.clock.now()).await?;
+    answer(status, &said)
+}
+
+/// Revokes them; `now` is when whoever wants it said so.
+pub(super) async fn withdraw(node: &Arc<Node>, call: RevocationCall, now: Time) -> Done<Revoked> {
     let user = call.user.as_deref().map(input::user).transpose()?;
     let jti = call.jti.map(|jti| input::short("jti", jti, LONGEST_JTI)).transpose()?;
     if jti.as_ref().is_some_and(String::is_empty) {
@@ -145,7 +157,7 @@ pub async fn revoke(State(node): State<Arc<Node>>, Input(call): Input<Revocation
     });
     let before = match (before.transpose()?, &user, &jti) {
         (None, None, None) => return Err(ApiError::invalid("user, jti or before is needed")),
-        (None, Some(_), None) => Some(node.clock.now()),
+        (None, Some(_), None) => Some(now),
         (before, ..) => before,
     };
     let revocation =
@@ -155,8 +167,8 @@ pub async fn revoke(State(node): State<Arc<Node>>, Input(call): Input<Revocation
         jti: revocation.jti.clone(),
         before: before.map(Time::to_iso),
     };
-    orders::revoke(&node, revocation).await?;
-    answer(StatusCode::OK, &said)
+    orders::revoke(node, revocation).await?;
+    Ok((StatusCode::OK, said))
 }
 
 fn time(given: &Moment) -> Option<Time> {

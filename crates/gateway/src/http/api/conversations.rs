@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::errors::{ApiError, Code};
 use super::input::{self, Input, Named};
-use super::{Answer, answer};
+use super::{Answer, Done, answer};
 use crate::commands;
 use crate::http::openapi::{Calls, Conflicts, Id, NotThere, OfBody};
 use crate::node::Node;
@@ -84,6 +84,14 @@ pub struct ConversationChange {
     remove_members: Vec<String>,
 }
 
+impl ConversationCall {
+    /// With an id, where it has none.
+    pub(super) fn known_as(mut self, id: &str) -> Self {
+        self.id.get_or_insert_with(|| id.to_owned());
+        self
+    }
+}
+
 fn given<'de, D: Deserializer<'de>>(field: D) -> Result<Title, D::Error> {
     Option::<String>::deserialize(field).map(Some)
 }
@@ -131,6 +139,12 @@ pub struct Shown {
     ),
 )]
 pub async fn create(State(node): State<Arc<Node>>, Input(call): Input<ConversationCall>) -> Answer {
+    let (status, shown) = set(&node, call).await?;
+    answer(status, &shown)
+}
+
+/// Creates it, or sets it.
+pub(super) async fn set(node: &Arc<Node>, call: ConversationCall) -> Done<Shown> {
     // Whoever it was stays it, also when that member goes: so it is said once, here.
     let creator = call.created_by.as_ref().or(call.members.first());
     let id = call.id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
@@ -150,9 +164,9 @@ pub async fn create(State(node): State<Arc<Node>>, Input(call): Input<Conversati
     {
         return Err(ApiError::conflict(Code::NumberTaken, "the conversation has another number"));
     }
-    let changed = apply(&node, change).await?;
+    let changed = apply(node, change).await?;
     let status = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
-    answer(status, &shown(&changed.conversation))
+    Ok((status, shown(&changed.conversation)))
 }
 
 /// Changes the title, adds and removes members
@@ -172,6 +186,12 @@ pub async fn update(
     name: Named,
     Input(call): Input<ConversationChange>,
 ) -> Answer {
+    let (status, shown) = change(&node, &name, call).await?;
+    answer(status, &shown)
+}
+
+/// Changes it.
+pub(super) async fn change(node: &Arc<Node>, name: &Named, call: ConversationChange) -> Done<Shown> {
     let (add, remove) = (input::users(&call.add_members)?, input::users(&call.remove_members)?);
     if let Some(both) = add.iter().find(|user| remove.contains(user)) {
         return Err(ApiError::invalid(format!("{both} cannot be added and removed at once")));
@@ -186,7 +206,7 @@ pub async fn update(
         number: None,
         by: None,
     };
-    answer(StatusCode::OK, &shown(&apply(&node, change).await?.conversation))
+    Ok((StatusCode::OK, shown(&apply(node, change).await?.conversation)))
 }
 
 /// One conversation with its members
@@ -216,12 +236,17 @@ pub async fn get(State(node): State<Arc<Node>>, name: Named) -> Answer {
     ),
 )]
 pub async fn delete(State(node): State<Arc<Node>>, name: Named) -> Answer {
-    if !node.backplane.conversations.delete(&name.conversation()?).await? {
+    if !remove(&node, &name).await? {
         return Err(unknown());
     }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
+}
+
+/// Removes it; whether it was there.
+pub(super) async fn remove(node: &Node, name: &Named) -> Result<bool, ApiError> {
+    Ok(node.backplane.conversations.delete(&name.conversation()?).await?)
 }
 
 /// The conversation an address names; without its members when they are many.

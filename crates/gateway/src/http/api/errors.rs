@@ -175,8 +175,9 @@ impl From<Reject> for ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    /// Says it in the log, under an id of its own.
+    pub(super) fn logged(&self) -> Told {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let (status, code, why) = (self.status.as_u16(), self.code.as_str(), &*self.message);
         if self.status.is_server_error() {
@@ -184,8 +185,25 @@ impl IntoResponse for ApiError {
         } else {
             tracing::info!("correlationId" = id, status, code, why, "server API refused");
         }
-        let told = Told { id: id.as_str().into(), code, why: self.message.clone() };
-        let detail = RefusalDetail { code: self.code, message: self.message, correlation_id: id };
+        Told { id: id.into(), code, why: self.message.clone() }
+    }
+
+    /// Whether the same call would be refused again: nothing is away, and there is not too much of it.
+    pub(super) fn is_final(&self) -> bool {
+        self.status.is_client_error() && self.status != StatusCode::TOO_MANY_REQUESTS
+    }
+
+    /// For people.
+    pub(super) fn why(&self) -> &str {
+        &self.message
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let told = self.logged();
+        let detail =
+            RefusalDetail { code: self.code, message: self.message, correlation_id: told.id.to_string() };
         // Strings and nothing else: there is nothing in it that could not be written.
         let body = serde_json::to_string(&Refusal { error: detail }).unwrap_or_default();
         let mut response = reply::json(self.status, body);

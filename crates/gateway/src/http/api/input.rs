@@ -35,17 +35,22 @@ impl<T: DeserializeOwned> FromRequest<Arc<Node>> for Input<T> {
         let bytes = match read {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
-                return Err(ApiError::too_large(format!("the body is larger than {limit} bytes")));
+                return Err(body_too_large(limit));
             }
             Err(_) => return Err(ApiError::invalid("the body broke off")),
         };
         let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
-        // serde would take a list for the members in their order.
-        if text.trim_ascii_start().first() == Some(&b'[') {
-            return Err(ApiError::invalid("the body is no JSON object"));
-        }
-        serde_json::from_slice(text).map(Self).map_err(|error| ApiError::invalid(error.to_string()))
+        json(text).map(Self)
     }
+}
+
+/// A body.
+pub fn json<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    // serde would take a list for the members in their order.
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiError::invalid("the body is no JSON object"));
+    }
+    serde_json::from_slice(text).map_err(|error| ApiError::invalid(error.to_string()))
 }
 
 /// A query string.
@@ -72,7 +77,17 @@ impl FromRequestParts<Arc<Node>> for Named {
     }
 }
 
+/// The refusal of a body that is.
+pub fn body_too_large(limit: usize) -> ApiError {
+    ApiError::too_large(format!("the body is larger than {limit} bytes"))
+}
+
 impl Named {
+    /// One that did not come in an address.
+    pub fn of(id: &str) -> Self {
+        Self(id.to_owned())
+    }
+
     /// As it is.
     pub fn text(self) -> String {
         self.0

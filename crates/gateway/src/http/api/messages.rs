@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::conversations::existing;
 use super::errors::ApiError;
 use super::input::{self, Asked, Input, Named};
-use super::{Answer, answer};
+use super::{Answer, Done, answer};
 use crate::commands;
 use crate::http::history::page::{self, Refused};
 use crate::http::openapi::client::MessagePage;
@@ -120,6 +120,17 @@ pub async fn send(
     parent: Parent,
     Input(call): Input<MessageCall>,
 ) -> Answer {
+    let (status, sent) = carry_out(&node, &name, &parent, call).await?;
+    answer(status, &sent)
+}
+
+/// Sends it.
+pub(super) async fn carry_out(
+    node: &Arc<Node>,
+    name: &Named,
+    parent: &Parent,
+    call: MessageCall,
+) -> Done<Sent> {
     if call.body.is_empty() {
         return Err(ApiError::invalid("body is empty"));
     }
@@ -136,11 +147,11 @@ pub async fn send(
         client_id: client_id.map(Arc::from),
         body: call.body.into(),
         to: Vec::new(),
-        metadata: metadata.map(|value| input::raw(&node, "metadata", value)).transpose()?,
+        metadata: metadata.map(|value| input::raw(node, "metadata", value)).transpose()?,
         extra: None,
     };
     let author = Author::bare(input::user(&call.sender_id)?);
-    match commands::send::on_behalf(&node, author, send, &parent).await {
+    match commands::send::on_behalf(node, author, send, parent).await {
         Ok(accepted) => {
             let status = if accepted.fresh { StatusCode::CREATED } else { StatusCode::OK };
             let sent = Sent {
@@ -149,12 +160,12 @@ pub async fn send(
                 created_at: accepted.at.to_iso(),
                 duplicate: !accepted.fresh,
             };
-            answer(status, &sent)
+            Ok((status, sent))
         }
         Err(reject) => {
             if reject.code == RejectCode::Forbidden {
                 // Clients are not told this apart; the application's own backend may know.
-                existing(&node, &name).await?;
+                existing(node, name).await?;
             }
             Err(reject.into())
         }
@@ -164,6 +175,21 @@ pub async fn send(
 /// Ids are opaque to callers; every rendering is accepted back.
 fn shown(id: MessageId, at: Time) -> String {
     id.to_opaque(at.seconds32())
+}
+
+impl MessageCall {
+    /// With a client id, where it has none.
+    pub(super) fn known_as(mut self, id: &str) -> Self {
+        self.client_id.get_or_insert_with(|| id.to_owned());
+        self
+    }
+}
+
+impl Sent {
+    /// Whether it is new.
+    pub(super) const fn is_fresh(&self) -> bool {
+        !self.duplicate
+    }
 }
 
 impl From<Refused> for ApiError {

@@ -4,6 +4,7 @@
 
 mod admin;
 mod archive;
+pub mod calls;
 mod conversations;
 pub(super) mod errors;
 mod explain;
@@ -103,6 +104,9 @@ fn is_one_of(presented: &str, keys: &[String]) -> bool {
 
 /// What every handler returns.
 type Answer = Result<Response, ApiError>;
+
+/// What carrying out a call comes to, however it came.
+type Done<T> = Result<(StatusCode, T), ApiError>;
 
 fn answer(status: StatusCode, body: &impl Serialize) -> Answer {
     match serde_json::to_vec(body) {

@@ -34,6 +34,11 @@ impl<S: Sync> FromRequestParts<S> for Key {
 }
 
 impl Key {
+    /// That of a call which did not come over HTTP.
+    pub fn of(key: &str) -> Self {
+        Self(Some(key.to_owned()))
+    }
+
     /// Under which name the log stores this call once; `call` tells it from others. Refused when the key is another's.
     pub async fn name(&self, node: &Node, call: &str) -> Result<Option<String>, ApiError> {
         let Some(key) = &self.0 else { return Ok(None) };

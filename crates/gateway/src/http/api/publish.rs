@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::errors::ApiError;
 use super::input::{self, Input};
 use super::once::Key;
-use super::{Answer, answer};
+use super::{Answer, Done, answer};
 use crate::http::openapi::{Calls, Conflicts, Id, OfBody};
 use crate::node::Node;
 use crate::trace::{self, Parent};
@@ -108,6 +108,13 @@ pub struct Published {
     duplicate: bool,
 }
 
+impl Published {
+    /// Whether it is new.
+    pub(super) const fn is_fresh(&self) -> bool {
+        !self.duplicate
+    }
+}
+
 /// What clients take for the gateway's own frames.
 const OWN_TYPES: [&str; 12] = [
     "ack",
@@ -146,6 +153,17 @@ pub async fn publish(
     parent: Parent,
     Input(call): Input<Publish>,
 ) -> Answer {
+    let (status, published) = carry_out(&node, &once, &parent, call).await?;
+    answer(status, &published)
+}
+
+/// Publishes it.
+pub(super) async fn carry_out(
+    node: &Arc<Node>,
+    once: &Key,
+    parent: &Parent,
+    call: Publish,
+) -> Done<Published> {
     if !is_house_id(&call.kind) {
         return Err(ApiError::invalid("type is 1 to 128 characters of A-Z a-z 0-9 _ : . @ -"));
     }
@@ -164,12 +182,12 @@ pub async fn publish(
         (Some(_), _) => return Err(ApiError::invalid("this channel carries the gateway's own events only")),
         (None, _) => return Err(ApiError::invalid("channel is notifications or feed:<name>")),
     };
-    let payload = input::raw(&node, "payload", &call.payload)?;
+    let payload = input::raw(node, "payload", &call.payload)?;
     let told = (&*call.channel, &*call.kind, &call.user_id, payload.as_str());
     let which = serde_json::to_string(&told).map_err(|error| ApiError::internal(&error))?;
     let which = format!("{:032x}", xxh3_128(which.as_bytes()));
-    let once = once.name(&node, &which).await?;
-    let span = trace::begin(&node, &parent, None);
+    let once = once.name(node, &which).await?;
+    let span = trace::begin(node, parent, None);
     let append = span.append();
     let record = Record::App { kind: call.kind.into(), payload, trace: append.context() };
     let posted = node.backplane.log.post(&key, record, once.as_deref()).await;
@@ -183,5 +201,5 @@ pub async fn publish(
         created_at: stored.at.to_iso(),
         duplicate: !fresh,
     };
-    answer(status, &published)
+    Ok((status, published))
 }
