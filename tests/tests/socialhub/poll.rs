@@ -1,7 +1,7 @@
 //! SocialHub's polling at one node: what is told, what is refused, and that nothing is lost or doubled.
 #![allow(clippy::disallowed_methods, reason = "a poll waits beside what it waits for, and is awaited")]
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::poll_support::{POLL, Poller, begin, get, say, until_listening};
 use crate::support::{Client, conversation, gateway, notify, publish};
@@ -18,6 +18,15 @@ async fn unlimited() -> Result<Gateway> {
     Gateway::start(Options::brief().env("PARLANCE_NO_LIMITS", "true")).await
 }
 
+/// Waits for another millisecond: what happens in different logs within one has no order.
+async fn later() {
+    let millisecond = || SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_millis());
+    let now = millisecond();
+    while millisecond() == now {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn everything_that_happened_is_told_in_order_and_again_when_asked_again() -> Result<()> {
     let node = gateway().await?;
@@ -25,7 +34,9 @@ async fn everything_that_happened_is_told_in_order_and_again_when_asked_again() 
     conversation(&node, "c2", &["alice", "bob"]).await?;
     let mut alice = Poller::new("alice")?;
     say(&node, "c1", "bob", "one").await?;
+    later().await;
     notify(&node, "alice", "notification", &json!({ "message": "hi" })).await?;
+    later().await;
     say(&node, "c2", "bob", "two").await?;
     let events = alice.poll(node.address(), 0.0).await?;
     let kinds: Vec<_> = events.iter().filter_map(|e| e["type"].as_str()).collect();
