@@ -3,7 +3,7 @@
 //! A log in front of the engine's: what was appended there is written here too before the append is answered, with all that
 //! waits at that moment in one transaction. The sink writes it again later, which changes nothing. Must not know: who sends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use parlance_backplane::trail::Outcome;
 use parlance_backplane::{
     AckLevel, Appended, Backplane, Fault, Find, Log, Page, Posted, Range, Reacted, Stored, Trail,
 };
-use parlance_model::{Author, ConversationId, Entry, LogKey, Message, Record};
+use parlance_model::{Author, ConversationId, Entry, LogKey, Message, Record, Time};
 use parlance_postgres::Refused;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -36,8 +36,8 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// What is to be there.
 enum What {
     Entry(Entry),
-    /// An entry that its log keeps no more: it is there, or is written by the sink.
-    Place(u64),
+    /// A message that its log keeps no more, and when it was appended: it is there, or is written by the sink.
+    Place(u64, Option<Time>),
 }
 
 struct Wanted {
@@ -75,7 +75,7 @@ impl Acknowledged {
         let key = LogKey::Conversation(conversation.clone());
         let range = Range::After { seq: seq.saturating_sub(1), limit: 1 };
         let found = self.log.range(&key, range).await?.entries.into_iter().next();
-        Ok(found.filter(|entry| entry.seq == seq).map_or(What::Place(seq), What::Entry))
+        Ok(found.filter(|entry| entry.seq == seq).map_or(What::Place(seq, None), What::Entry))
     }
 
     async fn archived(&self, conversation: &ConversationId, what: What) -> Result<(), Fault> {
@@ -96,7 +96,10 @@ impl Acknowledged {
     }
 
     async fn stands(&self, conversation: &ConversationId, stored: Stored) -> Result<(), Fault> {
-        let what = self.entry(conversation, stored.seq).await?;
+        let what = match self.entry(conversation, stored.seq).await? {
+            What::Place(seq, _) => What::Place(seq, Some(stored.at)),
+            entry @ What::Entry(_) => entry,
+        };
         if matches!(&what, What::Entry(entry) if (entry.id, entry.at) != (stored.id, stored.at)) {
             return Err(Fault::Unavailable("the log lost the message".to_owned()));
         }
@@ -180,9 +183,8 @@ struct Worker {
 impl Worker {
     async fn work(mut self) {
         let (mut some, mut wait) = (Vec::new(), WAITS.0);
-        while !self.desk.is_closed() || !some.is_empty() {
+        loop {
             // What failed is tried again with whatever came meanwhile, for as long as somebody waits for it.
-            some.retain(|wanted: &Wanted| !wanted.done.is_closed());
             if some.is_empty() {
                 wait = WAITS.0;
                 if self.desk.recv_many(&mut some, BATCH).await == 0 {
@@ -198,27 +200,46 @@ impl Worker {
                 }
             }
             some = self.confirm(some).await;
+            some.retain(|wanted: &Wanted| !wanted.done.is_closed());
         }
     }
 
-    /// Writes them and says so; what is to be tried again.
-    async fn confirm(&mut self, some: Vec<Wanted>) -> Vec<Wanted> {
+    /// Writes them and says so; what is to be tried again. After a failure each part goes by itself: one that is held by
+    /// somebody holds up no other.
+    async fn confirm(&mut self, mut some: Vec<Wanted>) -> Vec<Wanted> {
+        some.retain(|wanted| !wanted.done.is_closed());
+        let mut groups: BTreeMap<usize, Vec<Wanted>> = BTreeMap::new();
+        for one in some {
+            groups.entry(if self.away { one.part } else { 0 }).or_default().push(one);
+        }
+        let (began, mut again) = (Instant::now(), Vec::new());
+        for group in groups.into_values() {
+            if began.elapsed() < PATIENCE {
+                again.extend(self.group(group).await);
+            } else {
+                again.extend(group);
+            }
+        }
+        if again.is_empty() && std::mem::take(&mut self.away) {
+            tracing::info!("PostgreSQL is back: messages are acknowledged again");
+        }
+        again
+    }
+
+    async fn group(&mut self, some: Vec<Wanted>) -> Vec<Wanted> {
         let began = Instant::now();
         let came = self.write(&some).await;
         let came_of_it = came.as_ref().err().map_or(Outcome::Taken, outcome);
         self.count.came(came_of_it, some.len(), began.elapsed());
         match came {
             Ok(()) => {
-                if std::mem::take(&mut self.away) {
-                    tracing::info!("PostgreSQL is back: messages are acknowledged again");
-                }
                 self.answer(some).await;
                 Vec::new()
             }
             Err(Refused::Away(why)) => {
                 self.store = None;
                 if !std::mem::replace(&mut self.away, true) {
-                    tracing::error!(%why, "the archive cannot be written to: no message is acknowledged");
+                    tracing::error!(%why, "the archive cannot be written to: messages are not acknowledged");
                 }
                 some
             }
@@ -228,13 +249,16 @@ impl Worker {
 
     /// One of them is refused for what is in it.
     async fn one_by_one(&mut self, some: Vec<Wanted>) -> Vec<Wanted> {
-        let mut again = Vec::new();
-        for one in some {
+        let mut left = some.into_iter();
+        while let Some(one) = left.next() {
+            if one.done.is_closed() {
+                continue;
+            }
             match self.write(std::slice::from_ref(&one)).await {
                 Ok(()) => self.answer(vec![one]).await,
                 Err(Refused::Away(_)) => {
                     self.store = None;
-                    again.push(one);
+                    return std::iter::once(one).chain(left).collect();
                 }
                 Err(refused @ Refused::Content(_)) => {
                     tracing::error!(conversation = %one.conversation, %refused, "PostgreSQL refuses a message for what is in it: it is not acknowledged");
@@ -243,13 +267,13 @@ impl Worker {
                 }
             }
         }
-        again
+        Vec::new()
     }
 
     async fn write(&mut self, some: &[Wanted]) -> Result<(), Refused> {
         let entries = some.iter().filter_map(|wanted| match &wanted.what {
             What::Entry(entry) => Some((&wanted.conversation, entry)),
-            What::Place(_) => None,
+            What::Place(..) => None,
         });
         let rows = Rows::of_entries(entries);
         if rows.is_empty() {
@@ -272,15 +296,19 @@ impl Worker {
         for one in some {
             let there = match &one.what {
                 What::Entry(_) => Ok(()),
-                What::Place(seq) => self.has(&one.conversation, *seq).await,
+                What::Place(seq, at) => self.has(&one.conversation, (*seq, *at)).await,
             };
             // Who does not wait any more sends again.
             drop(one.done.send(there));
         }
     }
 
-    async fn has(&mut self, conversation: &ConversationId, seq: u64) -> Result<(), Refused> {
-        let found = self.store().await?.has(conversation.as_str(), seq, PATIENCE).await;
+    async fn has(
+        &mut self,
+        conversation: &ConversationId,
+        place: (u64, Option<Time>),
+    ) -> Result<(), Refused> {
+        let found = self.store().await?.has(conversation.as_str(), place, PATIENCE).await;
         if found.is_err() {
             self.store = None;
         }

@@ -51,6 +51,22 @@ ON CONFLICT (conversation, seq) DO UPDATE SET
     kind = excluded.kind, at = excluded.at, prev_at = excluded.prev_at, record = excluded.record
 WHERE (excluded.epoch, excluded.at) > (e.epoch, e.at);
 
+-- Of a message and something else in one place a log has one, the later one.
+DELETE FROM parlance.entries e
+USING (SELECT conversation, seq FROM staged_messages UNION SELECT conversation, seq FROM staged_entries) s,
+    parlance.messages m
+WHERE e.conversation = s.conversation AND e.seq = s.seq AND m.conversation = s.conversation AND m.seq = s.seq
+    AND (e.epoch, e.at) < (m.epoch, m.sent_at);
+WITH gone AS (
+    DELETE FROM parlance.messages m
+    USING (SELECT conversation, seq FROM staged_messages UNION SELECT conversation, seq FROM staged_entries) s,
+        parlance.entries e
+    WHERE m.conversation = s.conversation AND m.seq = s.seq AND e.conversation = s.conversation AND e.seq = s.seq
+        AND (m.epoch, m.sent_at) < (e.epoch, e.at)
+    RETURNING m.*
+)
+INSERT INTO parlance.superseded_messages SELECT * FROM gone ON CONFLICT DO NOTHING;
+
 INSERT INTO parlance.reaction_states AS r (conversation, target_seq, kind, user_id, epoch, seq, at, stands)
 SELECT conversation, target_seq, kind, user_id, epoch, seq, at, stands FROM staged_reactions
 ORDER BY conversation, target_seq, kind, user_id
@@ -73,6 +89,15 @@ ON CONFLICT (conversation, user_id) DO UPDATE SET
     left_epoch = excluded.left_epoch, left_seq = excluded.left_seq, left_at = excluded.left_at
 WHERE memberships.left_seq IS NULL OR
     (excluded.left_epoch, excluded.left_seq) > (memberships.left_epoch, memberships.left_seq);
+
+-- Whoever is a member when a conversation is deleted is one no longer.
+UPDATE parlance.memberships m SET left_epoch = s.epoch, left_seq = s.seq, left_at = s.at
+FROM (
+    SELECT DISTINCT ON (conversation) conversation, epoch, seq, at FROM staged_entries WHERE kind = 'deleted'
+    ORDER BY conversation, epoch DESC, seq DESC
+) AS s
+WHERE m.conversation = s.conversation AND (m.joined_epoch, m.joined_seq) < (s.epoch, s.seq)
+    AND (m.left_seq IS NULL OR (m.left_epoch, m.left_seq) < (s.epoch, s.seq));
 
 INSERT INTO parlance.receipts AS r (conversation, user_id, delivered_seq, read_seq, read_at)
 SELECT conversation, user_id, delivered_seq, read_seq, read_at FROM staged_receipts ORDER BY conversation, user_id

@@ -314,7 +314,7 @@ mod tests {
     }
 
     fn step(what: Happening) -> Step {
-        Step { id: "1".to_owned(), place: "1".to_owned(), taken: 1, what: Some(what) }
+        Step { id: "1".to_owned(), place: "1".to_owned(), taken: 1, what: Some(what), is_unreadable: false }
     }
 
     fn entry(epoch: u32, seq: u64, record: Record) -> Step {

@@ -56,7 +56,7 @@ pub async fn run(trail: Arc<dyn Trail>, settings: Settings, tally: Arc<dyn Tally
         give_up: None,
     };
     let Settings { address, clock, .. } = settings;
-    let plan = Plan { group: GROUP, patience: PATIENCE, at_once: CONNECTIONS, rules, clock };
+    let plan = Plan { group: GROUP, patience: PATIENCE * 2, at_once: CONNECTIONS, rules, clock };
     let sink = Sink { address, tally, stores: Mutex::default(), away: AtomicBool::new(false) };
     consume(trail, Arc::new(sink), plan).await;
 }
@@ -92,7 +92,11 @@ impl Consumer for Sink {
 
     fn given_up(&self, step: &Step) {
         self.tally.buried();
-        tracing::error!(id = step.id, "PostgreSQL refuses an event for what is in it: it is put aside");
+        if step.is_unreadable {
+            tracing::error!(id = step.id, "an event that this release cannot read is put aside");
+        } else {
+            tracing::error!(id = step.id, "PostgreSQL refuses an event for what is in it: it is put aside");
+        }
     }
 
     fn waits(&self, backlog: &Backlog) {

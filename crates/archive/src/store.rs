@@ -5,13 +5,14 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use tokio::time::timeout;
 use tokio_postgres::Transaction;
 
+use parlance_model::Time;
 use parlance_postgres::{Migration, Refused, Session};
 
 use crate::migrations::SCHEMA;
@@ -29,21 +30,18 @@ const COUNTED: f32 = 100_000.0;
 /// Where the database is; asked at each connect, since a password may have been changed.
 pub type Address = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// Connects for writing, and sees to the schema.
+/// Connects for writing, and sees to the schema, which may take as long as it takes: begun anew each time it would never end.
 ///
 /// # Errors
 /// What PostgreSQL says.
 pub async fn connect(address: &Address, within: Duration) -> Result<Store, Refused> {
     let address = address().unwrap_or_default();
-    let connected = async {
-        let mut store = Store::connect(&address).await?;
-        for one in store.migrate().await? {
-            tracing::info!(number = one.number, name = one.name, "the archive's schema was migrated");
-        }
-        store.prepare().await?;
-        Ok(store)
-    };
-    timeout(within, connected).await.map_err(|_| Refused::late())?
+    let mut store = timeout(within, Store::connect(&address)).await.map_err(|_| Refused::late())??;
+    for one in store.migrate().await? {
+        tracing::info!(number = one.number, name = one.name, "the archive's schema was migrated");
+    }
+    timeout(within, store.prepare()).await.map_err(|_| Refused::late())??;
+    Ok(store)
 }
 
 /// What there is.
@@ -84,6 +82,7 @@ impl Store {
     /// # Errors
     /// What PostgreSQL says.
     pub async fn prepare(&self) -> Result<(), Refused> {
+        self.session.bound().await?;
         Ok(self.session.batch_execute(STAGING).await?)
     }
 
@@ -141,15 +140,21 @@ impl Store {
         Ok(State { applied, missing, rows })
     }
 
-    /// Whether a message is there.
+    /// Whether a message is there, of that time if that is known.
     ///
     /// # Errors
     /// What PostgreSQL says.
-    pub async fn has(&self, conversation: &str, seq: u64, within: Duration) -> Result<bool, Refused> {
-        const FIND: &str =
-            "SELECT EXISTS (SELECT FROM parlance.messages WHERE conversation = $1 AND seq = $2)";
+    pub async fn has(
+        &self,
+        conversation: &str,
+        (seq, at): (u64, Option<Time>),
+        within: Duration,
+    ) -> Result<bool, Refused> {
+        const FIND: &str = "SELECT EXISTS (SELECT FROM parlance.messages WHERE conversation = $1 AND seq = $2
+            AND ($3::timestamptz IS NULL OR sent_at = $3))";
         let seq = i64::try_from(seq).unwrap_or(i64::MAX);
-        let found = timeout(within, self.session.query_one(FIND, &[&conversation, &seq])).await;
+        let at = at.map(|at| SystemTime::UNIX_EPOCH + Duration::from_millis(at.millis()));
+        let found = timeout(within, self.session.query_one(FIND, &[&conversation, &seq, &at])).await;
         Ok(found.map_err(|_| Refused::late())??.try_get(0)?)
     }
 

@@ -50,13 +50,20 @@ fn step(partition: usize, group: &str, told: Reply) -> Result<Step, Fault> {
     let other = field("g").is_some_and(|to| to.text() != Ok(group));
     let what = match (field("k"), field("w")) {
         (Some(of), Some(Reply::Bytes(word))) if !other => read(of.text()?, &word).unwrap_or_else(|fault| {
-            tracing::error!(%fault, "a step of the trail cannot be read; it is passed over");
+            tracing::error!(%fault, "a step of the trail cannot be read");
             None
         }),
         _ => None,
     };
+    let is_unreadable = what.is_none() && !other;
     let place = at(&told, 0).text()?.to_owned();
-    Ok(Step { id: format!("{partition}-{}", id.text()?), place, taken: at(&told, 1).number()?, what })
+    Ok(Step {
+        id: format!("{partition}-{}", id.text()?),
+        place,
+        taken: at(&told, 1).number()?,
+        what,
+        is_unreadable,
+    })
 }
 
 impl Node {

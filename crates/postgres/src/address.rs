@@ -91,6 +91,7 @@ mod tests {
             ("postgresql://hush@db/chat?sslcrl=hush", "sslcrl: only"),
             ("postgresql://hush@db/chat?sslnegotiation=direct", "sslnegotiation: only"),
             ("postgresql://hush@db/chat?sslcert=/etc/cert.pem", "one needs the other"),
+            ("postgresql://hush@db/chat?sslmode=verify-ca", "verify-ca needs sslrootcert"),
             (
                 "postgresql://hush@db/chat?sslrootcert=/not/there.pem",
                 "sslrootcert, /not/there.pem: No such file",
@@ -109,7 +110,6 @@ mod tests {
             ("?sslmode=disable", SslMode::Disable),
             ("?sslmode=prefer", SslMode::Prefer),
             ("?sslmode=require&sslrootcert=system", SslMode::Require),
-            ("?sslmode=verify-ca", SslMode::Require),
             ("?sslnegotiation=postgres&sslmode=verify-full", SslMode::Require),
         ] {
             assert_eq!(read(options).config.get_ssl_mode(), mode, "{options}");

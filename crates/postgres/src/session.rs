@@ -38,6 +38,23 @@ impl Session {
     }
 }
 
+/// A transaction whose client is gone, or that waits for a lock longer than anybody waits for it, ends, and lets others go on.
+/// No limit on statements: one that ends a wait for a synchronous standby would pass for a success.
+const BOUNDED: &str = "SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = '4s';
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
+    SELECT set_config('client_connection_check_interval', '5s', false)
+        WHERE current_setting('server_version_num')::int >= 140000;";
+
+impl Session {
+    /// Has the server end soon what this session has begun and nobody waits for any more.
+    ///
+    /// # Errors
+    /// What PostgreSQL says.
+    pub async fn bound(&self) -> Result<(), Refused> {
+        Ok(self.client.batch_execute(BOUNDED).await?)
+    }
+}
+
 impl Deref for Session {
     type Target = Client;
 

@@ -65,6 +65,10 @@ impl Tls {
     /// # Errors
     /// What does not.
     pub fn check(&self) -> Result<(), String> {
+        if self.mode == Mode::Chain && self.root.is_none() {
+            // Everybody can have a certificate for some name of theirs.
+            return Err("sslmode=verify-ca needs sslrootcert; verify-full does not".to_owned());
+        }
         if self.cert.is_some() == self.key.is_some() {
             return Ok(());
         }

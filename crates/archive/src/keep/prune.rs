@@ -170,8 +170,12 @@ async fn gone(
         }
         return Ok(());
     }
+    // A Redis may have lost that it was deleted: then its log goes on.
     let still = format!(
-        "SELECT FROM parlance.conversations WHERE id = $1 AND deleted_at < {} FOR UPDATE",
+        "SELECT FROM parlance.conversations c WHERE id = $1 AND deleted_at < {}
+            AND (created_at IS NULL OR created_at <= deleted_at) AND NOT EXISTS (
+                SELECT FROM parlance.messages m WHERE m.conversation = c.id AND m.sent_at > c.deleted_at
+            ) FOR UPDATE",
         micros!("$2")
     );
     for table in tables {
@@ -188,7 +192,11 @@ async fn gone(
             }
         }
     }
-    let row = format!("DELETE FROM parlance.conversations WHERE id = $1 AND deleted_at < {}", micros!("$2"));
+    let row = format!(
+        "DELETE FROM parlance.conversations WHERE id = $1 AND deleted_at < {}
+            AND (created_at IS NULL OR created_at <= deleted_at)",
+        micros!("$2")
+    );
     *rows.entry("conversations").or_default() += session.execute(&row, &[conversation, &cut]).await?;
     Ok(())
 }

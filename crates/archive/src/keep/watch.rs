@@ -61,6 +61,7 @@ fn told(rows: &Rows, tally: &dyn Removals) {
 async fn once(address: &str, policies: &Policies) -> Result<Rows, Refused> {
     let connected = Session::connect(address, "parlance-archive-retention");
     let mut session = tokio::time::timeout(PATIENCE, connected).await.map_err(|_| Refused::late())??;
+    session.bound().await?;
     let there: bool = session.query_one(DUE, &[]).await?.try_get(0)?;
     if !there || session.query_one(LATELY, &[]).await?.try_get(0)? {
         return Ok(Rows::new());

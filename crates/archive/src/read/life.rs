@@ -53,9 +53,13 @@ impl Life {
         all
     }
 
+    /// Whether the log lost what was in that place in that epoch.
+    pub fn has_lost(&self, seq: u64, epoch: u32) -> bool {
+        self.losses.iter().any(|loss| (loss.from..=loss.to).contains(&seq) && epoch < loss.epoch)
+    }
+
     fn counts(&self, entry: &Entry) -> bool {
-        let is_lost = |loss: &Loss| (loss.from..=loss.to).contains(&entry.seq) && entry.epoch < loss.epoch;
-        entry.seq > self.floor && self.epochs.contains(&entry.epoch) && !self.losses.iter().any(is_lost)
+        entry.seq > self.floor && self.epochs.contains(&entry.epoch) && !self.has_lost(entry.seq, entry.epoch)
     }
 
     /// Whether an entry comes right after another one: nothing between them is missing but what was lost.

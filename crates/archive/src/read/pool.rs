@@ -101,7 +101,7 @@ impl Pool {
     ) -> Result<T, Fault> {
         let began = Instant::now();
         let answer = if self.breaker.lock().admits(began) {
-            self.asked(began + patience, ask).await
+            self.asked(began, patience, ask).await
         } else {
             Err(Why::Refused(Refused::Away("it did not answer a moment ago".to_owned())))
         };
@@ -124,9 +124,11 @@ impl Pool {
 
     async fn asked<T>(
         &self,
-        end: Instant,
+        began: Instant,
+        patience: Duration,
         ask: impl AsyncFnOnce(&Reader) -> Result<T, Refused>,
     ) -> Result<T, Why> {
+        let end = began + patience;
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.most.saturating_mul(WAITING) {
             drop(Waits(&self.waiting));
             return Err(Why::Busy);
@@ -135,12 +137,21 @@ impl Pool {
         // Closed never.
         let Ok(Ok(_permit)) = timeout_at(end, self.free.acquire()).await else { return Err(Why::Busy) };
         drop(waits);
+        let asking = Instant::now();
         let answer = timeout_at(end, async {
             let reader = self.reader().await?;
             let answer = ask(&reader).await?;
             Ok((reader, answer))
         });
-        match answer.await.unwrap_or_else(|_| Err(Refused::late())) {
+        let Ok(answer) = answer.await else {
+            // Whoever waited long for a connection left PostgreSQL no time to answer.
+            if asking.elapsed() < patience / 2 {
+                return Err(Why::Busy);
+            }
+            self.failed(&Refused::late());
+            return Err(Why::Refused(Refused::late()));
+        };
+        match answer {
             Ok((reader, answer)) => {
                 self.idle.lock().push(reader);
                 if self.breaker.lock().answered() {
@@ -159,6 +170,10 @@ impl Pool {
     fn failed(&self, why: &Refused) {
         if matches!(why, Refused::Away(_)) && self.breaker.lock().failed(Instant::now()) {
             tracing::error!(%why, "the archive cannot be read; only what is kept beside it can");
+        }
+        // What one of them met the others will meet.
+        if matches!(why, Refused::Away(_)) {
+            self.idle.lock().clear();
         }
     }
 

@@ -60,7 +60,7 @@ const BROKEN: &str =
     "SELECT seq, epoch, message_number, message_offset, at, prev_at, record FROM parlance.entries
     WHERE conversation = $1 AND kind IN ('deleted', 'lost') ORDER BY seq DESC LIMIT $2";
 
-const REACTED: &str = "SELECT target_seq, kind, user_id, seq, at FROM parlance.reaction_states
+const REACTED: &str = "SELECT target_seq, kind, user_id, seq, at, epoch FROM parlance.reaction_states
     WHERE conversation = $1 AND seq > $2 AND epoch BETWEEN $3 AND $4 AND stands AND target_seq BETWEEN $5 AND $6
     ORDER BY target_seq, seq";
 
@@ -186,7 +186,14 @@ impl Reader {
         let (from, to) = (number(from), number(to));
         let rows =
             self.session.query(&self.reacted, &[&id.as_str(), &floor, &first, &last, &from, &to]).await?;
-        rows.iter().map(standing).collect()
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // One that the log lost stands nowhere.
+            if !life.has_lost(count(row, 3)?, small(row, 5)?) {
+                found.push(standing(row)?);
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -1,11 +1,15 @@
 //! A trail that nobody consumes does not grow without end, and what goes of it is counted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_backplane::trail::{Kinds, Turn};
+use async_trait::async_trait;
+use parlance_backplane::Happening;
+use parlance_backplane::trail::{Backlog, Consumer, Kinds, Outcome, Plan, Rules, Step, Turn, consume};
 use parlance_backplane_redis::{Options, Redis};
-use parlance_model::ConversationId;
+use parlance_model::{ConversationId, Record};
 use parlance_redis_rig::Server;
+use tokio::sync::mpsc;
 
 use crate::support::chat::{clock, create, say};
 
@@ -38,5 +42,64 @@ async fn what_goes_because_too_many_wait_is_counted() {
     let (after, backlog) = (length().await, node.trail.backlog("archive").await.unwrap());
     assert!(after < MOST + 200 && backlog.dropped > 0, "{after} {backlog:?}");
     assert_eq!(after + backlog.dropped, before + 200);
+    redis.close().await;
+}
+
+/// Tells the client ids of messages that it takes, and what it gives up.
+struct Teller(mpsc::UnboundedSender<String>);
+
+#[async_trait]
+impl Consumer for Teller {
+    async fn hand_over(&self, _part: usize, steps: &[Step]) -> Outcome {
+        for step in steps {
+            if let Some(Happening::Entry { entry, .. }) = &step.what
+                && let Record::Message(message) = &entry.record
+            {
+                let id = message.client_id.as_deref().unwrap_or_default();
+                self.0.send(id.to_owned()).unwrap();
+            }
+        }
+        Outcome::Taken
+    }
+
+    fn given_up(&self, step: &Step) {
+        assert!(step.is_unreadable);
+        self.0.send("unreadable".to_owned()).unwrap();
+    }
+
+    fn waits(&self, _backlog: &Backlog) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_later_release_wrote_is_put_aside_and_what_comes_after_it_goes_on() {
+    let server = Server::standalone().await.unwrap();
+    let options = Options { trail: Kinds::ALL, ..Options::new(&server.url(), clock()) };
+    let redis = Redis::connect(options).await.unwrap();
+    let node = redis.backplane();
+    let id = ConversationId::parse("c").unwrap();
+    create(&node, &id).await;
+    say(&node, &id, "before").await.unwrap();
+    let keys = server.command(&["KEYS", "*tr:*"]).await.unwrap();
+    let stream = keys.lines().next().unwrap();
+    server.command(&["XADD", stream, "*", "k", "c:c", "w", "?later"]).await.unwrap();
+    say(&node, &id, "after").await.unwrap();
+    let wait = Duration::from_millis(50);
+    let rules = Rules { batch: 10, first_wait: wait, longest_wait: wait, attempts: 3, give_up: None };
+    let patience = Duration::from_secs(1);
+    let plan = Plan { group: "archive", patience, at_once: 1, rules, clock: clock() };
+    let (teller, mut told) = mpsc::unbounded_channel();
+    let consuming = consume(node.trail.clone(), Arc::new(Teller(teller)), plan);
+    let heard = async {
+        let mut heard = Vec::new();
+        while heard.len() < 3 {
+            heard.push(told.recv().await.unwrap());
+        }
+        heard
+    };
+    tokio::select! {
+        () = consuming => panic!("it ends"),
+        heard = heard => assert_eq!(heard, ["before", "unreadable", "after"]),
+    }
+    assert_eq!(node.trail.backlog("archive").await.unwrap().dead, 1);
     redis.close().await;
 }

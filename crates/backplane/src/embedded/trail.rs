@@ -140,11 +140,12 @@ impl Node {
         let (to, id) = label(brought).map_or((group, None), |(to, id)| (to, Some(id)));
         let what = if to == group { read(of, word) } else { Ok(None) };
         let what = what.unwrap_or_else(|fault| {
-            tracing::error!(%fault, "a step of the trail cannot be read; it is passed over");
+            tracing::error!(%fault, "a step of the trail cannot be read");
             None
         });
+        let is_unreadable = what.is_none() && to == group;
         let id = id.map_or_else(|| format!("{}-{number}", self.engine.epoch), str::to_owned);
-        Step { id, place: number.to_string(), taken: 1, what }
+        Step { id, place: number.to_string(), taken: 1, what, is_unreadable }
     }
 
     /// From where on a group has settled nothing; a new one begins with what is there.

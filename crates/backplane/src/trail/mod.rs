@@ -132,8 +132,10 @@ pub struct Step {
     pub place: String,
     /// How often it was taken, this time included.
     pub taken: u64,
-    /// What happened; `None`: a later release wrote it, or it cannot be read.
+    /// What happened; `None`: it is for another group, or cannot be read.
     pub what: Option<Happening>,
+    /// A later release wrote it, or it is damaged: put aside, it can be read when there is such a release.
+    pub is_unreadable: bool,
 }
 
 /// What came of taking.

@@ -60,7 +60,13 @@ pub struct Tries {
 impl Tries {
     /// How many steps go together.
     pub const fn together(self, rules: &Rules) -> usize {
-        if self.alone > 0 { 1 } else { rules.batch }
+        if self.alone > 0 {
+            return 1;
+        }
+        // What fails again and again may be too much at once.
+        let halvings = if self.failed > 2 { self.failed - 2 } else { 0 };
+        let fewer = rules.batch >> if halvings < 16 { halvings } else { 16 };
+        if fewer > 0 { fewer } else { 1 }
     }
 
     /// After so many steps went together.
@@ -111,7 +117,7 @@ mod tests {
     fn step() -> Step {
         let conversation = ConversationId::parse("c").unwrap();
         let what = Happening::Created { conversation, by: None, at: Time(1_000) };
-        Step { id: "1".to_owned(), place: "1".to_owned(), taken: 9, what: Some(what) }
+        Step { id: "1".to_owned(), place: "1".to_owned(), taken: 9, what: Some(what), is_unreadable: false }
     }
 
     #[test]
@@ -125,6 +131,8 @@ mod tests {
         }
         assert_eq!(&waits[..4], [1_000, 2_000, 4_000, 5_000]);
         assert_eq!(waits[98], 5_000);
+        let failed = |times| (0..times).fold(Tries::default(), |tries, _| tries.after(Outcome::Away, 50));
+        assert_eq!([1, 2, 3, 4, 99].map(|times| failed(times).together(&RULES)), [50, 50, 25, 12, 1]);
         assert_eq!(tries.wait(&RULES, 0.0), Some(Duration::from_millis(2_500)), "half is left to chance");
         let patient = Rules { give_up: None, ..RULES };
         assert!(!tries.is_hopeless(&patient, &step(), Time(u64::MAX)), "whoever is away comes back");

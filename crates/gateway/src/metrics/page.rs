@@ -7,7 +7,7 @@ use super::Metrics;
 use super::registrar::About;
 
 /// What the labels mean.
-const LABELS: [(&str, &str); 17] = [
+const LABELS: [(&str, &str); 18] = [
     ("action", "what was asked about: `connect`, `join`, `send`"),
     ("call", "a call of the application's outbox, as in docs/integrations.md; `unknown`: no such word"),
     ("code", "the refusal, as in the error tables of the dialects' pages"),
@@ -30,6 +30,7 @@ const LABELS: [(&str, &str); 17] = [
     ("shard", "a Redis primary, as `host:port`; those that are primaries no more disappear"),
     ("source", "where the application wrote it down: `table` or `stream`"),
     ("status", "`online`, `away`, `busy`, `offline`"),
+    ("table", "a table of the archive"),
     ("version", "of the release"),
 ];
 

@@ -83,8 +83,11 @@ async fn are_found(a: &Gateway, postgres: &Postgres) -> Result<()> {
     ensure!(postgres.number(there).await? == 1);
     a.call("DELETE", "/api/v1/conversations/room", None).await?;
     postgres.until("SELECT count(*) FROM parlance.conversations WHERE deleted_at IS NOT NULL", 1).await?;
-    a.conversation("room", &["alice", "bob"]).await?;
+    // Nobody is a member of what is gone, nor of its next life whom that does not name.
+    postgres.until("SELECT count(*) FROM parlance.memberships WHERE is_member", 0).await?;
+    a.conversation("room", &["alice"]).await?;
     postgres.until(there, 1).await?;
+    postgres.until("SELECT count(*) FROM parlance.memberships WHERE is_member", 1).await?;
     are_whole(postgres, 5).await
 }
 
