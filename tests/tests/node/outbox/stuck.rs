@@ -143,18 +143,26 @@ async fn who_may_settle_no_more_publishes_no_more() -> Result<()> {
 #[tokio::test]
 async fn what_is_carried_out_while_a_node_stops_is_settled() -> Result<()> {
     const ALL: usize = 3_000;
+    const PLACES: usize = 5;
     let postgres = table().await?;
     let mut node = Gateway::start(of_table(&postgres)).await?;
-    node.conversation("c", &["alice"]).await?;
-    let say = |n| insert("message", Some("c"), Some(&json!({ "senderId": "alice", "body": n.to_string() })));
+    for at in 0..PLACES {
+        node.conversation(&format!("c-{at}"), &["alice"]).await?;
+    }
+    let place = |n: usize| format!("c-{}", n % PLACES);
+    let say = |n: usize| {
+        insert("message", Some(&place(n)), Some(&json!({ "senderId": "alice", "body": n.to_string() })))
+    };
     postgres.rows(&(0..ALL).map(say).collect::<String>()).await?;
     until(&node, |page| page.sum(EVENTS, &[("outcome", "published")]) >= 1.0).await?;
     ensure!(node.sigterm().await?.success());
-    let left = postgres.number(WAITING).await?;
+    let left = f64::from(u32::try_from(postgres.number(WAITING).await?)?);
     node.restart().await?;
     postgres.until("SELECT count(*) FROM parlance.outbox", 0).await?;
-    until(&node, |page| page.sum(EVENTS, &[("outcome", "published")]) == left as f64).await?;
-    ensure!(bodies(&node, "c").await?.len() == ALL);
+    until(&node, |page| page.sum(EVENTS, &[("outcome", "published")]) == left).await?;
+    for at in 0..PLACES {
+        ensure!(bodies(&node, &place(at)).await?.len() == ALL / PLACES);
+    }
     Ok(())
 }
 
