@@ -12,7 +12,7 @@ CREATE TABLE parlance.outbox (
     target text,
     -- Byte for byte what the call's body would be: json, not jsonb.
     body json,
-    created_at timestamptz NOT NULL DEFAULT now() CHECK (isfinite(created_at)),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp() CHECK (isfinite(created_at)),
     -- Since when it lies aside, with which code, and why; NULL: it does not.
     refused_at timestamptz,
     refusal_code text,

@@ -27,6 +27,11 @@ impl Waits {
         self.0.get(lane).is_some_and(|(_, until)| *until > now)
     }
 
+    /// Since when something of a lane may be tried again, of one that failed.
+    pub fn due(&self, lane: &str) -> Option<Instant> {
+        self.0.get(lane).map(|(_, until)| *until)
+    }
+
     /// Something of it went well.
     pub fn went(&mut self, lane: &str) {
         self.0.remove(lane);

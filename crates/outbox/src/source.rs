@@ -68,7 +68,7 @@ pub struct Aside {
     pub refusal: Refusal,
 }
 
-/// How much there is; what is more than a million counts as a million.
+/// How much there is; what is more than a hundred thousand counts as a hundred thousand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
     /// Not published yet.
@@ -108,7 +108,7 @@ pub trait Source: Send + Sync {
     /// The same, and takes the lead, unless another node has it.
     async fn lead(&mut self) -> Result<bool, Away>;
 
-    /// Keeps the lead.
+    /// Keeps the lead; one that is lost it does not take again.
     async fn renew(&self) -> Result<(), Away>;
 
     /// Whether nobody else can have it yet.
@@ -117,7 +117,8 @@ pub trait Source: Send + Sync {
     /// Leaves it to others.
     async fn leave(&mut self);
 
-    /// What waits, in order, behind `after` or from the beginning: `most` at most, and no more than fits into memory.
+    /// What waits, in order, behind `after` or from the beginning: `most` at most, and no more than fits into memory. Behind
+    /// `after` nothing that was not there yet when the beginning was read: what was committed before it may have been passed over.
     async fn read(&self, after: Option<&str>, most: usize) -> Result<Vec<Event>, Away>;
 
     /// Takes away what is published, and puts aside what is refused.
@@ -138,6 +139,9 @@ pub trait Source: Send + Sync {
 pub trait Publisher: Send + Sync {
     /// What it has to go in order with.
     fn lane(&self, event: &Event) -> Lane;
+
+    /// How long carrying it out may take.
+    fn patience(&self, event: &Event) -> Duration;
 
     /// Carries it out.
     async fn publish(&self, event: &Event) -> Verdict;

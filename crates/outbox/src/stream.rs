@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use parlance_backplane::Fault;
-use parlance_backplane_redis::{Access, Reply, Script, Scripts};
+use parlance_backplane_redis::{Reply, Script, Scripts};
 use tokio::time::Instant;
 
-use crate::Address;
 use crate::source::{Aside, Away, Backlog, Event, Refusal, Source};
+use crate::{Address, Logins};
 
 /// How long the lead is kept without being renewed.
 const LEASE: Duration = Duration::from_secs(10);
@@ -46,7 +46,7 @@ struct All {
 pub struct Stream {
     name: String,
     address: Address,
-    access: Access,
+    logins: Logins,
     /// The largest body that is read.
     largest: usize,
     /// Which of those that want to lead this is.
@@ -59,7 +59,7 @@ pub struct Stream {
 
 impl Stream {
     /// The one of a name; bodies of more than `largest` bytes are not read.
-    pub fn new(name: &str, address: Address, access: Access, largest: usize) -> Self {
+    pub fn new(name: &str, address: Address, logins: Logins, largest: usize) -> Self {
         let scripts = All {
             lead: Script::new(include_str!("scripts/lead.lua")),
             may: Script::new(include_str!("scripts/may.lua")),
@@ -73,7 +73,7 @@ impl Stream {
         Self {
             name: name.to_owned(),
             address,
-            access,
+            logins,
             largest,
             me: uuid::Uuid::new_v4().simple().to_string(),
             scripts,
@@ -96,13 +96,31 @@ impl Stream {
         Ok(redis.run(script, keys, &words).await?)
     }
 
-    /// Whether it has the lead now.
-    async fn ask(&self) -> Result<bool, Away> {
+    /// Whether it has the lead now; `take`: also when nobody had it.
+    async fn ask(&self, take: bool) -> Result<bool, Away> {
         let (began, life) = (Instant::now(), LEASE.as_millis().to_string());
-        let words = vec![self.me.as_bytes(), life.as_bytes()];
+        let take: &[u8] = if take { b"take" } else { b"keep" };
+        let words = vec![self.me.as_bytes(), life.as_bytes(), take];
         let has = self.run(&self.scripts.lead, &self.lease(), words).await?.number()? == 1;
         *self.leads.lock() = has.then(|| began + LEASE);
         Ok(has)
+    }
+
+    /// The same, and whether it could do what leading is for.
+    async fn take(&self) -> Result<bool, Away> {
+        let led = self.leads.lock().is_some();
+        if !led {
+            // Whoever may not take away what is published would publish it again and again.
+            self.run(&self.scripts.may, &self.streams(), Vec::new()).await?;
+        }
+        self.ask(true).await
+    }
+
+    /// How many wait, how many lie aside, and for how many milliseconds the first has waited.
+    async fn counted(&self) -> Result<[u64; 3], Away> {
+        let told = self.run(&self.scripts.backlog, &self.streams(), Vec::new()).await?.list()?;
+        let number = |at: usize| told.get(at).unwrap_or(&Reply::Nil).number();
+        Ok([number(0)?, number(1)?, number(2)?])
     }
 
     fn event(&self, reply: Reply) -> Result<Event, Fault> {
@@ -139,7 +157,7 @@ impl Source for Stream {
     async fn connect(&mut self) -> Result<(), Away> {
         if self.redis.is_none() {
             let address = (self.address)().unwrap_or_default();
-            self.redis = Some(Scripts::connect(&address, &self.access, PATIENCE).await?);
+            self.redis = Some(Scripts::connect(&address, &(self.logins)(), PATIENCE).await?);
         }
         Ok(())
     }
@@ -150,15 +168,17 @@ impl Source for Stream {
         if fresh {
             return Ok(true);
         }
-        if self.leads.lock().is_none() {
-            // Whoever may not take away what is published would publish it again and again.
-            self.run(&self.scripts.may, &self.streams(), Vec::new()).await?;
+        let led = self.take().await;
+        if led.is_err() {
+            // Perhaps another login gets there, or the address is another now.
+            self.redis = None;
         }
-        self.ask().await
+        led
     }
 
     async fn renew(&self) -> Result<(), Away> {
-        self.ask().await.map(drop)
+        // In the middle of what was read another node may have been there: only from the beginning on it is taken again.
+        self.ask(false).await.map(drop)
     }
 
     fn leads(&self) -> bool {
@@ -195,15 +215,19 @@ impl Source for Stream {
         for (id, refusal) in refused {
             words.extend([id.as_bytes(), refusal.code.as_bytes(), refusal.why.as_bytes()]);
         }
-        self.run(&self.scripts.settle, &self.streams(), words).await.map(drop)
+        let settled = self.run(&self.scripts.settle, &self.streams(), words).await;
+        if settled.is_err() {
+            // Before anything more is carried out it is looked at whether that can be settled.
+            *self.leads.lock() = None;
+        }
+        settled.map(drop)
     }
 
     async fn backlog(&self) -> Result<Backlog, Away> {
-        const MOST: u64 = 1_000_000;
-        let told = self.run(&self.scripts.backlog, &self.streams(), Vec::new()).await?.list()?;
-        let number = |at: usize| told.get(at).unwrap_or(&Reply::Nil).number();
-        let lag = Duration::from_millis(number(2)?);
-        Ok(Backlog { waiting: number(0)?.min(MOST), aside: number(1)?.min(MOST), lag })
+        const MOST: u64 = 100_000;
+        let [waiting, aside, lag] = self.counted().await?;
+        let lag = Duration::from_millis(lag);
+        Ok(Backlog { waiting: waiting.min(MOST), aside: aside.min(MOST), lag })
     }
 
     async fn aside(&self, most: usize) -> Result<Vec<Aside>, Away> {
@@ -220,7 +244,7 @@ impl Source for Stream {
 
     async fn retry(&self, id: Option<&str>) -> Result<u64, Away> {
         // Not those that are refused again meanwhile.
-        let mut left = if id.is_some() { 1 } else { self.backlog().await?.aside };
+        let mut left = if id.is_some() { 1 } else { self.counted().await?[1] };
         let (key, mut count) = (format!("{}:", self.name), 0);
         while left > 0 {
             let words = vec![id.unwrap_or("-").as_bytes(), key.as_bytes(), BACK.as_bytes()];

@@ -4,6 +4,7 @@
 //! instead of being told by `NOTIFY`: that would have every commit of the application wait for every other.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,15 +31,30 @@ const SURE: Duration = Duration::from_secs(8);
 /// What is read at once, in bytes, but for one event.
 const BUDGET: i64 = 8 << 20;
 
+/// So that neither a session outlives its node nor a statement its patience: the login may be another's, so nothing that only
+/// an owner may set.
+const SETTINGS: &str = "
+SET tcp_keepalives_idle = 5;
+SET tcp_keepalives_interval = 2;
+SET tcp_keepalives_count = 3;
+SET statement_timeout = '9s';
+SET lock_timeout = '9s';
+SELECT set_config('idle_session_timeout', '30s', false) WHERE current_setting('server_version_num')::int >= 140000;";
+
+/// Making the table may take longer than looking at it.
+const MIGRATING: &str = "RESET statement_timeout; RESET lock_timeout";
+
+/// From the beginning (`$5`: the largest number there is) together with the last number that can be seen right then.
 const READ: &str = "
 WITH page AS (
     SELECT id, key, call, target, body::text AS body, created_at FROM parlance.outbox
-    WHERE refused_at IS NULL AND id > $1 ORDER BY id LIMIT $2
+    WHERE refused_at IS NULL AND id > $1 AND id <= $5 ORDER BY id LIMIT $2
 ), sized AS (
     SELECT *, coalesce(octet_length(body), 0) AS size, sum(coalesce(octet_length(body), 0)) OVER (ORDER BY id) AS total FROM page
 )
 SELECT id, key, call, target, CASE WHEN size <= $3 THEN coalesce(body, '') END,
-    greatest(0, (extract(epoch FROM created_at) * 1000)::bigint)
+    greatest(0, (extract(epoch FROM created_at) * 1000)::bigint),
+    CASE WHEN $5 = 9223372036854775807 THEN (SELECT max(id) FROM parlance.outbox WHERE refused_at IS NULL) END
 FROM sized WHERE total - size < $4 ORDER BY id";
 
 const SETTLE: &str = "
@@ -48,8 +64,8 @@ SET refused_at = clock_timestamp(), refusal_code = said.code, refusal = said.why
 FROM unnest($2::bigint[], $3::text[], $4::text[]) AS said (id, code, why) WHERE kept.id = said.id";
 
 const BACKLOG: &str = "
-SELECT (SELECT count(*) FROM (SELECT FROM parlance.outbox WHERE refused_at IS NULL LIMIT 1000000) AS waiting),
-    (SELECT count(*) FROM (SELECT FROM parlance.outbox WHERE refused_at IS NOT NULL LIMIT 1000000) AS aside),
+SELECT (SELECT count(*) FROM (SELECT FROM parlance.outbox WHERE refused_at IS NULL LIMIT 100000) AS waiting),
+    (SELECT count(*) FROM (SELECT FROM parlance.outbox WHERE refused_at IS NOT NULL LIMIT 100000) AS aside),
     coalesce((SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 FROM parlance.outbox
         WHERE refused_at IS NULL ORDER BY id LIMIT 1), 0)";
 
@@ -89,6 +105,8 @@ pub struct Table {
     session: Option<Session>,
     /// Since when it is known that this session leads.
     leads: Mutex<Option<Instant>>,
+    /// The last number that could be seen when the beginning was read.
+    until: AtomicI64,
 }
 
 /// A statement, which ends.
@@ -102,7 +120,8 @@ async fn within<T>(
 impl Table {
     /// The one behind an address; bodies of more than `largest` bytes are not read.
     pub fn new(address: Address, largest: usize) -> Self {
-        Self { address, largest, session: None, leads: Mutex::default() }
+        let until = AtomicI64::new(i64::MAX);
+        Self { address, largest, session: None, leads: Mutex::default(), until }
     }
 
     async fn open(&mut self) -> Result<&mut Session, Away> {
@@ -113,7 +132,9 @@ impl Table {
             *self.leads.lock() = None;
             let address = (self.address)().unwrap_or_default();
             let connected = Session::connect(&address, "parlance-outbox");
-            timeout(PATIENCE, connected).await.map_err(|_| Refused::late())??
+            let session = timeout(PATIENCE, connected).await.map_err(|_| Refused::late())??;
+            within(session.batch_execute(SETTINGS)).await?;
+            session
         };
         Ok(self.session.insert(session))
     }
@@ -124,6 +145,7 @@ impl Table {
     /// What PostgreSQL says.
     pub async fn migrate(&mut self) -> Result<Vec<Migration>, Away> {
         let session = self.open().await?;
+        within(session.batch_execute(MIGRATING)).await?;
         Ok(SCHEMA.migrate(session).await?)
     }
 
@@ -219,7 +241,8 @@ impl Source for Table {
     async fn leave(&mut self) {
         *self.leads.lock() = None;
         if let Some(session) = self.session.take()
-            && let Err(why) = within(session.execute("SELECT pg_advisory_unlock($1)", &[&LOCK])).await
+            // It may have been asked for more than once.
+            && let Err(why) = within(session.execute("SELECT pg_advisory_unlock_all()", &[])).await
         {
             tracing::debug!(%why, "the lock of the outbox ends with its session");
         }
@@ -230,8 +253,13 @@ impl Source for Table {
         let after = after.map_or(Ok(i64::MIN), number)?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let largest = i32::try_from(self.largest).unwrap_or(i32::MAX);
-        let rows = within(self.session()?.query(READ, &[&after, &most, &largest, &BUDGET])).await?;
+        let until = if after == i64::MIN { i64::MAX } else { self.until.load(Ordering::Relaxed) };
+        let rows = within(self.session()?.query(READ, &[&after, &most, &largest, &BUDGET, &until])).await?;
         self.heard(began);
+        if after == i64::MIN {
+            let last = rows.first().map(|row| row.try_get::<_, Option<i64>>(6)).transpose();
+            self.until.store(last.map_err(Refused::from)?.flatten().unwrap_or(i64::MAX), Ordering::Relaxed);
+        }
         rows.iter().map(Self::event).collect()
     }
 
@@ -244,7 +272,13 @@ impl Source for Table {
         let aside: Vec<i64> = refused.iter().map(|(id, _)| number(id)).collect::<Result<_, _>>()?;
         let codes: Vec<String> = refused.iter().map(|(_, refusal)| without_nul(&refusal.code)).collect();
         let whys: Vec<String> = refused.iter().map(|(_, refusal)| without_nul(&refusal.why)).collect();
-        within(self.session()?.execute(SETTLE, &[&gone, &aside, &codes, &whys])).await?;
+        let settled =
+            async { within(self.session()?.execute(SETTLE, &[&gone, &aside, &codes, &whys])).await };
+        if let Err(why) = settled.await {
+            // Before anything more is carried out it is looked at whether that can be settled.
+            *self.leads.lock() = None;
+            return Err(why);
+        }
         self.heard(began);
         Ok(())
     }

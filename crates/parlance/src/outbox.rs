@@ -56,10 +56,10 @@ pub fn check(config: &Config) -> Result<(), Failure> {
     if config.outbox.is_there() { wired::check(config) } else { Ok(()) }
 }
 
-/// Has a node publish, when it is to.
+/// Has a node publish, when it is to; whether it does is shown where there is something.
 pub fn begin(node: &parlance_gateway::Running) {
     let config = node.node().config.load();
-    if config.outbox.is_there() && config.outbox.run {
+    if config.outbox.is_there() {
         wired::begin(node.node());
     }
 }
@@ -112,8 +112,8 @@ mod wired {
     use parlance_gateway::node::Node;
     use parlance_model::Time;
     use parlance_outbox::{
-        Address, Backlog, Consumer, Event, Lane, Publisher, Refusal, Settings, Source, Stream, Table, Tally,
-        Verdict,
+        Address, Backlog, Consumer, Event, Lane, Logins, Publisher, Refusal, Settings, Source, Stream, Table,
+        Tally, Verdict,
     };
 
     use super::{Config, Failure, NodeFlags};
@@ -142,18 +142,26 @@ mod wired {
         parlance_backplane_redis::Access { tls: all.tls, ..parlance_backplane_redis::Access::default() }
     }
 
-    /// The table and the stream, of those that are configured. Where they are is asked of `now`.
-    fn sources(
-        config: &Config,
-        now: impl Fn(fn(&Config) -> Option<String>) -> Address,
-    ) -> Vec<Box<dyn Source>> {
+    /// The configuration as it is now.
+    type Now = Arc<dyn Fn() -> Arc<Config> + Send + Sync>;
+
+    fn address(now: &Now, of: fn(&Config) -> Option<String>) -> Address {
+        let now = now.clone();
+        Arc::new(move || of(&now()))
+    }
+
+    /// The table and the stream, of those that are configured. Where they are and how one gets in is asked of `now`.
+    fn sources(now: &Now) -> Vec<Box<dyn Source>> {
+        let config = now();
         let largest = config.limits.http_body_bytes;
         let mut all: Vec<Box<dyn Source>> = Vec::new();
         if config.outbox.url.is_some() {
-            all.push(Box::new(Table::new(now(|config| config.outbox.url.clone()), largest)));
+            all.push(Box::new(Table::new(address(now, |config| config.outbox.url.clone()), largest)));
         }
         if let Some(stream) = &config.outbox.stream {
-            all.push(Box::new(Stream::new(stream, now(stream_address), access(config), largest)));
+            let asked = now.clone();
+            let logins: Logins = Arc::new(move || access(&asked()));
+            all.push(Box::new(Stream::new(stream, address(now, stream_address), logins, largest)));
         }
         all
     }
@@ -176,6 +184,10 @@ mod wired {
         fn lane(&self, event: &Event) -> Lane {
             let calls::Lane { name, alone } = call(event).lane();
             Lane { name, alone }
+        }
+
+        fn patience(&self, event: &Event) -> Duration {
+            call(event).patience()
         }
 
         async fn publish(&self, event: &Event) -> Verdict {
@@ -223,14 +235,16 @@ mod wired {
     pub fn begin(node: &Arc<Node>) {
         let config = node.config.load();
         let from = node.clone();
-        let now = |of: fn(&Config) -> Option<String>| -> Address {
-            let from = from.clone();
-            Arc::new(move || of(&from.config.load()))
-        };
+        let now: Now = Arc::new(move || from.config.load_full());
         let poll = Duration::from_millis(config.outbox.poll_ms);
         let settings = Settings { batch: config.outbox.batch, poll };
-        for source in sources(&config, now) {
+        for source in sources(&now) {
             let at = Arc::new(At(node.clone()));
+            // Also at a node that never does: where none does, somebody has to be told.
+            at.leads(source.name(), false);
+            if !config.outbox.run {
+                continue;
+            }
             node.tracker.spawn(Consumer::new(source, at.clone(), at, settings).run(node.halt.clone()));
         }
     }
@@ -244,12 +258,9 @@ mod wired {
         Ok(config)
     }
 
-    fn fixed(config: &Config) -> impl Fn(fn(&Config) -> Option<String>) -> Address {
-        let config = config.clone();
-        move |of| {
-            let address = of(&config);
-            Arc::new(move || address.clone())
-        }
+    fn fixed(config: Config) -> Now {
+        let config = Arc::new(config);
+        Arc::new(move || config.clone())
     }
 
     pub fn print() -> Result<(), Failure> {
@@ -274,7 +285,7 @@ mod wired {
 
     pub async fn status(flags: &NodeFlags, limit: usize) -> Result<(), Failure> {
         let config = configured(flags)?;
-        for mut source in sources(&config, fixed(&config)) {
+        for mut source in sources(&fixed(config)) {
             source.connect().await.context(source.name())?;
             let backlog = source.backlog().await.context(source.name())?;
             let Backlog { waiting, aside, lag } = backlog;
@@ -298,7 +309,7 @@ mod wired {
         let config = configured(flags)?;
         // Ids of entries of a stream have a hyphen.
         let is_of = |name: &str| id.is_none_or(|id| id.contains('-') == (name == "stream"));
-        for mut source in sources(&config, fixed(&config)) {
+        for mut source in sources(&fixed(config)) {
             if is_of(source.name()) {
                 source.connect().await.context(source.name())?;
                 println!(

@@ -52,7 +52,7 @@ impl Outbox {
             waiting: r.gauges(
                 "app_outbox_waiting_events",
                 &["source"],
-                says("Events that are not published yet; above a million, a million. Of the node that leads; 0 at others", "Whether some node leads, and what keeps events `later`."),
+                says("Events that are not published yet; above 100,000, 100,000. Of the node that leads; 0 at others", "Whether some node leads, and what keeps events `later`."),
             ),
             lag: r.durations(
                 "app_outbox_lag_seconds",
@@ -62,7 +62,7 @@ impl Outbox {
             aside: r.gauges(
                 "app_outbox_aside_events",
                 &["source"],
-                says("Events that were refused and lie put aside; above a million, a million", "`parlance outbox status` says which and why, `parlance outbox retry` tries them again."),
+                says("Events that were refused and lie put aside; above 100,000, 100,000", "`parlance outbox status` says which and why, `parlance outbox retry` tries them again."),
             ),
         }
     }

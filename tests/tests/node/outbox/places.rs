@@ -51,7 +51,8 @@ async fn a_stream_may_lie_in_the_cluster_of_the_nodes() -> Result<()> {
     Ok(())
 }
 
-async fn until_logged(gateway: &Gateway, line: &str) -> Result<()> {
+/// Waits until a node has said it.
+pub async fn until_logged(gateway: &Gateway, line: &str) -> Result<()> {
     let said = async {
         while !gateway.log().contains(line) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;

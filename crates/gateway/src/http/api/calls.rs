@@ -4,6 +4,7 @@
 //! those of the handlers beside it: the same checks, the same effects, the same refusals. Must not know: where they come from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parlance_model::{Time, is_house_id};
 use serde::Deserialize;
@@ -85,7 +86,8 @@ impl Call<'_> {
         };
         let name = match self.name {
             "message" | "change" | "delete" => self.target.map(|id| format!("conversation {id}")),
-            "conversation" => about().id.map(|id| format!("conversation {id}")),
+            // Without an id it is known as its key.
+            "conversation" => Some(format!("conversation {}", about().id.as_deref().unwrap_or(self.key))),
             "disconnect" => self.target.map(|id| format!("user {id}")),
             "revoke" => about().user.map(|id| format!("user {id}")),
             "publish" => {
@@ -97,6 +99,11 @@ impl Call<'_> {
         };
         let name = name.unwrap_or_else(|| format!("key {}", self.key));
         Lane { name, alone: !matches!(self.name, "message" | "publish") }
+    }
+
+    /// How long carrying it out may take. Over HTTP a change of very many members has no end either.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(if matches!(self.name, "conversation" | "change") { 120 } else { 10 })
     }
 
     /// Its address, where it has one.
@@ -139,7 +146,11 @@ impl Call<'_> {
             // Whether an earlier attempt removed it cannot be told: what is not there is removed.
             "delete" => conversations::remove(node, &addressed?).await,
             "disconnect" => admin::end(node, &addressed?, self.read(node)?).await.map(|_| true),
-            "revoke" => admin::withdraw(node, self.read(node)?, self.at).await.map(|_| true),
+            "revoke" => {
+                // Tokens that are still to come are not meant, whichever clock it was written down by.
+                let said = self.at.min(node.clock.now());
+                admin::withdraw(node, self.read(node)?, said).await.map(|_| true)
+            }
             other => Err(ApiError::invalid(format!("there is no call {other:?}"))),
         }
     }
@@ -178,7 +189,7 @@ mod tests {
             ("change", Some("c"), "{}", "conversation c", true),
             ("delete", Some("c"), "", "conversation c", true),
             ("conversation", None, r#"{"id":"c","members":["a"]}"#, "conversation c", true),
-            ("conversation", None, r#"{"members":["a"]}"#, "key k", true),
+            ("conversation", None, r#"{"members":["a"]}"#, "conversation k", true),
             ("publish", None, r#"{"channel":"notifications","user_id":"a"}"#, "user a", false),
             ("publish", None, r#"{"channel":"feed:x","payload":[1]}"#, "channel feed:x", false),
             ("disconnect", Some("a"), "", "user a", true),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::errors::{ApiError, Code, Refusal};
-use super::input::Named;
+use super::input::{self, Named};
 use super::{Answer, answer};
 use crate::commands;
 use crate::http::openapi::{Calls, Id, NotThere, OfBody};
@@ -265,7 +265,7 @@ fn read(line: &[u8]) -> Result<Option<(UserId, bool)>, String> {
     if line.is_empty() {
         return Ok(None);
     }
-    let line: ImportLine = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let line: ImportLine = serde_json::from_slice(line).map_err(|error| input::told(&error))?;
     let user = UserId::parse(&line.user_id).map_err(|error| error.to_string())?;
     Ok(Some((user, line.remove)))
 }

@@ -17,6 +17,11 @@ use serde_json::value::RawValue;
 use super::errors::{ApiError, Code};
 use crate::node::Node;
 
+/// Said of a number that has to be.
+const NOT_WHOLE: &str = "not a whole number from 0";
+/// What is said of a field's name is not longer, in bytes.
+const LONGEST_TOLD: usize = 512;
+
 /// A JSON body; none counts as `null`.
 pub struct Input<T>(pub T);
 
@@ -50,7 +55,29 @@ pub fn json<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     if text.trim_ascii_start().first() == Some(&b'[') {
         return Err(ApiError::invalid("the body is no JSON object"));
     }
-    serde_json::from_slice(text).map_err(|error| ApiError::invalid(error.to_string()))
+    serde_json::from_slice(text).map_err(|error| ApiError::invalid(told(&error)))
+}
+
+/// What is wrong with JSON and where, without anything that it says: bodies are in no log. Names of fields are told, and what
+/// should have been there.
+pub fn told(error: &serde_json::Error) -> String {
+    let all = error.to_string();
+    // What serde_json says of text that is no JSON quotes nothing of it.
+    if !error.is_data() || all.starts_with(NOT_WHOLE) {
+        return all;
+    }
+    let named =
+        ["unknown field", "missing field", "duplicate field"].iter().any(|what| all.starts_with(what));
+    if named && all.len() <= LONGEST_TOLD {
+        return all;
+    }
+    let whats = ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"];
+    let what = whats.into_iter().find(|what| all.starts_with(what)).unwrap_or("it does not fit");
+    // What was found is in front of it; behind it only what the program was written with.
+    match all.rsplit_once(", expected ") {
+        Some((_, expected)) if what != "it does not fit" => format!("{what}, expected {expected}"),
+        _ => format!("{what} at line {} column {}", error.line(), error.column()),
+    }
 }
 
 /// A query string.
@@ -133,7 +160,7 @@ pub fn whole<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Erro
         reason = "whole, and within these limits"
     )]
     let whole = number.as_u64().or_else(|| float().map(|f| f as u64));
-    whole.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is not a whole number from 0")))
+    whole.map(Some).ok_or_else(|| D::Error::custom(NOT_WHOLE))
 }
 
 /// A text for people, of at most so many characters.
@@ -152,4 +179,55 @@ pub fn raw(node: &Node, name: &str, value: &RawValue) -> Result<RawJson, ApiErro
     }
     RawJson::new(value.get(), limits.json_depth)
         .map_err(|error| ApiError::invalid(format!("{name}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read")]
+    struct Call {
+        text: String,
+        #[serde(default)]
+        kind: Option<Kind>,
+        #[serde(default, deserialize_with = "whole")]
+        number: Option<u64>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        Dm,
+        Group,
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_without_what_the_body_says() {
+        let said = |text: &str| serde_json::from_str::<Call>(text).map_err(|error| told(&error)).unwrap_err();
+        for (text, why) in [
+            (
+                r#""{\"text\":\"hush, expected hush\"}""#,
+                "invalid type, expected struct Call at line 1 column ",
+            ),
+            (r#"{"text":["hush"]}"#, "invalid type, expected a string at line 1 column "),
+            (r#"{"text":"a","kind":"hush"}"#, "unknown variant, expected `dm` or `group` at line 1 column "),
+            (r#"{"text":"a","number":-1717}"#, "not a whole number from 0 at line 1 column "),
+            (
+                r#"{"text":"a","more":"hush"}"#,
+                "unknown field `more`, expected one of `text`, `kind`, `number`",
+            ),
+            (r#"{"kind":"dm"}"#, "missing field `text` at line 1 column "),
+            (r#"{"text":"a","text":"hush"}"#, "duplicate field `text` at line 1 column "),
+            (r#"{"text":"hush"#, "EOF while parsing a string at line 1 column "),
+        ] {
+            let said = said(text);
+            assert!(
+                said.starts_with(why) && !said.contains("hush") && !said.contains("1717"),
+                "{text}: {said}"
+            );
+        }
+        assert!(!said(&format!(r#"{{"text":"a","{}":1}}"#, "hush".repeat(200))).contains("hush"));
+    }
 }
