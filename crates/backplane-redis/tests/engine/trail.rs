@@ -46,7 +46,7 @@ async fn what_goes_because_too_many_wait_is_counted() {
 }
 
 /// Tells the client ids of messages that it takes, and what it gives up.
-struct Teller(mpsc::UnboundedSender<String>);
+struct Teller(mpsc::Sender<String>);
 
 #[async_trait]
 impl Consumer for Teller {
@@ -56,7 +56,7 @@ impl Consumer for Teller {
                 && let Record::Message(message) = &entry.record
             {
                 let id = message.client_id.as_deref().unwrap_or_default();
-                self.0.send(id.to_owned()).unwrap();
+                self.0.send(id.to_owned()).await.unwrap();
             }
         }
         Outcome::Taken
@@ -64,7 +64,7 @@ impl Consumer for Teller {
 
     fn given_up(&self, step: &Step) {
         assert!(step.is_unreadable);
-        self.0.send("unreadable".to_owned()).unwrap();
+        self.0.try_send("unreadable".to_owned()).unwrap();
     }
 
     fn waits(&self, _backlog: &Backlog) {}
@@ -87,7 +87,7 @@ async fn what_a_later_release_wrote_is_put_aside_and_what_comes_after_it_goes_on
     let rules = Rules { batch: 10, first_wait: wait, longest_wait: wait, attempts: 3, give_up: None };
     let patience = Duration::from_secs(1);
     let plan = Plan { group: "archive", patience, at_once: 1, rules, clock: clock() };
-    let (teller, mut told) = mpsc::unbounded_channel();
+    let (teller, mut told) = mpsc::channel(8);
     let consuming = consume(node.trail.clone(), Arc::new(Teller(teller)), plan);
     let heard = async {
         let mut heard = Vec::new();

@@ -64,7 +64,7 @@ impl Tries {
             return 1;
         }
         // What fails again and again may be too much at once.
-        let halvings = if self.failed > 2 { self.failed - 2 } else { 0 };
+        let halvings = self.failed.saturating_sub(2);
         let fewer = rules.batch >> if halvings < 16 { halvings } else { 16 };
         if fewer > 0 { fewer } else { 1 }
     }
