@@ -2,7 +2,7 @@
 //!
 //! Owns: the tables (schema `parlance`, numbered migrations), what of the trail becomes which row, and that every row is there
 //! once however often it comes; reading logs on there where they were trimmed. Must not know: how a trail is kept, what a node is. No
-//! acknowledgement waits for it.
+//! acknowledgement waits for it, but by the ack level that says so (`ack`).
 #![warn(missing_docs)]
 
 mod ack;

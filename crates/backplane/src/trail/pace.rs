@@ -18,9 +18,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Taken, Self::Refused, Self::Away];
-
     /// As a label.
     pub const fn as_str(self) -> &'static str {
         match self {
