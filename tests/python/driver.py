@@ -192,6 +192,7 @@ class Stock:
 
     def disconnect(self):
         self.settle()
+        self.write_out()
         # The library waits for its threads to end, and so for the poll that is out.
         threading.Thread(target=self.client.disconnect, daemon=True).start()
 
@@ -206,6 +207,18 @@ class Stock:
         until = time.monotonic() + SETTLE
         while not self.client.connected and time.monotonic() < until:
             time.sleep(0.01)
+
+    def write_out(self):
+        """The library ends its writing as soon as it disconnects: while a POST of it is still unanswered, its goodbye
+        would stay in the queue, and the server would hear of it from the missing heartbeat only."""
+        until = time.monotonic() + SETTLE
+        while self.writing() and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def writing(self):
+        engine = self.client.eio
+        # Whoever takes from the queue waits there for more once everything is written and answered.
+        return engine.state == "connected" and not engine.queue.not_empty._waiters
 
     def report(self, kind, **more):
         say({"id": self.id, "on": kind, **more})

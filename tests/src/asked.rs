@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::PATIENCE;
@@ -31,6 +32,15 @@ pub struct Backend {
     address: String,
     rule: Arc<Mutex<Rule>>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    under_way: Arc<Mutex<UnderWay>>,
+    held: watch::Sender<bool>,
+}
+
+/// Questions that have come and are not answered yet.
+#[derive(Default)]
+struct UnderWay {
+    now: usize,
+    most: usize,
 }
 
 /// An answer of HTTP.
@@ -58,7 +68,13 @@ impl Backend {
     pub async fn start(rule: impl Fn(&Value) -> Option<String> + Send + Sync + 'static) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
-        let backend = Self { address, rule: Arc::new(Mutex::new(Arc::new(rule))), asked: Arc::default() };
+        let backend = Self {
+            address,
+            rule: Arc::new(Mutex::new(Arc::new(rule))),
+            asked: Arc::default(),
+            under_way: Arc::default(),
+            held: watch::Sender::new(false),
+        };
         let served = backend.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -83,6 +99,21 @@ impl Backend {
     /// The questions so far.
     pub fn asked(&self) -> Vec<Asked> {
         lock(&self.asked).clone()
+    }
+
+    /// Keeps every answer back until [`Backend::release`].
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// Gives the answers that were kept back, and all further ones at once.
+    pub fn release(&self) {
+        self.held.send_replace(false);
+    }
+
+    /// The largest number of questions that were under way at one time.
+    pub fn most_at_once(&self) -> usize {
+        lock(&self.under_way).most
     }
 
     /// How many were about that.
@@ -115,7 +146,11 @@ impl Backend {
         };
         let rule = lock(&self.rule).clone();
         let answer = rule(&asked.body);
+        self.begun();
         lock(&self.asked).push(asked);
+        self.held.subscribe().wait_for(|held| !held).await?;
+        // Before the answer, which lets the next question come.
+        lock(&self.under_way).now -= 1;
         match answer {
             Some(answer) => stream.write_all(answer.as_bytes()).await?,
             None => {
@@ -124,6 +159,12 @@ impl Backend {
             }
         }
         Ok(())
+    }
+
+    fn begun(&self) {
+        let mut under_way = lock(&self.under_way);
+        under_way.now += 1;
+        under_way.most = under_way.most.max(under_way.now);
     }
 }
 

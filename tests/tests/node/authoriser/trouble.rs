@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
 use parlance_tests::metrics::{Samples, total};
 use parlance_tests::tongue::auth;
 use parlance_tests::{Gateway, IoClient, Map, Options};
@@ -147,15 +148,23 @@ async fn a_backend_that_does_not_answer_is_left_alone_and_tried_again() -> Resul
 
 #[tokio::test]
 async fn no_more_questions_are_under_way_than_configured() -> Result<()> {
-    let backend = Backend::start(|_| None).await?;
-    let options = asking(&backend, &format!("max_in_flight = 2\ntimeout_ms = 1000\n{PATIENT}"));
+    let backend = Backend::start(|_| yes()).await?;
+    backend.hold();
+    let options = asking(&backend, &format!("max_in_flight = 2\ntimeout_ms = 60000\n{PATIENT}"));
     let gateway = Gateway::start(options).await?;
     let users: Vec<String> = (0..6).map(|n| format!("user-{n}")).collect();
-    let refused = users.iter().map(|user| turned_away(&gateway, "/ws", user));
-    for refused in futures_util::future::join_all(refused).await {
-        ensure!(refused?.0 == 503);
+    let connected = join_all(users.iter().map(|user| gateway.connect("/ws", user)));
+    let released = async {
+        let asked = backend.until_asked(2).await;
+        backend.release();
+        asked
+    };
+    let (connected, asked) = tokio::join!(connected, released);
+    asked?;
+    for connected in connected {
+        connected?;
     }
-    ensure!(backend.asked().len() == 2, "{:?}", backend.asked());
+    ensure!(backend.asked().len() == 6 && backend.most_at_once() == 2, "{}", backend.most_at_once());
     Ok(())
 }
 
