@@ -9,7 +9,7 @@ use parlance_model::{ConversationId, Event, MessageReceipt, UserId};
 use parlance_wire::{Accent, Encoded, Offset, Style};
 
 use crate::outbox::{Mark, Outbox, Pushed};
-use crate::receipts::{Receipts, Verdict};
+use crate::receipts::{Hold, Receipts, Verdict};
 
 /// Outboxes to be written.
 pub(crate) type List = Vec<Arc<Outbox>>;
@@ -149,11 +149,21 @@ impl Listener {
         if piece.lacks_offset() { self.push(piece) } else { self.outbox.push_first(piece) }
     }
 
-    /// From now on, live receipts of these conversations wait until [`Self::release_receipts`].
-    pub fn hold_receipts(&self, ids: impl IntoIterator<Item = ConversationId>) {
-        let mut receipts = self.receipts.lock();
-        for id in ids {
-            receipts.get_or_insert_default().hold(id);
+    /// From now on, live receipts of a conversation wait until [`Self::release_receipts`]; unless somebody else has
+    /// asked for that and has neither released them nor put them down.
+    pub fn hold_receipts(&self, id: &ConversationId) -> Hold {
+        self.receipts.lock().get_or_insert_default().hold(id.clone())
+    }
+
+    /// Whether live receipts of a conversation wait.
+    pub fn holds_receipts(&self, id: &ConversationId) -> bool {
+        self.receipts.lock().as_ref().is_some_and(|receipts| receipts.holds(id))
+    }
+
+    /// They go on waiting, for somebody else to tell what comes before them.
+    pub fn put_down_receipts(&self, id: &ConversationId) {
+        if let Some(receipts) = self.receipts.lock().as_mut() {
+            receipts.put_down(id);
         }
     }
 

@@ -22,6 +22,17 @@ pub(crate) enum Verdict {
     Overflow,
 }
 
+/// Whether somebody may tell a conversation's receipts again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Yes; live ones wait from now on.
+    First,
+    /// Yes; live ones wait since an earlier attempt, which broke off.
+    Again,
+    /// No: it is being done.
+    Elsewhere,
+}
+
 /// The receipts of a connection, by conversation; empty unless something is, or was, told again.
 #[derive(Debug, Default)]
 pub(crate) struct Receipts {
@@ -33,6 +44,8 @@ pub(crate) struct Receipts {
 struct Catching {
     /// Live receipts wait.
     holds: bool,
+    /// Somebody is telling.
+    taken: bool,
     waiting: Vec<(MessageReceipt, Encoded)>,
     /// Up to which message each recipient's receipts were told again. What is heard live may be behind it for a
     /// moment; with the first that is beyond, the mark has served.
@@ -68,9 +81,25 @@ const fn reaches(mark: MessageId, id: MessageId) -> bool {
 }
 
 impl Receipts {
-    /// From now on, live receipts of a conversation wait.
-    pub(crate) fn hold(&mut self, id: ConversationId) {
-        self.conversations.entry(id).or_default().holds = true;
+    /// From now on, live receipts of a conversation wait, for whoever is the first to ask for that.
+    pub(crate) fn hold(&mut self, id: ConversationId) -> Hold {
+        let catching = self.conversations.entry(id).or_default();
+        if std::mem::replace(&mut catching.taken, true) {
+            return Hold::Elsewhere;
+        }
+        if std::mem::replace(&mut catching.holds, true) { Hold::Again } else { Hold::First }
+    }
+
+    /// Whether live receipts of a conversation wait.
+    pub(crate) fn holds(&self, id: &ConversationId) -> bool {
+        self.conversations.get(id).is_some_and(|catching| catching.holds)
+    }
+
+    /// Whoever told has stopped before the end: live ones go on waiting for another attempt.
+    pub(crate) fn put_down(&mut self, id: &ConversationId) {
+        if let Some(catching) = self.conversations.get_mut(id) {
+            catching.taken = false;
+        }
     }
 
     /// A receipt that is told again. `false`: it lies behind what was told.
@@ -105,7 +134,7 @@ impl Receipts {
     /// Everything was told again: what waited and is still news, in order.
     pub(crate) fn release(&mut self, id: &ConversationId) -> Vec<Encoded> {
         let Some(catching) = self.conversations.get_mut(id) else { return Vec::new() };
-        catching.holds = false;
+        (catching.holds, catching.taken) = (false, false);
         let waiting = std::mem::take(&mut catching.waiting);
         self.held -= waiting.len();
         let news = waiting
@@ -209,6 +238,18 @@ mod tests {
         assert_eq!(live(&mut receipts, Read, 1), Verdict::Keep);
         assert_eq!(released(&mut receipts), ["Read 1"]);
         assert!(receipts.is_empty() && receipts.held == 0);
+    }
+
+    #[test]
+    fn one_tells_again_at_a_time() {
+        let mut receipts = Receipts::default();
+        assert_eq!(receipts.hold(place()), Hold::First);
+        assert_eq!(receipts.hold(place()), Hold::Elsewhere);
+        receipts.put_down(&place());
+        assert_eq!(live(&mut receipts, Read, 1), Verdict::Keep, "it broke off: still waiting");
+        assert_eq!(receipts.hold(place()), Hold::Again);
+        assert_eq!(released(&mut receipts), ["Read 1"]);
+        assert_eq!(receipts.hold(place()), Hold::First);
     }
 
     #[test]

@@ -83,6 +83,34 @@ async fn a_receipt_covers_what_came_before_and_cursors_never_go_back() -> Result
 }
 
 #[tokio::test]
+async fn receipts_that_come_while_the_author_still_joins_are_told_once() -> Result<()> {
+    let gateway = Gateway::start(Options::default().env("PARLANCE_LIMITS_RATES", "false")).await?;
+    let mut zoe = connect(&gateway, "zoe").await?;
+    // So much that joining takes a while.
+    for number in 0..200 {
+        send(&mut zoe, &message(&format!("old-{number}"), &format!("old-{number}"), &["alice"])).await?;
+    }
+    let mut bob = connect(&gateway, "bob").await?;
+    let mut alice = arrive(&gateway, "alice").await?;
+    alice.send(&message("first", "c", &["bob"])).await?;
+    let mut heard = until(&mut alice, |f| f["type"] == "message:acked").await?;
+    until(&mut bob, |f| is_message(f, "first")).await?;
+    bob.send(&receipt("receipt:delivered", "first", "alice")).await?;
+    heard.extend(until(&mut alice, |f| f["type"] == "receipt:delivered").await?);
+    while ids(&heard, "message:received").len() < 200 {
+        heard.push(alice.next().await?);
+    }
+    // What is told again follows what was said, within a few rounds.
+    for round in 0..20 {
+        heard.extend(heard_so_far(&mut alice, &mut bob, &format!("fence-{round}")).await?);
+    }
+    let mut told = told(&heard);
+    told.retain(|told| told.contains(" first "));
+    ensure!(told == ["message:delivered first bob", "receipt:delivered first bob"], "{told:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn every_device_of_the_author_hears_a_receipt_and_no_other_member() -> Result<()> {
     let gateway = gateway().await?;
     let mut alice = connect(&gateway, "alice").await?;

@@ -13,7 +13,7 @@ use super::ahead::{self, Ahead};
 use super::link::Link;
 use super::recovery::Recovery;
 use super::replay::{Start, is_deaf, join, join_with, leave};
-use super::told::{self, Told};
+use super::told::{self, Due, Told};
 use super::{recovery, restore};
 use crate::commands::{conversations, rooms};
 use crate::config::PresenceScope;
@@ -120,7 +120,7 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> Resul
     };
     let topics = if again { late(node, link, topics).await? } else { topics };
     let ids = || memberships.iter().map(|m| &m.conversation);
-    told::hold(link, ids());
+    let due = told::due(node, link, ids());
     let watch = async {
         if hears_contacts(link) { join_contacts(node, link, ids(), contacts).await } else { Ok(()) }
     };
@@ -131,12 +131,12 @@ async fn attach_member(node: &Arc<Node>, link: &Arc<Link>, again: bool) -> Resul
         return Ok(false);
     }
     match link.dialect {
-        Dialect::Sechat => told::catch_up(node, link).await?,
-        Dialect::Lingochat => tell_missed_receipts(node, link, told::versions(&memberships)).await?,
+        Dialect::Sechat => told::catch_up(node, link, &due).await?,
+        Dialect::Lingochat => tell_missed_receipts(node, link, &due, told::versions(&memberships)).await?,
         _ => {}
     }
     // Not after a fault: it is tried again, or the connection ends.
-    told::release(link, ids());
+    due.release();
     Ok(whole)
 }
 
@@ -169,10 +169,15 @@ async fn late(
 }
 
 /// Receipts are in no log that a session could go on in. `now`: the versions from before what is heard live.
-async fn tell_missed_receipts(node: &Arc<Node>, link: &Arc<Link>, now: Told) -> Result<(), Fault> {
+async fn tell_missed_receipts(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    due: &Due<'_>,
+    now: Told,
+) -> Result<(), Fault> {
     let told = link.recovery().as_ref().filter(|r| r.goes_on()).map(|r| r.told.clone());
     if let Some(told) = told {
-        told::catch_up_from(node, link, &told).await?;
+        told::catch_up_from(node, link, due, &told).await?;
     }
     if let Some(recovery) = link.recovery().as_mut() {
         recovery.told = now;
@@ -215,23 +220,27 @@ pub(crate) async fn invited(
     let topic = Topic::Conversation(conversation.clone());
     let contacts = hears_contacts(link);
     let is_in = node.hub.is_in(&topic, link.listener.number);
-    let Some(role) = link.dialect.implied_role().filter(|_| !is_in || contacts) else { return Ok(()) };
+    // In the room, but what was to be told then broke off.
+    let held = is_in && link.listener.holds_receipts(&conversation);
+    let Some(role) = link.dialect.implied_role().filter(|_| !is_in || contacts || held) else {
+        return Ok(());
+    };
     if conversations::joined(node, &conversation, &link.listener.user).await?.is_none() {
         return Ok(());
     }
     if contacts {
         join_contacts(node, link, [&conversation], FxHashMap::default()).await?;
     }
-    if is_in {
+    if is_in && !held {
         return Ok(());
     }
+    let due = told::due(node, link, [&conversation]);
     let start = Start::After { seq: since, queued: false };
-    told::hold(link, [&conversation]);
     join(node, link, vec![(topic, start, role)]).await?;
-    if link.dialect == Dialect::Sechat {
+    if link.dialect == Dialect::Sechat && !due.is_empty() {
         told::since(node, link, &conversation, since).await?;
     }
-    told::release(link, [&conversation]);
+    due.release();
     // Of others that are away it does not matter here.
     leave_lost(node, link).await?;
     if role != Role::Member

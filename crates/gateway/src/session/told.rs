@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_backplane::{Fault, Membership, Range};
+use parlance_hub::Hold;
 use parlance_model::{
     ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic, UserId,
 };
@@ -42,23 +43,60 @@ pub(super) async fn remember(node: &Node, link: &Link) -> Result<(), Fault> {
     node.backplane.shared.save(&key(link), bytes, Some(KEPT)).await
 }
 
-/// Live receipts of these conversations wait from now on, if the dialect is told receipts again. To be called before
-/// their rooms are joined; [`release`] lets them go.
-pub(super) fn hold<'a>(link: &Link, ids: impl IntoIterator<Item = &'a ConversationId>) {
-    if matches!(link.dialect, Dialect::Sechat | Dialect::Lingochat) {
-        link.listener.hold_receipts(ids.into_iter().cloned());
+/// The conversations whose receipts one task of a connection tells again. Live ones wait until [`Due::release`]; where
+/// that is not reached they go on waiting for the next attempt.
+pub(super) struct Due<'a> {
+    link: &'a Link,
+    ids: Vec<ConversationId>,
+}
+
+/// Takes on those of these conversations whose receipts are to be told again. To be called before their rooms are
+/// joined. Left out is what another task has taken on (a request may bring about what the connection is invited to as
+/// well), and what is joined already: there everything was heard.
+pub(super) fn due<'a>(
+    node: &Node,
+    link: &'a Link,
+    ids: impl IntoIterator<Item = &'a ConversationId>,
+) -> Due<'a> {
+    let mut due = Due { link, ids: Vec::new() };
+    if !matches!(link.dialect, Dialect::Sechat | Dialect::Lingochat) {
+        return due;
+    }
+    let listener = &link.listener;
+    for id in ids {
+        let taken = listener.hold_receipts(id);
+        let is_in = || node.hub.is_in(&Topic::Conversation(id.clone()), listener.number);
+        match taken {
+            Hold::Elsewhere => {}
+            Hold::First if is_in() => listener.release_receipts(id),
+            Hold::First | Hold::Again => due.ids.push(id.clone()),
+        }
+    }
+    due
+}
+
+impl Due<'_> {
+    /// Whether there is nothing to tell again.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// What was to be told again was told.
+    pub(super) fn release(mut self) {
+        std::mem::take(&mut self.ids).iter().for_each(|id| self.link.listener.release_receipts(id));
     }
 }
 
-/// What was to be told again was told.
-pub(super) fn release<'a>(link: &Link, ids: impl IntoIterator<Item = &'a ConversationId>) {
-    ids.into_iter().for_each(|id| link.listener.release_receipts(id));
+impl Drop for Due<'_> {
+    fn drop(&mut self) {
+        self.ids.iter().for_each(|id| self.link.listener.put_down_receipts(id));
+    }
 }
 
-/// Tells what moved since the user's last connection ended. Looks at the cursors after the rooms were joined:
-/// what moves from then on is heard live.
-pub(super) async fn catch_up(node: &Arc<Node>, link: &Link) -> Result<(), Fault> {
-    let moved = moved(node, link).await?;
+/// Tells what moved in these conversations since the user's last connection ended. Looks at the cursors after the
+/// rooms were joined: what moves from then on is heard live.
+pub(super) async fn catch_up(node: &Arc<Node>, link: &Link, due: &Due<'_>) -> Result<(), Fault> {
+    let moved = moved(node, due).await?;
     if moved.is_empty() {
         return Ok(());
     }
@@ -67,9 +105,14 @@ pub(super) async fn catch_up(node: &Arc<Node>, link: &Link) -> Result<(), Fault>
     tell(node, link, &moved, &told).await
 }
 
-/// Tells what moved since these versions.
-pub(super) async fn catch_up_from(node: &Arc<Node>, link: &Link, told: &Told) -> Result<(), Fault> {
-    tell(node, link, &moved(node, link).await?, told).await
+/// Tells what moved in these conversations since these versions.
+pub(super) async fn catch_up_from(
+    node: &Arc<Node>,
+    link: &Link,
+    due: &Due<'_>,
+    told: &Told,
+) -> Result<(), Fault> {
+    tell(node, link, &moved(node, due).await?, told).await
 }
 
 /// The cursor versions of a user's conversations.
@@ -87,9 +130,9 @@ async fn tell(node: &Node, link: &Link, moved: &[(ConversationId, u64)], told: &
     Ok(())
 }
 
-/// The conversations in which a cursor ever moved, and their versions.
-async fn moved(node: &Node, link: &Link) -> Result<Vec<(ConversationId, u64)>, Fault> {
-    let versions = versions_of(node, conversations(link)).await?;
+/// Those in which a cursor ever moved, and their versions; of very many the first.
+async fn moved(node: &Node, due: &Due<'_>) -> Result<Vec<(ConversationId, u64)>, Fault> {
+    let versions = versions_of(node, due.ids.iter().take(MAX_CONVERSATIONS).cloned().collect()).await?;
     Ok(versions.into_iter().filter(|(_, version)| *version > 0).collect())
 }
 
