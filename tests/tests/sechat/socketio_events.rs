@@ -114,7 +114,7 @@ async fn everyone_is_told_that_a_session_registered_and_never_of_oneself() -> Re
         let asked = Instant::now();
         let _bob = over(&stock, &gateway, &name, transports).await?;
         hears(&alice, &name, true).await?;
-        ensure!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        ensure!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     }
     Ok(())
 }

@@ -110,7 +110,7 @@ async fn a_waiting_poll_wakes_for_messages_typing_and_what_a_socket_subscribed()
     let said = Instant::now();
     alice.take(&waiting.await??)?;
     ensure!(alice.texts() == ["hello"], "{:?}", alice.events);
-    ensure!(said.elapsed() < Duration::from_secs(2), "it took {:?}", said.elapsed());
+    ensure!(said.elapsed() < Duration::from_secs(5), "it took {:?}", said.elapsed());
     let waiting = wait(&alice);
     until_listening(&node).await?;
     bob.tell("typing_start", json!({ "conversation_id": "c" })).await?;
@@ -326,7 +326,7 @@ async fn a_revoked_token_ends_a_waiting_poll_and_a_browser_may_ask_first() -> Re
     node.call("POST", "/api/v1/tokens/revoke", Some(&json!({ "user": "alice" }))).await?;
     let answer = waiting.await??;
     ensure!(answer.status == 401, "{answer:?}");
-    ensure!(revoked.elapsed() < Duration::from_secs(2), "{:?}", revoked.elapsed());
+    ensure!(revoked.elapsed() < Duration::from_secs(5), "{:?}", revoked.elapsed());
     let mut stream = TcpStream::connect(node.address()).await?;
     let head = format!(
         "OPTIONS {POLL} HTTP/1.1\r\nhost: {0}\r\norigin: http://{0}\r\naccess-control-request-method: GET\r\n\

@@ -216,7 +216,7 @@ async fn where_postgresql_hangs_nobody_waits_for_long() -> Result<()> {
         let began = std::time::Instant::now();
         let mut away = connect(&gateway, "frank").await?;
         ensure!(away.expect("error").await?["details"]["resync"] == true);
-        ensure!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        ensure!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
         Ok(())
     };
     let (locked, asked) = tokio::join!(postgres.rows(hangs), asks);
