@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use parlance_redis_rig::Server;
-use rustix::process::{Pid, Signal, kill_process};
+use parlance_redis_rig::{Server, signal};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -206,13 +206,12 @@ impl Gateway {
         self.exited(START).await
     }
 
-    /// Sends a signal to the process.
+    /// Sends a signal to the process, as [`signal::send`].
     ///
     /// # Errors
     /// When it is not running.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        kill_process(Pid::from_child(&self.process.as_ref().context("not running")?.child), signal)?;
-        Ok(())
+        signal::send(Pid::from_child(&self.process.as_ref().context("not running")?.child), signal)
     }
 
     /// Waits for the process to end by itself.

@@ -2,10 +2,11 @@
 //! checked to be the ones that were started, gone when they are dropped; alone, as a cluster, or under Sentinels; and
 //! a proxy that makes the way to them bad.
 //!
-//! Owns: starting, killing, pausing and reconfiguring servers, and moving slots. Must not know: what is kept in them.
+//! Owns: starting, killing, stopping and reconfiguring servers, and moving slots. Must not know: what is kept in them.
 #![warn(missing_docs)]
 
 pub mod port;
+pub mod signal;
 
 mod cluster;
 mod operator;

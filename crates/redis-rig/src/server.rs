@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::operator::{Operator, PATIENCE};
-use crate::port;
+use crate::{port, signal};
 
 /// What a server is part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,7 +268,7 @@ impl Server {
         self.restart().await
     }
 
-    /// Stops the process as a debugger would (`SIGSTOP`): it answers nothing, its connections stay.
+    /// Stops the process as a debugger would (`SIGSTOP`): from here on it answers nothing, its connections stay.
     ///
     /// # Errors
     /// When it does not run.
@@ -290,7 +290,7 @@ impl Server {
 
     fn signal(&self, signal: Signal) -> Result<()> {
         let child = self.child.as_ref().context("the server is not running")?;
-        Ok(kill_process(Pid::from_child(child), signal)?)
+        signal::send(Pid::from_child(child), signal)
     }
 
     /// How often a command was called so far.
