@@ -6,6 +6,7 @@ mod faults;
 mod places;
 mod refused;
 mod stuck;
+mod ways;
 mod words;
 
 use std::process::{Command, Stdio};
