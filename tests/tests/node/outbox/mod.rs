@@ -3,6 +3,8 @@
 mod command;
 mod examples;
 mod faults;
+mod hanging;
+mod pages;
 mod places;
 mod refused;
 mod stuck;
