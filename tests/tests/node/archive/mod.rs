@@ -8,6 +8,7 @@ mod faults;
 mod gaps;
 mod history;
 mod keep;
+mod late;
 mod limits;
 mod lives;
 mod story;
