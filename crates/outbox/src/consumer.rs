@@ -265,3 +265,6 @@ impl Consumer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

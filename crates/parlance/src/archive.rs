@@ -4,14 +4,15 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use hyper::Method;
 use parlance_backplane::Backplane;
 use parlance_gateway::config::Config;
 use parlance_gateway::node::Node;
 
 use crate::cli::NodeFlags;
 use crate::failure::Failure;
-use crate::{keeping, nodes, webhooks};
+use crate::{aside, keeping};
+
+const CALL: &str = "/api/v1/archive";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -32,21 +33,9 @@ enum What {
     /// Remove a conversation, or what a user wrote and was in.
     Forget(keeping::Forget),
     /// Show what PostgreSQL refused for its content: it was put aside. Asks one node, which answers for all.
-    List {
-        /// Events shown at most.
-        #[arg(long, default_value_t = 100)]
-        limit: u32,
-        /// The answer as it came, for programs.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        node: nodes::Args,
-    },
+    List(aside::List),
     /// Have that written again.
-    Retry {
-        #[command(flatten)]
-        node: nodes::Args,
-    },
+    Retry(aside::Retry),
 }
 
 /// `parlance archive`.
@@ -57,20 +46,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         What::Run(flags) => wired::alone(&flags).await,
         What::Prune(args) => keeping::prune(&args).await,
         What::Forget(args) => keeping::forget(&args).await,
-        What::List { limit, json, node } => {
-            let answer = nodes::get(&node, &format!("/api/v1/archive?limit={limit}")).await?;
-            if json {
-                println!("{answer}");
-            } else {
-                print!("{}", webhooks::told(&answer));
-            }
-            Ok(())
-        }
-        What::Retry { node } => {
-            let answer = nodes::call(&node, Method::POST, "/api/v1/archive/retry").await?;
-            println!("written again: {}", webhooks::number(&answer, "retried"));
-            Ok(())
-        }
+        What::List(list) => list.show(CALL).await,
+        What::Retry(retry) => retry.ask(CALL, "written").await,
     }
 }
 

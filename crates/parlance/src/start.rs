@@ -144,8 +144,7 @@ fn options(config: &Config) -> Options {
 /// Reads the certificates and the key for Redis, where TLS is spoken to it: what is wrong with them is said before anything
 /// starts.
 pub fn papers(config: &Config) -> Result<(), Failure> {
-    let speaks_tls = config.redis_url.as_ref().is_some_and(|url| url.starts_with("rediss"));
-    let read = if speaks_tls { access(config).tls.check() } else { Ok(()) };
+    let read = if config.speaks_tls_to_redis() { access(config).tls.check() } else { Ok(()) };
     read.map_err(|fault| Failure::Usage(fault.to_string()))
 }
 

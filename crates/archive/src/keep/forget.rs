@@ -3,7 +3,7 @@
 use parlance_postgres::{Refused, Session};
 
 use super::Rows;
-use super::tables::{Broom, ENTRIES};
+use super::tables::{Broom, ENTRIES, FORGOTTEN, OVER};
 use super::unsay;
 
 /// Messages that are emptied at once.
@@ -24,9 +24,12 @@ pub enum Forgotten {
 /// What PostgreSQL says. What went until then is gone; doing it again does the rest.
 pub async fn forget(session: &mut Session, whom: &Forgotten, only_counts: bool) -> Result<Rows, Refused> {
     let mut broom = Broom::new(session, only_counts);
-    let has_entries = broom.has(ENTRIES).await?;
+    let has_entries = broom.has(ENTRIES.name).await?;
     match whom {
         Forgotten::Conversation(id) => {
+            if !only_counts && broom.has(FORGOTTEN).await? {
+                broom.session.execute(OVER, &[id]).await?;
+            }
             for table in ["messages", "superseded_messages", "reaction_states", "memberships", "receipts"] {
                 broom.sweep(table, "conversation = $1", &[id]).await?;
             }

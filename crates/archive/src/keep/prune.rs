@@ -9,7 +9,7 @@ use parlance_postgres::{Refused, Session};
 
 use super::Rows;
 use super::policies::{Known, Policies};
-use super::tables::{Broom, ENTRIES, MESSAGES, REACTIONS, SUPERSEDED, Table, batch, micros};
+use super::tables::{Broom, ENTRIES, FORGOTTEN, MESSAGES, OVER, REACTIONS, SUPERSEDED, Table, batch, micros};
 
 /// Of the pair; the second half is no part's.
 const LOCK: (i32, i32) = (0x6172_6368, -1);
@@ -46,7 +46,8 @@ async fn passed(session: &mut Session, policies: &Policies, only_counts: bool) -
     }
     let mut broom = Broom::new(session, only_counts);
     broom.rows = rows;
-    let mut pass = Pass { has_entries: broom.has(ENTRIES).await?, broom, policies, counted: BTreeSet::new() };
+    let mut pass =
+        Pass { has_entries: broom.has(ENTRIES.name).await?, broom, policies, counted: BTreeSet::new() };
     if only_counts {
         pass.counted.extend(deleted.into_iter().map(|(conversation, _)| conversation));
     }
@@ -157,7 +158,7 @@ async fn gone(
 ) -> Result<(), Refused> {
     let mut broom = Broom::new(session, only_counts);
     let mut tables: Vec<&'static str> = OF_CONVERSATIONS.to_vec();
-    if !broom.has(ENTRIES).await? {
+    if !broom.has(ENTRIES.name).await? {
         tables.retain(|table| *table != ENTRIES.name);
     }
     if only_counts {
@@ -170,6 +171,7 @@ async fn gone(
         }
         return Ok(());
     }
+    let has_forgotten = broom.has(FORGOTTEN).await?;
     // A Redis may have lost that it was deleted: then its log goes on.
     let still = format!(
         "SELECT FROM parlance.conversations c WHERE id = $1 AND deleted_at < {}
@@ -178,6 +180,15 @@ async fn gone(
             ) FOR UPDATE",
         micros!("$2")
     );
+    // First, so that nothing comes behind what goes now.
+    if has_forgotten {
+        let step = session.transaction().await?;
+        if step.query_opt(&still, &[conversation, &cut]).await?.is_none() {
+            return Ok(());
+        }
+        step.execute(OVER, &[conversation]).await?;
+        step.commit().await?;
+    }
     for table in tables {
         loop {
             let step = session.transaction().await?;

@@ -33,6 +33,14 @@ pub(super) const ENTRIES: Table = Table { name: "entries", seq: "seq", at: "at" 
 pub(super) const SUPERSEDED: Table = Table { name: "superseded_messages", seq: "seq", at: "sent_at" };
 pub(super) const REACTIONS: Table = Table { name: "reaction_states", seq: "target_seq", at: "at" };
 
+/// Conversations of which nothing is kept any more; there from a later migration on.
+pub(super) const FORGOTTEN: &str = "forgotten";
+/// Has it remembered when the life of a conversation was over, if it is: what comes late of it is not written.
+pub(super) const OVER: &str = "INSERT INTO parlance.forgotten AS f (conversation, until)
+    SELECT id, deleted_at FROM parlance.conversations
+        WHERE id = $1 AND deleted_at IS NOT NULL AND (created_at IS NULL OR created_at <= deleted_at)
+    ON CONFLICT (conversation) DO UPDATE SET until = greatest(f.until, excluded.until)";
+
 /// What a page of conversations says of one.
 pub(super) struct Seen {
     pub conversation: String,
@@ -56,8 +64,8 @@ impl<'a> Broom<'a> {
     }
 
     /// Whether the table is there.
-    pub async fn has(&self, table: Table) -> Result<bool, Refused> {
-        let name = format!("parlance.{}", table.name);
+    pub async fn has(&self, table: &str) -> Result<bool, Refused> {
+        let name = format!("parlance.{table}");
         Ok(self.session.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.try_get(0)?)
     }
 

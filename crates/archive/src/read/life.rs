@@ -21,25 +21,40 @@ pub struct Life {
 /// Places that the log lost, and the epoch that began behind them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Loss {
+    seq: u64,
     from: u64,
     to: u64,
     epoch: u32,
 }
 
+impl Loss {
+    fn of(entry: &Entry) -> Option<Self> {
+        let Record::Lost { from, to } = entry.record else { return None };
+        Some(Self { seq: entry.seq, from, to, epoch: entry.epoch })
+    }
+}
+
+/// The first epoch from which losses lead to this one.
+fn reaches_back(epoch: u32, losses: &[Loss]) -> u32 {
+    let mut first = epoch;
+    while first > 0 && losses.iter().any(|loss| loss.epoch == first) {
+        first -= 1;
+    }
+    first
+}
+
 impl Life {
     /// Of a log that is in this epoch; `breaks`: the ends of lives, and the losses, that are archived of it.
     pub fn of(epoch: u32, breaks: &[Entry]) -> Self {
-        let ends = breaks.iter().filter(|entry| matches!(entry.record, Record::Deleted));
+        let all: Vec<Loss> = breaks.iter().filter_map(Loss::of).collect();
+        // An end before the first of these epochs is of an earlier log, of which nothing counts by its epoch. Its place says nothing:
+        // where an engine lost everything the log began again at its first.
+        let first = reaches_back(epoch, &all);
+        let ends =
+            breaks.iter().filter(|entry| matches!(entry.record, Record::Deleted) && entry.epoch >= first);
         let floor = ends.map(|entry| entry.seq).max().unwrap_or(0);
-        let loss = |entry: &Entry| match entry.record {
-            Record::Lost { from, to } if entry.seq > floor => Some(Loss { from, to, epoch: entry.epoch }),
-            _ => None,
-        };
-        let mut losses: Vec<Loss> = breaks.iter().filter_map(loss).collect();
-        let mut first = epoch;
-        while first > 0 && losses.iter().any(|loss| loss.epoch == first) {
-            first -= 1;
-        }
+        let mut losses: Vec<Loss> = all.into_iter().filter(|loss| loss.seq > floor).collect();
+        let first = reaches_back(epoch, &losses);
         losses.retain(|loss| loss.epoch > first && loss.epoch <= epoch);
         Self { floor, epochs: first..=epoch, losses }
     }

@@ -32,6 +32,7 @@ impl World {
             match random.random_range(0..40) {
                 0 => world.delete(random, missing),
                 1 => world.lose(random, missing),
+                2 => world.empty(random, missing),
                 _ => world.append(Record::Title { title: None, by: None }, random, missing),
             }
         }
@@ -59,6 +60,14 @@ impl World {
         self.append(Record::Deleted, random, missing);
         self.log.clear();
         self.epoch += 1;
+        self.append(Record::Members { added: Vec::new(), removed: Vec::new(), by: None }, random, missing);
+    }
+
+    /// The engine lost everything: the log begins again at its first place, in an epoch that no earlier log came to.
+    fn empty(&mut self, random: &mut StdRng, missing: u32) {
+        self.log.clear();
+        self.head = 0;
+        self.epoch += 1_000;
         self.append(Record::Members { added: Vec::new(), removed: Vec::new(), by: None }, random, missing);
     }
 

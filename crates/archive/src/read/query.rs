@@ -58,7 +58,7 @@ fn since() -> String {
 
 const BROKEN: &str =
     "SELECT seq, epoch, message_number, message_offset, at, prev_at, record FROM parlance.entries
-    WHERE conversation = $1 AND kind IN ('deleted', 'lost') ORDER BY seq DESC LIMIT $2";
+    WHERE conversation = $1 AND kind IN ('deleted', 'lost') ORDER BY epoch DESC, seq DESC LIMIT $2";
 
 const REACTED: &str = "SELECT target_seq, kind, user_id, seq, at, epoch FROM parlance.reaction_states
     WHERE conversation = $1 AND seq > $2 AND epoch BETWEEN $3 AND $4 AND stands AND target_seq BETWEEN $5 AND $6

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
+use super::{Config, ConfigError};
 
 /// How the shared Redis is used.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -76,11 +76,11 @@ impl fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Checks what the section says about the address.
+    /// Checks what the section says about the address; `tls`: it is spoken to this one, or to that of the outbox.
     ///
     /// # Errors
     /// One line naming the option.
-    pub(super) fn fits(&self, url: Option<&str>) -> Result<(), ConfigError> {
+    pub(super) fn fits(&self, url: Option<&str>, tls: bool) -> Result<(), ConfigError> {
         let refuse = |line: String| Err(ConfigError(line));
         let named = |text: &Option<String>| text.is_some();
         for (option, is_set) in [
@@ -94,7 +94,7 @@ impl Redis {
             let is_odd = match option {
                 _ if !is_set => false,
                 "username" | "password" => url.is_none(),
-                "server_name" | "cert_file" => !url.is_some_and(|url| url.starts_with("rediss")),
+                "server_name" | "cert_file" => !tls,
                 _ => !url.is_some_and(|url| url.contains("-sentinel://")),
             };
             if is_odd {
@@ -123,6 +123,14 @@ impl Redis {
             );
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// Whether TLS is spoken to a Redis: to that of the nodes, or to that of the outbox.
+    pub fn speaks_tls_to_redis(&self) -> bool {
+        let all = [&self.redis_url, &self.outbox.redis_url];
+        all.into_iter().flatten().any(|url| url.starts_with("rediss"))
     }
 }
 
@@ -175,5 +183,22 @@ mod tests {
         ] {
             assert_eq!(without_password(url, "***"), shown);
         }
+    }
+
+    #[test]
+    fn what_is_for_tls_is_of_use_for_the_stream_alone_too() {
+        let papers = Redis {
+            cert_file: Some("a.pem".into()),
+            key_file: Some("a.key".into()),
+            server_name: Some("redis.internal".to_owned()),
+            ..Redis::default()
+        };
+        let mut config = Config { redis: papers, ..Config::default() };
+        let fits = |config: &Config| config.redis.fits(None, config.speaks_tls_to_redis());
+        assert!(fits(&config).unwrap_err().0.contains("of no use"));
+        config.outbox.redis_url = Some("redis://h".to_owned());
+        assert!(fits(&config).is_err());
+        config.outbox.redis_url = Some("rediss-sentinel://h/main".to_owned());
+        assert!(fits(&config).is_ok());
     }
 }

@@ -63,7 +63,7 @@ impl Config {
         self.retention.validate()?;
         self.log.validate()?;
         self.redis.validate()?;
-        self.redis.fits(self.redis_url.as_deref())?;
+        self.redis.fits(self.redis_url.as_deref(), self.speaks_tls_to_redis())?;
         self.check_mounts()
     }
 

@@ -3,6 +3,8 @@
 local from, to = ARGV[1], ARGV[1]
 if from == '-' then to = '+' end
 local page = redis.call('XRANGE', KEYS[2], from, to, 'COUNT', ARGV[3])
+-- There is none. But behind something that needs no memory a script may put back also where Redis is full: no more lies there then.
+redis.call('XDEL', KEYS[2], '0-1')
 for _, entry in ipairs(page) do
     local fields, of, key = {}, entry[1], nil
     for at = 1, #entry[2], 2 do

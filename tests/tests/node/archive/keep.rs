@@ -125,6 +125,9 @@ async fn what_a_deleted_conversation_had_goes_and_what_it_has_again_stays() -> R
         ensure!(found == "lately:alice there:alice twice:alice twice-lately:alice", "{table}: {found}");
     }
     ensure!(postgres.number("SELECT count(*) FROM parlance.conversations WHERE id = 'gone'").await? == 0);
+    // What comes late of it is not written any more; of the others it is.
+    let over = "SELECT conversation, until < now() - interval '19 days' FROM parlance.forgotten";
+    ensure!(postgres.rows(over).await? == [["gone", "t"]]);
     Ok(())
 }
 

@@ -77,3 +77,30 @@ async fn on_redis_an_earlier_life_is_gone_also_where_its_end_is_not_archived() -
     let silent = short(&postgres, "run = false").env("PARLANCE_REDIS_URL", &redis.url());
     is_gone(&options, &silent, &postgres, false).await
 }
+
+/// A Redis that lost everything knows of no earlier life: the log begins at its first place again, below where that one ended.
+#[tokio::test]
+async fn on_a_redis_that_was_emptied_the_end_of_an_earlier_life_hides_nothing_of_the_new_one() -> Result<()> {
+    let (postgres, mut redis) = (Postgres::start().await?, Server::standalone().await?);
+    let options = short(&postgres, "").env("PARLANCE_REDIS_URL", &redis.url());
+    let mut gateway = Gateway::start(options.clone()).await?;
+    gateway.conversation("77", &["alice", "bob"]).await?;
+    say(&gateway, 0, 130, "secret").await?;
+    gateway.api("DELETE", PLACE, None).await?;
+    let ends = "SELECT count(*) FROM parlance.entries WHERE kind = 'deleted'";
+    postgres.until(ends, 1).await?;
+    gateway.kill9()?;
+    redis.restart_empty().await?;
+    let gateway = Gateway::start(options).await?;
+    gateway.conversation("77", &["bob", "alice"]).await?;
+    say(&gateway, 0, 100, "new").await?;
+    postgres.until("SELECT count(*) FROM parlance.messages WHERE body LIKE 'new%'", 100).await?;
+    ensure!(postgres.number(ends).await? == 1, "the new log has come to where the old one ended");
+    let expected: Vec<String> = (0..100).map(|n| format!("new-{n}")).collect();
+    for query in ["", "since=2001-01-01T00:00:00Z"] {
+        let page = shown(&gateway, query).await?;
+        let bodies = page.bodies()?;
+        ensure!(bodies == expected && !page.has_more && !page.truncated, "{query}: {bodies:?}");
+    }
+    Ok(())
+}

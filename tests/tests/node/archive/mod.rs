@@ -8,6 +8,8 @@ mod faults;
 mod gaps;
 mod history;
 mod keep;
+mod late;
+mod limits;
 mod lives;
 mod story;
 mod tls;

@@ -3,9 +3,12 @@
 mod command;
 mod examples;
 mod faults;
+mod hanging;
+mod pages;
 mod places;
 mod refused;
 mod stuck;
+mod ways;
 mod words;
 
 use std::process::{Command, Stdio};

@@ -7,7 +7,7 @@ use parlance_tests::{Gateway, Options};
 use serde_json::{Value, json};
 
 use super::places::until_logged;
-use super::{STREAM, WAITING, add, bodies, insert, length, of_stream, of_table, table, until_empty};
+use super::{STREAM, WAITING, add, bodies, insert, length, of_stream, of_table, said, table, until_empty};
 
 const EVENTS: &str = "parlance_app_outbox_events_total";
 
@@ -84,6 +84,35 @@ async fn a_full_redis_is_led_and_what_is_in_it_is_published_and_put_aside() -> R
     until_empty(&redis).await?;
     ensure!(bodies(&node, "c").await? == ["one"]);
     ensure!(length(&redis, &format!("{{{STREAM}}}:refused")).await? == 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_refused_is_put_back_whole_and_in_order_where_redis_is_full() -> Result<()> {
+    let redis = Server::standalone().await?;
+    let node = Gateway::start(of_stream(&redis)).await?;
+    let (aside, url) = (format!("{{{STREAM}}}:refused"), redis.url());
+    let say = |text: String| json!({ "senderId": "alice", "body": text });
+    for n in 0..MANY {
+        add(&redis, "message", Some("nowhere"), Some(&say(n.to_string()))).await?;
+    }
+    add(&redis, "message", Some("never"), Some(&say("x".repeat(1_000)))).await?;
+    until_empty(&redis).await?;
+    ensure!(length(&redis, &aside).await? == MANY + 1);
+    node.conversation("nowhere", &["alice"]).await?;
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+    let refused = add(&redis, "message", Some("nowhere"), Some(&say("more".to_owned()))).await;
+    ensure!(refused.is_err_and(|why| why.to_string().contains("OOM")));
+    let environment = [("PARLANCE_OUTBOX_STREAM", STREAM), ("PARLANCE_OUTBOX_REDIS_URL", url.as_str())];
+    // One by its id, and then all: what is refused once more lies aside once more, and once only.
+    let first = redis.command(&["XRANGE", &aside, "-", "+", "COUNT", "1"]).await?;
+    let first = first.lines().next().unwrap_or_default().to_owned();
+    ensure!(said(&["retry", "--id", &first], &environment)? == "stream: tried again: 1\n");
+    until_empty(&redis).await?;
+    ensure!(said(&["retry"], &environment)? == format!("stream: tried again: {MANY}\n"));
+    until_empty(&redis).await?;
+    ensure!(bodies(&node, "nowhere").await? == (0..MANY).map(|n| n.to_string()).collect::<Vec<_>>());
+    ensure!(length(&redis, &aside).await? == 1);
     Ok(())
 }
 
