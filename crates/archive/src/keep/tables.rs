@@ -33,6 +33,9 @@ pub(super) const ENTRIES: Table = Table { name: "entries", seq: "seq", at: "at" 
 pub(super) const SUPERSEDED: Table = Table { name: "superseded_messages", seq: "seq", at: "sent_at" };
 pub(super) const REACTIONS: Table = Table { name: "reaction_states", seq: "target_seq", at: "at" };
 
+/// There from the migration on that brings what must not come back.
+pub(super) const FORGOTTEN: Table = Table { name: "forgotten", seq: "name", at: "at" };
+
 /// What a page of conversations says of one.
 pub(super) struct Seen {
     pub conversation: String,
