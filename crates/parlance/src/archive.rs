@@ -11,7 +11,7 @@ use parlance_gateway::node::Node;
 
 use crate::cli::NodeFlags;
 use crate::failure::Failure;
-use crate::{keeping, nodes, webhooks};
+use crate::{backfill, keeping, nodes, webhooks};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -47,6 +47,8 @@ enum What {
         #[command(flatten)]
         node: nodes::Args,
     },
+    /// Bring in the history from before the archive, as far as the engine still keeps it.
+    Backfill(backfill::Args),
 }
 
 /// `parlance archive`.
@@ -66,6 +68,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             }
             Ok(())
         }
+        What::Backfill(args) => backfill::run(&args).await,
         What::Retry { node } => {
             let answer = nodes::call(&node, Method::POST, "/api/v1/archive/retry").await?;
             println!("written again: {}", webhooks::number(&answer, "retried"));
@@ -104,6 +107,9 @@ pub fn begin(node: &parlance_gateway::Running, backplane: &Backplane, before: Be
     let config = node.node().config.load();
     if config.archive.url.is_some() && config.archive.run {
         wired::begin(node.node(), backplane);
+    }
+    if config.archive.url.is_some() {
+        backfill::offer(node.node(), backplane);
     }
     if let Some(confirmer) = before.0 {
         wired::confirm(node.node(), confirmer);
@@ -212,7 +218,7 @@ pub mod wired {
         }
     }
 
-    fn address(node: &Arc<Node>) -> Address {
+    pub fn address(node: &Arc<Node>) -> Address {
         let from = node.clone();
         Arc::new(move || from.config.load().archive.url.clone())
     }

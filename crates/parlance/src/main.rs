@@ -3,6 +3,7 @@
 //! Owns: the process. Must not know: how a node works (that is `parlance-gateway`).
 
 mod archive;
+mod backfill;
 mod chat;
 mod cli;
 mod dev;

@@ -1,7 +1,6 @@
 -- After apply.sql, where what is written is older than what is there already.
 
 -- How often a client id had been used before: in the order of the log, not in that of writing.
-CREATE TEMP TABLE IF NOT EXISTS staged_uses (conversation text, seq bigint, uses integer) ON COMMIT DELETE ROWS;
 WITH used AS (
     SELECT m.conversation, m.sender, m.client_id, m.seq, m.client_id_uses,
         row_number() OVER (PARTITION BY m.conversation, m.sender, m.client_id ORDER BY m.seq) AS place,

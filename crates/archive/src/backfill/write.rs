@@ -92,8 +92,8 @@ impl Store {
         let floor = Floor::of(&step, id, policies).await?;
         let (wanted, unwanted): (Vec<&Entry>, Vec<&Entry>) =
             entries.iter().partition(|entry| floor.admits(entry.at));
-        if let (Some(first), false) = (wanted.first(), unwanted.is_empty()) {
-            *bound = Some(first.seq);
+        if let Some(last) = unwanted.last() {
+            *bound = Some(last.seq.saturating_add(1));
         }
         let there = there(&step, id, &wanted).await?;
         let is_missing =
