@@ -33,6 +33,7 @@ WHERE m.joined_seq IS NULL OR m.joined_seq < excluded.joined_seq OR
 UPDATE parlance.memberships m SET left_epoch = e.epoch, left_seq = e.seq, left_at = e.at
 FROM (SELECT conversation, user_id FROM staged_memberships UNION SELECT conversation, user_id FROM staged_standing) AS s,
     LATERAL (
+        -- In the words of the index.
         SELECT epoch, seq, at FROM parlance.entries
         WHERE conversation = s.conversation AND kind IN ('deleted', 'lost') AND kind = 'deleted' ORDER BY seq DESC LIMIT 1
     ) AS e

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use parlance_backplane::Fault;
 use parlance_model::ConversationId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -167,6 +166,9 @@ pub async fn backfill(State(node): State<Arc<Node>>, Input(call): Input<Option<B
             let why = "one is under way already, here or at another node";
             Err(ApiError::conflict(Code::AlreadyRunning, why))
         }
-        Err(NotBegun::Away(why)) => Err(Fault::Unavailable(why).into()),
+        Err(NotBegun::Away(why)) => {
+            let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, Code::ServiceUnavailable);
+            Err(ApiError::new(status, code, format!("the archive: {why}")).retry_after(1_000))
+        }
     }
 }
