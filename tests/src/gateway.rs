@@ -168,6 +168,15 @@ impl Gateway {
         self.launch().await
     }
 
+    /// The same with other options; those that say where its data is are as they were.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn restart_as(&mut self, options: Options) -> Result<()> {
+        self.options = options;
+        self.restart().await
+    }
+
     /// Kills the process, as `kill -9` does, and waits for its end. Does nothing when it is not running.
     ///
     /// # Errors

@@ -1,29 +1,28 @@
 -- From the staging tables into those that stay. Every statement leaves the same when it runs twice, or late.
 
 -- What comes late of a life that is over and forgotten: it waited, or was put aside. In one block, because there hardly ever is any.
+INSERT INTO staged_over SELECT s.id, f.at FROM (
+    SELECT id FROM staged_conversations UNION SELECT conversation FROM staged_receipts
+) AS s JOIN parlance.forgotten f ON f.kind = 'ended' AND f.name = sha256(convert_to(s.id, 'UTF8'));
 DO $$ BEGIN
-IF EXISTS (
-    SELECT FROM parlance.forgotten WHERE conversation IN (
-        SELECT id FROM staged_conversations UNION ALL SELECT conversation FROM staged_receipts
-    )
-) THEN
-    DELETE FROM staged_messages s USING parlance.forgotten f WHERE s.conversation = f.conversation AND s.sent_at <= f.until;
-    DELETE FROM staged_entries s USING parlance.forgotten f WHERE s.conversation = f.conversation AND s.at <= f.until;
-    DELETE FROM staged_reactions s USING parlance.forgotten f WHERE s.conversation = f.conversation AND s.at <= f.until;
+IF EXISTS (SELECT FROM staged_over) THEN
+    DELETE FROM staged_messages s USING staged_over f WHERE s.conversation = f.conversation AND s.sent_at <= f.until;
+    DELETE FROM staged_entries s USING staged_over f WHERE s.conversation = f.conversation AND s.at <= f.until;
+    DELETE FROM staged_reactions s USING staged_over f WHERE s.conversation = f.conversation AND s.at <= f.until;
     UPDATE staged_memberships s SET joined_epoch = NULL, joined_seq = NULL, joined_at = NULL
-        FROM parlance.forgotten f WHERE s.conversation = f.conversation AND s.joined_at <= f.until;
+        FROM staged_over f WHERE s.conversation = f.conversation AND s.joined_at <= f.until;
     UPDATE staged_memberships s SET left_epoch = NULL, left_seq = NULL, left_at = NULL
-        FROM parlance.forgotten f WHERE s.conversation = f.conversation AND s.left_at <= f.until;
+        FROM staged_over f WHERE s.conversation = f.conversation AND s.left_at <= f.until;
     UPDATE staged_conversations s SET created_at = NULL, created_by = NULL
-        FROM parlance.forgotten f WHERE s.id = f.conversation AND s.created_at <= f.until;
+        FROM staged_over f WHERE s.id = f.conversation AND s.created_at <= f.until;
     UPDATE staged_conversations s SET deleted_at = NULL
-        FROM parlance.forgotten f WHERE s.id = f.conversation AND s.deleted_at <= f.until;
-    DELETE FROM staged_conversations s USING parlance.forgotten f
+        FROM staged_over f WHERE s.id = f.conversation AND s.deleted_at <= f.until;
+    DELETE FROM staged_conversations s USING staged_over f
         WHERE s.id = f.conversation AND num_nonnulls(s.created_at, s.deleted_at) = 0
             AND NOT EXISTS (SELECT FROM staged_messages m WHERE m.conversation = s.id)
             AND NOT EXISTS (SELECT FROM staged_entries e WHERE e.conversation = s.id);
     -- Receipts say nothing of their life: they are of the next one where there is one.
-    DELETE FROM staged_receipts s USING parlance.forgotten f
+    DELETE FROM staged_receipts s USING staged_over f
         WHERE s.conversation = f.conversation
             AND NOT EXISTS (SELECT FROM staged_conversations c WHERE c.id = s.conversation)
             AND NOT EXISTS (SELECT FROM parlance.conversations c WHERE c.id = s.conversation);

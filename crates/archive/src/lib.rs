@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod ack;
+mod backfill;
 mod keep;
 mod migrations;
 mod read;
@@ -16,6 +17,7 @@ mod store;
 use parlance_backplane::trail::Kinds;
 
 pub use ack::{Confirmer, Count, acknowledged};
+pub use backfill::{Hold, Plan, Progress};
 pub use keep::{Forgotten, Policies, Removals, Rows as Removed, Rule, forget, keep, prune};
 pub use read::{Asked, Reading, Watch, through};
 pub use sink::{Settings, Tally, run};

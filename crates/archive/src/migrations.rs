@@ -9,6 +9,6 @@ pub const SCHEMA: Schema = Schema {
         Migration { number: 1, name: "tables", sql: include_str!("../migrations/0001_tables.sql") },
         Migration { number: 2, name: "entries", sql: include_str!("../migrations/0002_entries.sql") },
         Migration { number: 3, name: "chores", sql: include_str!("../migrations/0003_chores.sql") },
-        Migration { number: 4, name: "forgotten", sql: include_str!("../migrations/0004_forgotten.sql") },
+        Migration { number: 4, name: "backfill", sql: include_str!("../migrations/0004_backfill.sql") },
     ],
 };

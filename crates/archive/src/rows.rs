@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use parlance_backplane::trail::{Happening, Step};
 use parlance_backplane::{CursorChanged, record};
-use parlance_model::{ConversationId, Entry, Message, Record, Time, UserId};
+use parlance_model::{ConversationId, Cursor, Entry, Message, Record, Time, UserId};
 
 /// Where an entry is in the life of a log: its epoch, its sequence.
 type Place = (u32, u64);
@@ -44,6 +44,14 @@ pub struct Rows {
     reactions: BTreeMap<Reacted, (Place, Time, bool)>,
     memberships: BTreeMap<(ConversationId, UserId), Membership>,
     receipts: BTreeMap<(ConversationId, UserId), Receipt>,
+    standing: BTreeMap<(ConversationId, UserId), Standing>,
+}
+
+/// A member of whom the log may not tell any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Standing {
+    joined: Place,
+    after: Option<Time>,
 }
 
 impl Rows {
@@ -71,6 +79,30 @@ impl Rows {
             rows.entry(conversation, entry);
         }
         rows
+    }
+
+    /// A conversation as it stands.
+    pub fn created(&mut self, id: &ConversationId, epoch: u32, at: Time, by: Option<UserId>) {
+        let known = self.conversations.entry(id.clone()).or_default();
+        (known.created, known.epoch) = (Some((at, by)), known.epoch.max(epoch));
+    }
+
+    /// A member, who came there as far as is known. `after`: only if that was later.
+    pub fn stands(&mut self, id: &ConversationId, user: &UserId, joined: Place, after: Option<Time>) {
+        self.standing.insert((id.clone(), user.clone()), Standing { joined, after });
+    }
+
+    /// A cursor.
+    pub fn cursor_stands(&mut self, id: &ConversationId, cursor: &Cursor) {
+        let key = (id.clone(), cursor.user.clone());
+        let known = self.receipts.entry(key).or_default();
+        known.delivered = Some(cursor.delivered);
+        known.read = (cursor.read_at > Time(0)).then_some((cursor.read, cursor.read_at));
+    }
+
+    /// Reactions to what is before a place are left out.
+    pub fn without_reactions_to(&mut self, bound: u64) {
+        self.reactions.retain(|(_, target, ..), _| *target >= bound);
     }
 
     /// Whether nothing of it is kept.
@@ -149,6 +181,12 @@ impl Rows {
             line.maybe_number(receipt.read.map(|(to, _)| to)).time(receipt.read.map(|(_, at)| at));
             line.end()
         });
+        let standing = self.standing.iter().map(|((id, user), member)| {
+            let (epoch, seq) = member.joined;
+            let mut line = Line::new();
+            line.text(id.as_str()).text(user.as_str()).number(epoch).number(seq).time(member.after);
+            line.end()
+        });
         let mut all: Vec<(&'static str, Vec<String>)> = vec![
             ("staged_conversations", conversations.collect()),
             ("staged_messages", messages.collect()),
@@ -156,6 +194,7 @@ impl Rows {
             ("staged_reactions", reactions.collect()),
             ("staged_memberships", memberships.collect()),
             ("staged_receipts", receipts.collect()),
+            ("staged_standing", standing.collect()),
         ];
         all.retain(|(_, lines)| !lines.is_empty());
         all

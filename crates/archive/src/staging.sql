@@ -21,3 +21,5 @@ CREATE TEMP TABLE IF NOT EXISTS staged_memberships (
 CREATE TEMP TABLE IF NOT EXISTS staged_receipts (
     conversation text, user_id text, delivered_seq bigint, read_seq bigint, read_at timestamptz
 ) ON COMMIT DELETE ROWS;
+-- Conversations of the batch of which nothing was kept any more when their life was over, and when that was.
+CREATE TEMP TABLE IF NOT EXISTS staged_over (conversation text, until timestamptz) ON COMMIT DELETE ROWS;

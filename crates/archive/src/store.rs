@@ -19,11 +19,11 @@ use crate::migrations::SCHEMA;
 use crate::rows::Rows;
 
 const STAGING: &str = include_str!("staging.sql");
-const APPLY: &str = include_str!("apply.sql");
+pub(crate) const APPLY: &str = include_str!("apply.sql");
 /// What is gathered before it goes out.
 const CHUNK: usize = 64 * 1024;
 /// Whoever applies a part does so alone, also when it takes longer than it has the part. (The first half of a pair.)
-const LOCK: i32 = 0x6172_6368;
+pub(crate) const LOCK: i32 = 0x6172_6368;
 /// Above so many rows a count is an estimate.
 const COUNTED: f32 = 100_000.0;
 
@@ -57,7 +57,7 @@ pub struct State {
 
 /// A connection.
 pub struct Store {
-    session: Session,
+    pub(crate) session: Session,
 }
 
 impl Store {
@@ -173,7 +173,7 @@ impl Store {
     }
 }
 
-async fn copy(step: &Transaction<'_>, table: &str, lines: &[String]) -> Result<(), Refused> {
+pub(crate) async fn copy(step: &Transaction<'_>, table: &str, lines: &[String]) -> Result<(), Refused> {
     let mut into = pin!(step.copy_in::<_, Bytes>(&format!("COPY pg_temp.{table} FROM STDIN")).await?);
     let mut gathered = String::new();
     for line in lines {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::{join, join_all, try_join_all};
 use parlance_backplane::{
-    Change, ChangeRefused, Changed, Conversations, Fault, Found, MANY, MemberSet, Members, Membership,
+    Change, ChangeRefused, Changed, Conversations, Fault, Found, Listed, MANY, MemberSet, Members, Membership,
 };
 use parlance_model::delivery::Marks;
 use parlance_model::{
@@ -330,6 +330,10 @@ impl Conversations for Node {
         guess.sort();
         guess.dedup();
         self.look_up_what_is_there(user, &guess).await
+    }
+
+    async fn listed(&self, from: Option<&str>, most: usize) -> Result<Listed, Fault> {
+        self.walk(from, most).await
     }
 
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault> {

@@ -111,6 +111,25 @@ impl Keys {
         self.key(partition(&text), "l", &text)
     }
 
+    /// What the states of all conversations look like, in the words of `SCAN`.
+    pub fn all_states(&self) -> String {
+        let mut pattern = String::new();
+        for c in self.prefix.chars() {
+            if "*?[]\\^".contains(c) {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        pattern + "l:{*}c:*"
+    }
+
+    /// The conversation of which this is the state.
+    pub fn conversation_of(&self, state: &str) -> Option<ConversationId> {
+        let (_, text) = state.strip_prefix(&self.prefix)?.split_once('}')?;
+        let id = ConversationId::parse(text.strip_prefix("c:")?).ok()?;
+        (self.state(&LogKey::Conversation(id.clone())) == state).then_some(id)
+    }
+
     /// The state, members and cursors of a conversation.
     pub fn place(&self, id: &ConversationId) -> [String; 3] {
         let text = format!("c:{id}");
@@ -284,6 +303,19 @@ mod tests {
         for (partition, tag) in TAGS.iter().enumerate() {
             assert_eq!(usize::from(slot(&format!("gw:x:{{{tag}}}y{{z}}"))), partition * 64 + 32, "{tag}");
         }
+    }
+
+    #[test]
+    fn states_tell_their_conversation() {
+        let (keys, other) = (Keys::new("gw[1]:", "gw/"), Keys::new("gw:", "gw/"));
+        assert_eq!(keys.all_states(), "gw\\[1\\]:l:{*}c:*");
+        let id = ConversationId::parse("a:c:b@").unwrap();
+        let state = keys.state(&LogKey::Conversation(id.clone()));
+        assert_eq!(keys.conversation_of(&state), Some(id));
+        assert_eq!(other.conversation_of(&state), None);
+        assert_eq!(keys.conversation_of(&state.replace("l:{", "m:{")), None);
+        assert_eq!(keys.conversation_of(&keys.changes(7, "c")), None);
+        assert_eq!(keys.conversation_of(&keys.state(&LogKey::App("c:x".into()))), None);
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod topology;
 mod trail;
 mod turns;
 mod typing;
+mod walk;
 
 pub use access::{Access, Login, Tls};
 pub use durable::Replicas;

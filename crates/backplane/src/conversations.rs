@@ -91,6 +91,15 @@ pub struct Found {
     pub away: Vec<ConversationId>,
 }
 
+/// Some of all conversations there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Which, in no order.
+    pub ids: Vec<ConversationId>,
+    /// Where the walk goes on, for the same engine as long as it runs; `None`: that was the end of it.
+    pub next: Option<String>,
+}
+
 /// Conversations and who is in them.
 ///
 /// Guarantees: a change is one atomic step: members, version, a `Members` / `Title` / `Deleted` record in
@@ -127,6 +136,11 @@ pub trait Conversations: Send + Sync {
         let _unused = guess;
         self.found_of_user(user).await
     }
+
+    /// Some of all conversations: the first ones, or where a walk goes on. Looks at about as many things as are asked for at
+    /// most, of which few may be conversations, or none. Whatever stands during all of a walk to its end is named, perhaps
+    /// more than once; what was deleted may be named too.
+    async fn listed(&self, from: Option<&str>, most: usize) -> Result<Listed, Fault>;
 
     /// Removes one with its log, cursors and indexes; publishes a final `Deleted` entry. `false` when there was none.
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault>;

@@ -27,8 +27,8 @@ pub use bus::{
     Behind, Bus, Delivery, Inbox, PresenceCause, PresenceChanged, Publication, Signal, TypingChanged,
 };
 pub use conversations::{
-    Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet, Cursors, Found, MemberSet,
-    Membership,
+    Change, ChangeRefused, Changed, Conversations, CursorChanged, CursorSet, Cursors, Found, Listed,
+    MemberSet, Membership,
 };
 pub use fences::{FENCE_MARGIN, Fenced, Fences, Place, SOON, Seen};
 pub use limits::{Limits, Rule, Verdict};

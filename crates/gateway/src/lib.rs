@@ -6,6 +6,7 @@
 
 pub mod auth;
 mod authoriser;
+pub mod backfill;
 mod background;
 mod brake;
 pub mod clock;

@@ -1,7 +1,7 @@
 //! One node: everything its sessions, listeners and background tasks share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Authenticator;
 use crate::authoriser::Authoriser;
+use crate::backfill::Backfill;
 use crate::brake::Brakes;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -85,6 +86,8 @@ pub struct Node {
     pub(crate) generation: AtomicU64,
     /// What is known of the engine.
     pub(crate) health: Health,
+    /// Who brings history into the archive, where there is one.
+    pub backfill: OnceLock<Arc<dyn Backfill>>,
     /// Which messages are traced.
     pub(crate) tracing: Tracing,
     /// Leases are to be carried at once.

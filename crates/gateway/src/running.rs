@@ -1,8 +1,8 @@
 //! A node's life: build, listen, reload, stop.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -152,6 +152,7 @@ pub async fn begin(
         connections: AtomicU64::new(0),
         generation: AtomicU64::new(0),
         health: Health::default(),
+        backfill: OnceLock::new(),
         tracing,
         leases: Notify::new(),
         clock,

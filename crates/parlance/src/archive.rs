@@ -10,7 +10,7 @@ use parlance_gateway::node::Node;
 
 use crate::cli::NodeFlags;
 use crate::failure::Failure;
-use crate::{aside, keeping};
+use crate::{aside, backfill, keeping};
 
 const CALL: &str = "/api/v1/archive";
 
@@ -36,6 +36,8 @@ enum What {
     List(aside::List),
     /// Have that written again.
     Retry(aside::Retry),
+    /// Bring in the history from before the archive, as far as the engine still keeps it.
+    Backfill(backfill::Args),
 }
 
 /// `parlance archive`.
@@ -48,6 +50,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         What::Forget(args) => keeping::forget(&args).await,
         What::List(list) => list.show(CALL).await,
         What::Retry(retry) => retry.ask(CALL, "written").await,
+        What::Backfill(args) => backfill::run(&args).await,
     }
 }
 
@@ -81,6 +84,9 @@ pub fn begin(node: &parlance_gateway::Running, backplane: &Backplane, before: Be
     let config = node.node().config.load();
     if config.archive.url.is_some() && config.archive.run {
         wired::begin(node.node(), backplane);
+    }
+    if config.archive.url.is_some() {
+        backfill::offer(node.node(), backplane);
     }
     if let Some(confirmer) = before.0 {
         wired::confirm(node.node(), confirmer);
@@ -189,7 +195,7 @@ pub mod wired {
         }
     }
 
-    fn address(node: &Arc<Node>) -> Address {
+    pub fn address(node: &Arc<Node>) -> Address {
         let from = node.clone();
         Arc::new(move || from.config.load().archive.url.clone())
     }

@@ -52,7 +52,8 @@ impl Retry {
     }
 }
 
-fn number(answer: &Value, field: &str) -> u64 {
+/// A number of an answer; 0 where there is none.
+pub fn number(answer: &Value, field: &str) -> u64 {
     answer.get(field).and_then(Value::as_u64).unwrap_or_default()
 }
 

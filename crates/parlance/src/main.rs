@@ -4,6 +4,7 @@
 
 mod archive;
 mod aside;
+mod backfill;
 mod chat;
 mod cli;
 mod dev;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Method, Request, Uri, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -41,6 +41,11 @@ pub async fn get(args: &Args, call: &str) -> Result<Value, Failure> {
 
 /// What it answers to a call without a body.
 pub async fn call(args: &Args, method: Method, call: &str) -> Result<Value, Failure> {
+    send(args, method, call, None).await
+}
+
+/// What it answers to a call.
+pub async fn send(args: &Args, method: Method, call: &str, body: Option<&Value>) -> Result<Value, Failure> {
     let uri = format!("{}{call}", args.url.trim_end_matches('/')).parse::<Uri>();
     let uri = uri.ok().filter(|uri| uri.scheme_str() == Some("http"));
     let uri = uri.ok_or_else(|| Failure::Usage("--url: expected http://host:port".to_owned()))?;
@@ -50,13 +55,13 @@ pub async fn call(args: &Args, method: Method, call: &str) -> Result<Value, Fail
         .method(method)
         .uri(uri)
         .header(header::AUTHORIZATION, format!("Bearer {}", key.trim()))
-        .body(Empty::<Bytes>::new())
+        .body(Full::new(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default()))
         .map_err(|_| Failure::Usage("--api-key: cannot be sent in a header".to_owned()))?;
     let answer = tokio::time::timeout(TIMEOUT, ask(request)).await;
     Ok(answer.map_err(|_| anyhow!("no answer within {TIMEOUT:?}"))??)
 }
 
-async fn ask(request: Request<Empty<Bytes>>) -> anyhow::Result<Value> {
+async fn ask(request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let answer = client.request(request).await.context("cannot reach the node's internal listener")?;
     let status = answer.status();

@@ -5,6 +5,7 @@ use parlance_postgres::{Refused, Session};
 use super::Rows;
 use super::tables::{Broom, ENTRIES, FORGOTTEN, OVER};
 use super::unsay;
+use crate::store::LOCK;
 
 /// Messages that are emptied at once.
 const BATCH: i64 = 1_000;
@@ -18,11 +19,35 @@ pub enum Forgotten {
     User(String),
 }
 
+/// Whoever forgets somebody excludes who brings history in, for a moment: that is not to write what it read before. The second
+/// half of a pair that is no part's.
+pub(crate) const FORGETTING: i32 = -3;
+
+/// Notes who is forgotten, so that history that is brought in later does not bring it back.
+async fn note(session: &mut Session, kind: &str, id: &str) -> Result<(), Refused> {
+    let there = "SELECT to_regclass('parlance.forgotten') IS NOT NULL";
+    if !session.query_one(there, &[]).await?.try_get::<_, bool>(0)? {
+        return Ok(());
+    }
+    let step = session.transaction().await?;
+    step.query("SELECT pg_advisory_xact_lock($1, $2)", &[&LOCK, &FORGETTING]).await?;
+    let note = "INSERT INTO parlance.forgotten (kind, name, at) VALUES ($1, sha256(convert_to($2, 'UTF8')), clock_timestamp())
+        ON CONFLICT (kind, name) DO UPDATE SET at = excluded.at";
+    step.execute(note, &[&kind, &id]).await?;
+    Ok(step.commit().await?)
+}
+
 /// Removes it, or only counts; rows by table.
 ///
 /// # Errors
 /// What PostgreSQL says. What went until then is gone; doing it again does the rest.
 pub async fn forget(session: &mut Session, whom: &Forgotten, only_counts: bool) -> Result<Rows, Refused> {
+    if !only_counts {
+        match whom {
+            Forgotten::Conversation(id) => note(session, "conversation", id).await?,
+            Forgotten::User(id) => note(session, "user", id).await?,
+        }
+    }
     let mut broom = Broom::new(session, only_counts);
     let has_entries = broom.has(ENTRIES.name).await?;
     match whom {

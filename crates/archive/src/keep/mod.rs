@@ -9,9 +9,12 @@ mod tables;
 mod unsay;
 mod watch;
 
+pub(crate) use forget::FORGETTING;
 pub use forget::{Forgotten, forget};
+pub(crate) use policies::Known;
 pub use policies::{Policies, Rule};
 pub use prune::prune;
+pub(crate) use unsay::without;
 pub use watch::{Removals, keep};
 
 use std::collections::BTreeMap;

@@ -33,7 +33,7 @@ pub struct Policies {
 
 /// What is known of a conversation. Times are in microseconds.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     pub now: i64,
     /// Its latest life began: what is older is of one that was deleted.
     pub created: Option<i64>,
@@ -52,7 +52,7 @@ impl Policies {
     }
 
     /// Before when it goes.
-    pub(super) fn cut(&self, conversation: &str, known: Known) -> Option<i64> {
+    pub(crate) fn cut(&self, conversation: &str, known: Known) -> Option<i64> {
         let aged = self.days_of(conversation).map(|days| before(known.now, days));
         let deleted =
             known.created.filter(|at| self.deleted_days > 0 && *at < before(known.now, self.deleted_days));

@@ -46,8 +46,8 @@ async fn passed(session: &mut Session, policies: &Policies, only_counts: bool) -
     }
     let mut broom = Broom::new(session, only_counts);
     broom.rows = rows;
-    let mut pass =
-        Pass { has_entries: broom.has(ENTRIES.name).await?, broom, policies, counted: BTreeSet::new() };
+    let (has_entries, has_floors) = (broom.has(ENTRIES.name).await?, broom.has(FORGOTTEN).await?);
+    let mut pass = Pass { has_entries, has_floors, broom, policies, counted: BTreeSet::new() };
     if only_counts {
         pass.counted.extend(deleted.into_iter().map(|(conversation, _)| conversation));
     }
@@ -64,6 +64,8 @@ struct Pass<'a> {
     broom: Broom<'a>,
     policies: &'a Policies,
     has_entries: bool,
+    /// It can be noted what was removed.
+    has_floors: bool,
     /// Conversations that were counted, where nothing goes that would not be found again.
     counted: BTreeSet<String>,
 }
@@ -107,6 +109,7 @@ impl Pass<'_> {
             end = end.max(last.unwrap_or_default().saturating_add(1));
         }
         let bound = kept.unwrap_or(end);
+        let before = self.went();
         for Table { name, at, .. } in tables {
             let old = format!("conversation = $1 AND {at} < {} AND seq < $3", micros!("$2"));
             self.broom.sweep(name, &old, &[conversation, &cut, &bound]).await?;
@@ -115,8 +118,20 @@ impl Pass<'_> {
         self.broom.sweep(REACTIONS.name, to_them, &[conversation, &bound]).await?;
         if self.broom.only_counts {
             self.counted.insert(conversation.clone());
+        } else if self.has_floors && self.went() > before {
+            // History that is brought in later does not bring it back, whatever policies say by then.
+            let floor = format!(
+                "UPDATE parlance.conversations SET removed_before = greatest(removed_before, {}) WHERE id = $1",
+                micros!("$2")
+            );
+            self.broom.session.execute(&floor, &[conversation, &cut]).await?;
         }
         Ok(())
+    }
+
+    /// Rows of logs that went so far.
+    fn went(&self) -> u64 {
+        [MESSAGES, ENTRIES].iter().filter_map(|table| self.broom.rows.get(table.name)).sum()
     }
 }
 

@@ -33,13 +33,13 @@ pub(super) const ENTRIES: Table = Table { name: "entries", seq: "seq", at: "at" 
 pub(super) const SUPERSEDED: Table = Table { name: "superseded_messages", seq: "seq", at: "sent_at" };
 pub(super) const REACTIONS: Table = Table { name: "reaction_states", seq: "target_seq", at: "at" };
 
-/// Conversations of which nothing is kept any more; there from a later migration on.
+/// What must not come back; there from a later migration on.
 pub(super) const FORGOTTEN: &str = "forgotten";
 /// Has it remembered when the life of a conversation was over, if it is: what comes late of it is not written.
-pub(super) const OVER: &str = "INSERT INTO parlance.forgotten AS f (conversation, until)
-    SELECT id, deleted_at FROM parlance.conversations
+pub(super) const OVER: &str = "INSERT INTO parlance.forgotten AS f (kind, name, at)
+    SELECT 'ended', sha256(convert_to(id, 'UTF8')), deleted_at FROM parlance.conversations
         WHERE id = $1 AND deleted_at IS NOT NULL AND (created_at IS NULL OR created_at <= deleted_at)
-    ON CONFLICT (conversation) DO UPDATE SET until = greatest(f.until, excluded.until)";
+    ON CONFLICT (kind, name) DO UPDATE SET at = greatest(f.at, excluded.at)";
 
 /// What a page of conversations says of one.
 pub(super) struct Seen {

@@ -12,7 +12,7 @@ use super::tables::{Broom, ENTRIES};
 const BATCH: i64 = 1_000;
 
 /// The record without the user; `None`: it says nothing of the user.
-fn without(record: &Record, user: &UserId) -> Option<Record> {
+pub(crate) fn without(record: &Record, user: &UserId) -> Option<Record> {
     match record {
         Record::Reaction { author, .. } if author.id == *user => Some(nothing()),
         Record::Members { added, removed, by } => {

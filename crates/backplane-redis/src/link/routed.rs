@@ -5,6 +5,7 @@
 //! hangs, after the first command it did not answer in time.
 //! Must not know: what is called.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -308,6 +309,26 @@ impl Routed {
             work(wire.primary.clone()).await
         });
         join_all(asked).await.into_iter().collect()
+    }
+
+    /// The primaries that have these slots, each once.
+    ///
+    /// # Errors
+    /// When nobody has one of them now.
+    pub fn owners(&self, slots: impl Iterator<Item = u16>) -> Result<BTreeSet<Address>, LinkFault> {
+        let layout = self.topology.layout();
+        let nobody = |slot| LinkFault::Elsewhere(format!("Redis: no server has slot {slot}"));
+        slots.map(|slot| layout.of_slot(slot).cloned().ok_or_else(|| nobody(slot))).collect()
+    }
+
+    /// The way to one primary.
+    ///
+    /// # Errors
+    /// When it is away.
+    pub fn to(&self, address: &Address) -> Result<Arc<dyn RedisLink>, LinkFault> {
+        let wire = self.wire(address);
+        wire.usable()?;
+        Ok(wire.primary.link.clone())
     }
 
     /// Whether all primaries answer.

@@ -23,3 +23,4 @@ mod storm;
 mod support;
 mod tls;
 mod trail;
+mod walk;

@@ -1,5 +1,7 @@
 //! Conversations: changes, numbers, deletion, the index by user.
 
+use std::collections::BTreeSet;
+
 use parlance_model::{LogKey, Member, Record, SELF_NUMBER_LIMIT};
 
 use super::{Rig, change, conv, create, exactly, head, heard, message, say, silent, topic, user};
@@ -222,4 +224,39 @@ pub async fn a_deleted_one_is_gone_and_may_come_back(rig: &dyn Rig) {
         assert!(matches!(heard(&mut inbox).await, Publication::Entry(_)));
         node.bus.unsubscribe(&[topic(id)]).await.unwrap();
     }
+}
+
+pub async fn a_walk_meets_every_conversation_that_stays(rig: &dyn Rig) {
+    let nodes = rig.nodes(2).await;
+    let node = &nodes[0];
+    let named = |from: usize, to: usize| (from..to).map(|n| format!("c@{n}")).collect::<Vec<_>>();
+    for id in named(0, 90) {
+        create(node, &id, &["a", "b"]).await;
+    }
+    // What is beside them is no conversation.
+    let record = Record::NotificationRead { id: None };
+    node.log.post(&LogKey::User(user("a")), record.clone(), None).await.unwrap();
+    node.log.post(&LogKey::App("c:c@1".into()), record, None).await.unwrap();
+    assert!(node.conversations.delete(&conv("c@89")).await.unwrap());
+    let (mut met, mut from, mut pages) = (BTreeSet::new(), None::<String>, 0);
+    loop {
+        // Whichever node goes on.
+        let page = nodes[pages % 2].conversations.listed(from.as_deref(), 20).await.unwrap();
+        met.extend(page.ids.iter().map(ToString::to_string));
+        match pages {
+            0 => assert!(node.conversations.delete(&conv("c@88")).await.unwrap()),
+            1 => drop(create(node, "late", &["a"]).await),
+            _ => {}
+        }
+        pages += 1;
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert!(pages > 2, "a page is bounded");
+    met.retain(|id| !["c@88", "c@89", "late"].contains(&id.as_str()));
+    assert_eq!(met, named(0, 88).into_iter().collect());
+    let all = nodes[1].conversations.listed(Some("nonsense of another engine"), 10_000).await.unwrap();
+    assert!(all.ids.len() <= 100, "{}", all.ids.len());
 }

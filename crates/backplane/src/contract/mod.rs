@@ -73,6 +73,7 @@ macro_rules! contract_tests {
             conversations::digit_ids_are_their_own_number,
             conversations::numbers_find_their_conversation,
             conversations::a_deleted_one_is_gone_and_may_come_back,
+            conversations::a_walk_meets_every_conversation_that_stays,
             cursors::cursors_only_move_forward_with_a_dense_version,
             cursors::concurrent_receipts_agree,
             cursors::a_members_cursors_begin_where_it_joined,

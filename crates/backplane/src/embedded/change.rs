@@ -188,7 +188,7 @@ fn apply(step: &mut Step<'_, '_>, change: &Change, plan: Plan) -> Result<Changed
     log.state.version += 1;
     let by = change.by.clone();
     if created {
-        let at = step.now();
+        let at = Time(meta.created_at);
         step.happened(&Happening::Created { conversation: change.id.clone(), by: by.clone(), at })?;
     }
     if created || !added.is_empty() || !removed.is_empty() {

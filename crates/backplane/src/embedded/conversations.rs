@@ -10,7 +10,7 @@ use super::tables::{
     BELONGS, CONVERSATIONS, CURSORS, LOGS, MEMBERS, Meta, after, conversation_key, corrupt, live_state,
     members_of, row,
 };
-use crate::{Change, ChangeRefused, Changed, Conversations, Fault, Membership};
+use crate::{Change, ChangeRefused, Changed, Conversations, Fault, Listed, Membership};
 
 #[async_trait]
 impl Conversations for Node {
@@ -38,6 +38,11 @@ impl Conversations for Node {
         self.engine.read(move |txn| of_user(txn, user.as_str())).await
     }
 
+    async fn listed(&self, from: Option<&str>, most: usize) -> Result<Listed, Fault> {
+        let from = from.map(after).unwrap_or_default();
+        self.engine.read(move |txn| listed(txn, &from, most.max(1))).await
+    }
+
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault> {
         let id = id.clone();
         self.engine.writer.run(move |step| delete(step, &id)).await
@@ -63,4 +68,19 @@ fn of_user(txn: &ReadTransaction, user: &str) -> Result<Vec<Membership>, Fault> 
         all.push(Membership { conversation, number, joined_seq: joined.value(), head: state.head(), marks });
     }
     Ok(all)
+}
+
+/// From one on, by id.
+fn listed(txn: &ReadTransaction, from: &str, most: usize) -> Result<Listed, Fault> {
+    let mut page = Listed::default();
+    for found in txn.open_table(CONVERSATIONS)?.range(from..)? {
+        if page.ids.len() == most {
+            page.next = page.ids.last().map(ToString::to_string);
+            break;
+        }
+        let (key, _) = found?;
+        let id = key.value();
+        page.ids.push(ConversationId::parse(id).map_err(|_| corrupt("conversation", id))?);
+    }
+    Ok(page)
 }

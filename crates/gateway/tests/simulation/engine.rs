@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use parlance_backplane::{
     Appended, Backplane, Belonging, Bus, Change, ChangeRefused, Changed, Conversations, CursorChanged,
     CursorSet, Cursors, Enlisted, Enlistment, Entering, Fault, Fenced, Fences, Find, Inbox, Leaving, Limits,
-    LiveNode, Log, Members, Membership, NodeState, Nodes, Outline, Over, Overview, Overviews, Page, Place,
-    Posted, Presence, Range, Reacted, Reactions, Refreshed, Rooms, Rule, Seen, Sequences, Shared, Signal,
-    Standing, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, Verdict,
+    Listed, LiveNode, Log, Members, Membership, NodeState, Nodes, Outline, Over, Overview, Overviews, Page,
+    Place, Posted, Presence, Range, Reacted, Reactions, Refreshed, Rooms, Rule, Seen, Sequences, Shared,
+    Signal, Standing, Swept, Touch, Touched, Typing, TypingOutcome, UserPresence, Verdict,
 };
 use parlance_model::{
     Author, ConnectionId, Conversation, ConversationId, Cursor, LogKey, Message, NodeId, ReceiptKind, Record,
@@ -127,6 +127,10 @@ impl Conversations for Far {
 
     async fn of_user(&self, user: &UserId) -> Result<Vec<Membership>, Fault> {
         through!(self, self.inner.conversations.of_user(user))
+    }
+
+    async fn listed(&self, from: Option<&str>, most: usize) -> Result<Listed, Fault> {
+        through!(self, self.inner.conversations.listed(from, most))
     }
 
     async fn delete(&self, id: &ConversationId) -> Result<bool, Fault> {

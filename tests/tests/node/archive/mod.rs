@@ -2,6 +2,8 @@
 
 mod acks;
 mod aside;
+mod backfill;
+mod backfill_limits;
 mod catching_up;
 mod command;
 mod faults;

@@ -160,6 +160,11 @@ pub fn body(n: usize) -> String {
     if n.is_multiple_of(25) { format!("nul \u{0}\t\\ {n}") } else { format!("m-{n} \u{1f389}") }
 }
 
+/// A node that keeps all of it, and no archive.
+pub fn long() -> Options {
+    Options::default().env("PARLANCE_LIMITS_RATES", "false").env("PARLANCE_NO_LIMITS", "true")
+}
+
 /// Three hundred messages with whatever else happens in a conversation.
 pub async fn happens(gateway: &Gateway) -> Result<Story> {
     let auth = json!({ "token": format!("Bearer {}", token("bob")?), "userId": "bob" });
@@ -194,6 +199,18 @@ pub async fn happens(gateway: &Gateway) -> Result<Story> {
 }
 
 impl Story {
+    /// Some more messages.
+    pub async fn goes_on(&mut self, gateway: &Gateway, messages: usize) -> Result<()> {
+        for n in self.ids.len()..self.ids.len() + messages {
+            let sent = gateway.call("POST", PATH, Some(&said(n))).await?;
+            self.ids.push(sent["id"].as_str().with_context(|| format!("no id: {sent}"))?.to_owned());
+            if n % 10 == 9 {
+                self.note(gateway).await?;
+            }
+        }
+        self.note(gateway).await
+    }
+
     /// What is kept now.
     async fn note(&mut self, gateway: &Gateway) -> Result<()> {
         for reader in READERS {

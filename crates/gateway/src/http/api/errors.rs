@@ -35,6 +35,8 @@ pub enum Code {
     NumberTaken,
     /// The idempotency key came with another call (409).
     KeyReused,
+    /// One is under way already (409).
+    AlreadyRunning,
     /// The body, or a part of it, is beyond its limit (413).
     PayloadTooLarge,
     /// The body is of another kind than the call takes (415).
@@ -61,6 +63,7 @@ impl Code {
             Self::Timeout => "TIMEOUT",
             Self::NumberTaken => "NUMBER_TAKEN",
             Self::KeyReused => "KEY_REUSED",
+            Self::AlreadyRunning => "ALREADY_RUNNING",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::RateLimited => "RATE_LIMITED",

@@ -51,6 +51,7 @@ pub(super) fn described() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(explain::explain))
         .routes(routes!(archive::get))
         .routes(routes!(archive::retry))
+        .routes(routes!(archive::backfill))
         .routes(routes!(webhooks::get))
         .routes(routes!(webhooks::retry))
 }
