@@ -89,6 +89,8 @@ async fn on_a_redis_that_was_emptied_the_end_of_an_earlier_life_hides_nothing_of
     gateway.api("DELETE", PLACE, None).await?;
     let ends = "SELECT count(*) FROM parlance.entries WHERE kind = 'deleted'";
     postgres.until(ends, 1).await?;
+    // A log that begins anew is known by the second it begins in.
+    postgres.until(&format!("{ends} AND epoch < floor(extract(epoch FROM clock_timestamp()))"), 1).await?;
     gateway.kill9()?;
     redis.restart_empty().await?;
     let gateway = Gateway::start(options).await?;
