@@ -1,10 +1,12 @@
 //! What was put aside of a conversation that is over and forgotten stays away, and its next life is whole.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use parlance_redis_rig::Server;
-use parlance_tests::metrics::until;
-use parlance_tests::{API_KEY, Gateway, Postgres, Ws};
+use parlance_tests::{API_KEY, Gateway, PATIENCE, Postgres, Ws};
 use serde_json::json;
+use tokio::time::{sleep, timeout};
 
 use super::command::said;
 use super::kept_in;
@@ -50,11 +52,18 @@ fn retry(gateway: &Gateway) -> Result<String> {
     said(&format!("retry --url {url}"), &[("PARLANCE_API_KEY", API_KEY)])
 }
 
-/// Waits until everything that there was so far is written, or is not.
-async fn until_written(gateway: &Gateway, postgres: &Postgres, id: &str) -> Result<()> {
-    say(&mut connect(gateway, "carol").await?, id, "other", &["dave"]).await?;
-    postgres.until(&format!("SELECT count(*) FROM parlance.messages WHERE client_id = '{id}'"), 1).await?;
-    until(gateway, |page| page.sum("parlance_archive_backlog_steps", &[]) == 0.0).await.map(drop)
+/// Waits until nothing is on its way any more, and so many steps lie aside.
+async fn until_settled(gateway: &Gateway, aside: u64) -> Result<()> {
+    let settled = async {
+        loop {
+            let told = gateway.call("GET", "/api/v1/archive", None).await?;
+            if told["waiting"] == 0 && told["aside"] == aside {
+                return anyhow::Ok(());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE * 6, settled).await.with_context(|| gateway.log())?
 }
 
 /// Bob has read what alice said.
@@ -69,33 +78,32 @@ async fn stays_away(gateway: &Gateway, postgres: &Postgres) -> Result<()> {
     let environment = [("PARLANCE_ARCHIVE_URL", url.as_str())];
     let (mut alice, mut bob) = (connect(gateway, "alice").await?, connect(gateway, "bob").await?);
     say(&mut alice, "m-0", "c", &["bob"]).await?;
-    until_written(gateway, postgres, "o-0").await?;
+    until_settled(gateway, 0).await?;
     refuse(postgres, true).await?;
     say(&mut alice, "m-1", "c", &["bob"]).await?;
     read(&mut bob, "m-1").await?;
     // Each is tried for some seconds, one after the other.
-    for count in [1.0, 2.0] {
-        until(gateway, |page| page.sum("parlance_archive_given_up_total", &[]) >= count).await?;
-    }
+    until_settled(gateway, 2).await?;
     refuse(postgres, false).await?;
     // The end is written, and all there was is forgotten.
     gateway.call("DELETE", "/api/v1/conversations/c", None).await?;
     postgres
         .until("SELECT count(*) FROM parlance.conversations WHERE id = 'c' AND deleted_at IS NOT NULL", 1)
         .await?;
+    until_settled(gateway, 2).await?;
     let gone = said("forget --conversation c", &environment)?;
     ensure!(gone.contains("forgotten: 1 of conversations\n") && gone.contains("1 of messages\n"), "{gone}");
     ensure!(rows(postgres, "c").await?.is_empty());
     let again = retry(gateway)?;
     let count: u32 = again.trim().rsplit(' ').next().context("no count")?.parse()?;
     ensure!(count >= 2, "{again}");
-    until_written(gateway, postgres, "o-1").await?;
+    until_settled(gateway, 0).await?;
     ensure!(rows(postgres, "c").await?.is_empty(), "{:?}", rows(postgres, "c").await?);
     // The next life is written, with its beginning, its members and its receipts.
     gateway.conversation("c", &["alice", "bob"]).await?;
     say(&mut alice, "m-2", "c", &["bob"]).await?;
     read(&mut bob, "m-2").await?;
-    until_written(gateway, postgres, "o-2").await?;
+    until_settled(gateway, 0).await?;
     let known = "SELECT count(*) FROM parlance.conversations WHERE id = 'c' AND created_at IS NOT NULL AND deleted_at IS NULL";
     ensure!(postgres.number(known).await? == 1);
     let ids = postgres.rows("SELECT client_id FROM parlance.messages WHERE conversation = 'c'").await?;

@@ -3,8 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use parlance_redis_rig::Server;
 use parlance_tests::{Gateway, Options, Postgres};
+use serde_json::{Value, json};
 
-use super::{STREAM, bodies, of_stream, of_table, table, until_empty};
+use super::{STREAM, add, bodies, insert, of_stream, of_table, table, until_empty};
 
 const SMALL: usize = 40;
 /// How many of them are read at once.
@@ -22,12 +23,15 @@ fn events(count: usize, bytes: usize) -> Vec<String> {
     (0..count).map(event).collect()
 }
 
+/// Where they are said; it comes before all of them.
+fn made() -> Value {
+    json!({ "id": "c", "type": "group", "members": ["alice"] })
+}
+
 /// A node that reads so many at once.
 async fn node(options: Options, batch: usize) -> Result<Gateway> {
     let options = options.env("PARLANCE_ACK_LEVEL", "memory").env("PARLANCE_LIMITS_RATES", "false");
-    let node = Gateway::start(options.env("PARLANCE_OUTBOX_BATCH", &batch.to_string())).await?;
-    node.conversation("c", &["alice"]).await?;
-    Ok(node)
+    Gateway::start(options.env("PARLANCE_OUTBOX_BATCH", &batch.to_string())).await
 }
 
 async fn is_told(node: &Gateway, expected: usize) -> Result<()> {
@@ -60,7 +64,8 @@ async fn a_page_of_the_table_is_bounded_by_events_and_by_bytes() -> Result<()> {
             format!("INSERT INTO parlance.outbox (call, target, body) VALUES ('message', 'c', '{body}');")
         };
         let rows: String = all.iter().map(row).collect();
-        postgres.rows(&format!("BEGIN; {rows} COMMIT;")).await?;
+        let made = insert("conversation", None, Some(&made()));
+        postgres.rows(&format!("BEGIN; {made} {rows} COMMIT;")).await?;
         let node = node(of_table(&postgres), batch).await?;
         postgres.until("SELECT count(*) FROM parlance.outbox", 0).await?;
         is_told(&node, all.len()).await?;
@@ -89,6 +94,7 @@ async fn a_page_of_the_stream_is_bounded_by_events_and_by_bytes() -> Result<()> 
         for setting in [["slowlog-max-len", "10000"], ["slowlog-log-slower-than", "0"]] {
             redis.command(&["CONFIG", "SET", setting[0], setting[1]]).await?;
         }
+        add(&redis, "conversation", None, Some(&made())).await?;
         for body in &all {
             redis.command(&["XADD", STREAM, "*", "call", "message", "target", "c", "body", body]).await?;
         }
