@@ -447,6 +447,26 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_is_told_as_far_as_it_is_known() {
+        let mut rows = Rows::default();
+        rows.created(&place("c"), 2, Time(1_000), None);
+        rows.stands(&place("c"), &user("zoe"), (2, 7), None);
+        let cursor = |read, read_at| Cursor { user: user("zoe"), delivered: 9, read, read_at: Time(read_at) };
+        rows.cursor_stands(&place("c"), &cursor(4, 0));
+        let of = |rows: &Rows, table: &str| {
+            rows.copies()
+                .into_iter()
+                .find(|(name, _)| *name == table)
+                .map_or_else(Vec::new, |(_, lines)| lines)
+        };
+        assert_eq!(of(&rows, "staged_standing"), ["c\tzoe\t2\t7\t\\N\n"]);
+        assert_eq!(of(&rows, "staged_receipts"), ["c\tzoe\t9\t\\N\t\\N\n"], "where it began is not read");
+        assert_eq!(of(&rows, "staged_conversations"), ["c\t1970-01-01T00:00:01.000Z\t\\N\t\\N\t2\n"]);
+        rows.cursor_stands(&place("c"), &cursor(4, 2_000));
+        assert_eq!(of(&rows, "staged_receipts"), ["c\tzoe\t9\t4\t1970-01-01T00:00:02.000Z\n"]);
+    }
+
+    #[test]
     fn a_conversation_that_was_deleted_and_made_again_is_there() {
         let created = |at| {
             let (conversation, by) = (place("c"), Some(user("zoe")));

@@ -111,3 +111,49 @@ pub fn named(entry: &Entry) -> Vec<&UserId> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use parlance_model::MessageId;
+
+    use super::*;
+
+    fn user(id: &str) -> UserId {
+        UserId::parse(id).unwrap()
+    }
+
+    fn entry(at: u64, record: Record) -> Entry {
+        let id = MessageId::new(9, 3).unwrap();
+        Entry { seq: 3, epoch: 1, at: Time(at), prev_at: Time(0), id, record }
+    }
+
+    fn message(by: &str) -> Record {
+        let author = Author { name: Some("Zoë".into()), ..Author::bare(user(by)) };
+        let (client_id, body) = (Some("c-1".into()), "hush".into());
+        Record::Message(Message { author, client_id, body, metadata: None, extra: None, trace: None })
+    }
+
+    #[test]
+    fn what_is_older_than_anything_that_went_does_not_come() {
+        let floor = Floor { from: Some(2_000_001), forgotten: Some(5_000) };
+        assert_eq!([1_999, 2_000, 2_001].map(|at| floor.admits(Time(at))), [false, false, true]);
+        assert!(floor.is_forgotten(Time(5)) && !floor.is_forgotten(Time(6)), "it was made again");
+        assert!(Floor::default().admits(Time(0)) && !Floor::default().is_forgotten(Time(0)));
+    }
+
+    #[test]
+    fn nothing_is_said_of_who_was_forgotten_up_to_then() {
+        let forgotten = Forgotten(BTreeMap::from([(user("zoe"), Time(10))]));
+        let Record::Message(emptied) = forgotten.unsaid(entry(10, message("zoe"))).record else { panic!() };
+        assert_eq!((&*emptied.body, emptied.author), ("", Author::bare(user("zoe"))));
+        assert_eq!(emptied.client_id.as_deref(), Some("c-1"), "it is still the same message");
+        for kept in [entry(11, message("zoe")), entry(10, message("bob"))] {
+            assert_eq!(forgotten.unsaid(kept.clone()), kept);
+        }
+        let came =
+            Record::Members { added: vec![user("bob"), user("zoe")], removed: vec![], by: Some(user("zoe")) };
+        assert_eq!(named(&entry(1, came.clone())).len(), 3);
+        let less = Record::Members { added: vec![user("bob")], removed: vec![], by: None };
+        assert_eq!(forgotten.unsaid(entry(1, came)).record, less);
+    }
+}

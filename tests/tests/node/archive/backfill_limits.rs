@@ -1,7 +1,7 @@
 //! What a backfill does not do: come twice at a time, bring back what went, or take what PostgreSQL refuses.
 
 use anyhow::{Result, ensure};
-use parlance_tests::{Gateway, Postgres};
+use parlance_tests::{Gateway, Options, Postgres};
 use serde_json::json;
 
 use super::backfill::{PATH, backfilled, everything, is_settled, refused};
@@ -157,5 +157,39 @@ async fn how_often_a_client_id_was_used_goes_by_the_log() -> Result<()> {
     let uses = "SELECT seq, client_id_uses FROM parlance.messages WHERE client_id = 'a-7' ORDER BY seq";
     let found = postgres.rows(uses).await?;
     ensure!(found == [["9", "0"], ["1000", "1"], ["1001", "2"]], "{found:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn members_are_told_also_where_the_log_tells_no_more_of_their_coming() -> Result<()> {
+    let postgres = Postgres::start().await?;
+    let little = |options: Options| options.env("PARLANCE_RETENTION_ENTRIES", "20");
+    let mut gateway = Gateway::start(little(long())).await?;
+    talk(&gateway, "a", 0, 60).await?;
+    gateway.sigterm().await?;
+    gateway.restart_as(little(kept_in(&postgres, "").env("PARLANCE_NO_LIMITS", "true"))).await?;
+    let first = backfilled(&gateway, "")?;
+    ensure!(first.contains("finished: 1 conversations, 20 entries written"), "{first}");
+    let told = "SELECT user_id, joined_seq, joined_at, left_seq, is_member FROM parlance.memberships ORDER BY user_id";
+    let (alice, bob) = (["alice", "1", "-", "-", "t"], ["bob", "1", "-", "-", "t"]);
+    let found = postgres.rows(told).await?;
+    ensure!(found == [alice, bob], "{found:?}");
+    let made = "SELECT created_by FROM parlance.conversations WHERE created_at > now() - interval '1 hour'";
+    ensure!(postgres.rows(made).await?.concat() == ["alice"]);
+    let before = everything(&postgres).await?;
+    ensure!(backfilled(&gateway, "")?.contains(" 0 entries written"));
+    ensure!(everything(&postgres).await? == before);
+    let goes = json!({ "removeMembers": ["bob"] });
+    gateway.call("PATCH", "/api/v1/conversations/a", Some(&goes)).await?;
+    postgres.until("SELECT count(*) FROM parlance.memberships WHERE is_member", 1).await?;
+    backfilled(&gateway, "")?;
+    ensure!(postgres.number("SELECT count(*) FROM parlance.memberships WHERE is_member").await? == 1);
+    gateway.api("DELETE", "/api/v1/conversations/a", None).await?;
+    postgres.until("SELECT count(*) FROM parlance.memberships WHERE is_member", 0).await?;
+    let gone = backfilled(&gateway, "")?;
+    ensure!(gone.contains("finished: 0 conversations, 0 entries"), "{gone}");
+    ensure!(
+        postgres.number("SELECT count(*) FROM parlance.conversations WHERE deleted_at IS NULL").await? == 0
+    );
     Ok(())
 }
