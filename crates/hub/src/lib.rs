@@ -18,5 +18,5 @@ pub use fanout::{Entry, Fanout, Heard, NOTED, Reached};
 pub use listener::{Announce, Listener, Notice, Voice};
 pub use memo::Memo;
 pub use outbox::{Exit, Limits, Mark, Outbox, Passed, Pushed, Waiting, Written};
-pub use receipts::Hold;
+pub use receipts::{Hold, Teller};
 pub use registry::{Hub, Standing};

@@ -9,7 +9,7 @@ use parlance_model::{ConversationId, Event, MessageReceipt, UserId};
 use parlance_wire::{Accent, Encoded, Offset, Style};
 
 use crate::outbox::{Mark, Outbox, Pushed};
-use crate::receipts::{Hold, Receipts, Verdict};
+use crate::receipts::{Hold, Receipts, Teller, Verdict};
 
 /// Outboxes to be written.
 pub(crate) type List = Vec<Arc<Outbox>>;
@@ -151,8 +151,15 @@ impl Listener {
 
     /// From now on, live receipts of a conversation wait until [`Self::release_receipts`]; unless somebody else has
     /// asked for that and has neither released them nor put them down.
-    pub fn hold_receipts(&self, id: &ConversationId) -> Hold {
-        self.receipts.lock().get_or_insert_default().hold(id.clone())
+    pub fn hold_receipts(&self, id: &ConversationId, teller: Teller) -> Hold {
+        self.receipts.lock().get_or_insert_default().hold(id.clone(), teller)
+    }
+
+    /// The user is no longer in a conversation: its receipts that wait are not told.
+    pub fn forget_receipts(&self, id: &ConversationId) {
+        if let Some(receipts) = self.receipts.lock().as_mut() {
+            receipts.forget(id);
+        }
     }
 
     /// Whether live receipts of a conversation wait.

@@ -22,6 +22,15 @@ pub(crate) enum Verdict {
     Overflow,
 }
 
+/// Who tells a conversation's receipts again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Teller {
+    /// Whoever joins everything that the user is in, from where the user was: it owes more than the other.
+    Attach,
+    /// Whoever joins what the user has just come into, from there on.
+    Invitation,
+}
+
 /// Whether somebody may tell a conversation's receipts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
@@ -29,8 +38,10 @@ pub enum Hold {
     First,
     /// Yes; live ones wait since an earlier attempt, which broke off.
     Again,
-    /// No: it is being done.
+    /// No: an invitation does, at this moment.
     Elsewhere,
+    /// No: attaching does, now or at its next attempt.
+    Attaching,
 }
 
 /// The receipts of a connection, by conversation; empty unless something is, or was, told again.
@@ -46,6 +57,8 @@ struct Catching {
     holds: bool,
     /// Somebody is telling.
     taken: bool,
+    /// It is attaching's to tell.
+    attaching: bool,
     waiting: Vec<(MessageReceipt, Encoded)>,
     /// Up to which message each recipient's receipts were told again. What is heard live may be behind it for a
     /// moment; with the first that is beyond, the mark has served.
@@ -82,12 +95,23 @@ const fn reaches(mark: MessageId, id: MessageId) -> bool {
 
 impl Receipts {
     /// From now on, live receipts of a conversation wait, for whoever is the first to ask for that.
-    pub(crate) fn hold(&mut self, id: ConversationId) -> Hold {
+    pub(crate) fn hold(&mut self, id: ConversationId, teller: Teller) -> Hold {
         let catching = self.conversations.entry(id).or_default();
+        if catching.attaching && (catching.taken || teller == Teller::Invitation) {
+            return Hold::Attaching;
+        }
         if std::mem::replace(&mut catching.taken, true) {
             return Hold::Elsewhere;
         }
+        catching.attaching = teller == Teller::Attach;
         if std::mem::replace(&mut catching.holds, true) { Hold::Again } else { Hold::First }
+    }
+
+    /// The user is no longer in a conversation: what waits is not told.
+    pub(crate) fn forget(&mut self, id: &ConversationId) {
+        if let Some(catching) = self.conversations.remove(id) {
+            self.held -= catching.waiting.len();
+        }
     }
 
     /// Whether live receipts of a conversation wait.
@@ -134,7 +158,7 @@ impl Receipts {
     /// Everything was told again: what waited and is still news, in order.
     pub(crate) fn release(&mut self, id: &ConversationId) -> Vec<Encoded> {
         let Some(catching) = self.conversations.get_mut(id) else { return Vec::new() };
-        (catching.holds, catching.taken) = (false, false);
+        (catching.holds, catching.taken, catching.attaching) = (false, false, false);
         let waiting = std::mem::take(&mut catching.waiting);
         self.held -= waiting.len();
         let news = waiting
@@ -174,6 +198,7 @@ mod tests {
 
     use super::*;
     use ReceiptKind::{Delivered, Read};
+    use Teller::{Attach, Invitation};
 
     fn place() -> ConversationId {
         ConversationId::parse("c").unwrap()
@@ -204,7 +229,7 @@ mod tests {
     fn what_is_live_waits_and_only_news_follow() {
         let mut receipts = Receipts::default();
         assert_eq!(live(&mut receipts, Delivered, 1), Verdict::Tell);
-        receipts.hold(place());
+        receipts.hold(place(), Attach);
         for (kind, seq) in [(Delivered, 2), (Read, 2), (Delivered, 3), (Read, 3)] {
             assert_eq!(live(&mut receipts, kind, seq), Verdict::Keep);
         }
@@ -218,7 +243,7 @@ mod tests {
     #[test]
     fn what_comes_late_was_told_already_and_marks_end_with_the_first_news() {
         let mut receipts = Receipts::default();
-        receipts.hold(place());
+        receipts.hold(place(), Attach);
         assert!(receipts.again(&receipt(Delivered, 5)) && receipts.again(&receipt(Read, 5)));
         assert!(!receipts.again(&receipt(Delivered, 5)), "tried again: not behind what was told");
         assert!(released(&mut receipts).is_empty());
@@ -234,7 +259,7 @@ mod tests {
     #[test]
     fn where_nothing_was_told_again_nothing_is_left_behind() {
         let mut receipts = Receipts::default();
-        receipts.hold(place());
+        receipts.hold(place(), Attach);
         assert_eq!(live(&mut receipts, Read, 1), Verdict::Keep);
         assert_eq!(released(&mut receipts), ["Read 1"]);
         assert!(receipts.is_empty() && receipts.held == 0);
@@ -243,19 +268,42 @@ mod tests {
     #[test]
     fn one_tells_again_at_a_time() {
         let mut receipts = Receipts::default();
-        assert_eq!(receipts.hold(place()), Hold::First);
-        assert_eq!(receipts.hold(place()), Hold::Elsewhere);
+        assert_eq!(receipts.hold(place(), Invitation), Hold::First);
+        assert_eq!(receipts.hold(place(), Attach), Hold::Elsewhere);
         receipts.put_down(&place());
         assert_eq!(live(&mut receipts, Read, 1), Verdict::Keep, "it broke off: still waiting");
-        assert_eq!(receipts.hold(place()), Hold::Again);
+        assert_eq!(receipts.hold(place(), Invitation), Hold::Again);
         assert_eq!(released(&mut receipts), ["Read 1"]);
-        assert_eq!(receipts.hold(place()), Hold::First);
+        assert_eq!(receipts.hold(place(), Invitation), Hold::First);
+    }
+
+    #[test]
+    fn what_attaching_owes_no_invitation_tells() {
+        let mut receipts = Receipts::default();
+        assert_eq!(receipts.hold(place(), Invitation), Hold::First);
+        receipts.put_down(&place());
+        assert_eq!(receipts.hold(place(), Attach), Hold::Again, "it owes more");
+        assert_eq!(receipts.hold(place(), Invitation), Hold::Attaching);
+        receipts.put_down(&place());
+        assert_eq!(receipts.hold(place(), Invitation), Hold::Attaching, "it comes again");
+        assert_eq!(receipts.hold(place(), Attach), Hold::Again);
+        assert!(released(&mut receipts).is_empty());
+        assert_eq!(receipts.hold(place(), Invitation), Hold::First);
+    }
+
+    #[test]
+    fn what_waits_for_somebody_who_was_removed_is_forgotten() {
+        let mut receipts = Receipts::default();
+        receipts.hold(place(), Attach);
+        assert_eq!(live(&mut receipts, Read, 1), Verdict::Keep);
+        receipts.forget(&place());
+        assert!(receipts.is_empty() && receipts.held == 0 && released(&mut receipts).is_empty());
     }
 
     #[test]
     fn what_waits_is_bounded() {
         let mut receipts = Receipts::default();
-        receipts.hold(place());
+        receipts.hold(place(), Attach);
         for _ in 0..MAX_HELD {
             assert_eq!(live(&mut receipts, Read, 1), Verdict::Keep);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_backplane::{Appended, Change, Find, MemberSet, Range, Rule, Stored, Verdict};
+use parlance_hub::Notice;
 use parlance_model::{
     Accepted, Answer, Author, ConversationKind, Message, Reject, RejectCode, Send, Time, UserId,
 };
@@ -285,8 +286,12 @@ async fn comes_in(
     };
     if let Some(since) = joined {
         // Before the message is out: an answer to it must not be faster than the author's own invitation.
-        let heard = session::invited(node, link, send.conversation.clone(), since).await;
-        heard.map_err(|f| node.unavailable(&f))?;
+        let conversation = send.conversation.clone();
+        if let Err(fault) = session::invited(node, link, conversation.clone(), since).await {
+            // The author is a member all the same, and the invitation may have come round while this was on its way.
+            link.listener.notify(Notice::Invited { conversation, since });
+            return Err(node.unavailable(&fault));
+        }
     }
     Ok(true)
 }

@@ -180,7 +180,10 @@ async fn tell_missed_receipts(
         told::catch_up_from(node, link, due, &told).await?;
     }
     if let Some(recovery) = link.recovery().as_mut() {
-        recovery.told = now;
+        // Of what could not be joined it stays what was told before.
+        let is_told = |id: &String, told: &Told| due.has(id) || !told.contains_key(id);
+        let now: Vec<_> = now.into_iter().filter(|(id, _)| is_told(id, &recovery.told)).collect();
+        recovery.told.extend(now);
     }
     Ok(())
 }
@@ -234,7 +237,7 @@ pub(crate) async fn invited(
     if is_in && !held {
         return Ok(());
     }
-    let due = told::due(node, link, [&conversation]);
+    let Some(due) = told::due_of_invitation(node, link, &conversation) else { return Ok(()) };
     let start = Start::After { seq: since, queued: false };
     join(node, link, vec![(topic, start, role)]).await?;
     if link.dialect == Dialect::Sechat && !due.is_empty() {
@@ -267,15 +270,18 @@ async fn leave_lost(node: &Node, link: &Link) -> Result<bool, Fault> {
     if !link.is_in_any_conversation() {
         return Ok(true);
     }
+    // Before the look: what is joined meanwhile it does not know.
+    let topics = link.topics();
     let now = node.backplane.conversations.found_of_user(&link.listener.user).await?;
     // Of one that is away it is not known, and asked again.
     let mut known = true;
     let mine: FxHashSet<&ConversationId> =
         now.here.iter().map(|m| &m.conversation).chain(&now.away).collect();
-    for topic in link.topics() {
+    for topic in topics {
         let Topic::Conversation(id) = &topic else { continue };
         known &= !now.away.contains(id);
-        if !mine.contains(id) {
+        // Asked once more: the user may have come into it again meanwhile.
+        if !mine.contains(id) && conversations::joined(node, id, &link.listener.user).await?.is_none() {
             leave(node, link, &topic);
             link.remove_channel(&Channel::Conversation(id.clone()));
             rooms::gone(node, link, id).await?;

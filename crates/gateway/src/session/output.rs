@@ -169,6 +169,7 @@ impl Session {
                 Notice::Removed(conversation) => {
                     link.remove_channel(&Channel::Conversation(conversation.clone()));
                     link.left(&Topic::Conversation(conversation.clone()));
+                    link.listener.forget_receipts(&conversation);
                     if let Some(recovery) = link.recovery().as_mut() {
                         recovery.left(&conversation);
                     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_backplane::{Fault, Membership, Range};
-use parlance_hub::Hold;
+use parlance_hub::{Hold, Teller};
 use parlance_model::{
     ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic, UserId,
 };
@@ -37,8 +37,10 @@ pub(super) async fn remember(node: &Node, link: &Link) -> Result<(), Fault> {
     if ids.is_empty() {
         return Ok(());
     }
-    let told: Told =
-        versions_of(node, ids).await?.into_iter().map(|(id, version)| (id.to_string(), version)).collect();
+    let mut versions = versions_of(node, ids).await?;
+    // Not of where something waits still: all of it is told again.
+    versions.retain(|(id, _)| !link.listener.holds_receipts(id));
+    let told: Told = versions.into_iter().map(|(id, version)| (id.to_string(), version)).collect();
     let bytes = serde_json::to_vec(&told).map_err(|e| Fault::Corrupt(e.to_string()))?;
     node.backplane.shared.save(&key(link), bytes, Some(KEPT)).await
 }
@@ -50,32 +52,53 @@ pub(super) struct Due<'a> {
     ids: Vec<ConversationId>,
 }
 
-/// Takes on those of these conversations whose receipts are to be told again. To be called before their rooms are
-/// joined. Left out is what another task has taken on (a request may bring about what the connection is invited to as
-/// well), and what is joined already: there everything was heard.
+/// Takes on those of these conversations whose receipts attaching is to tell again. To be called before their rooms
+/// are joined. Left out is what an invitation has taken on (a request may bring about what the connection is invited
+/// to as well), and what is joined already: there everything was heard.
 pub(super) fn due<'a>(
     node: &Node,
     link: &'a Link,
     ids: impl IntoIterator<Item = &'a ConversationId>,
 ) -> Due<'a> {
     let mut due = Due { link, ids: Vec::new() };
-    if !matches!(link.dialect, Dialect::Sechat | Dialect::Lingochat) {
-        return due;
-    }
-    let listener = &link.listener;
-    for id in ids {
-        let taken = listener.hold_receipts(id);
-        let is_in = || node.hub.is_in(&Topic::Conversation(id.clone()), listener.number);
-        match taken {
-            Hold::Elsewhere => {}
-            Hold::First if is_in() => listener.release_receipts(id),
-            Hold::First | Hold::Again => due.ids.push(id.clone()),
-        }
+    if is_told_again(link) {
+        ids.into_iter().for_each(|id| _ = due.take(node, id, Teller::Attach));
     }
     due
 }
 
+/// The same of a conversation that the user has just come into; `None`: it is attaching's.
+pub(super) fn due_of_invitation<'a>(node: &Node, link: &'a Link, id: &ConversationId) -> Option<Due<'a>> {
+    let mut due = Due { link, ids: Vec::new() };
+    let is_own = !is_told_again(link) || due.take(node, id, Teller::Invitation) != Hold::Attaching;
+    is_own.then_some(due)
+}
+
+fn is_told_again(link: &Link) -> bool {
+    matches!(link.dialect, Dialect::Sechat | Dialect::Lingochat)
+}
+
+fn is_in(node: &Node, link: &Link, id: &ConversationId) -> bool {
+    node.hub.is_in(&Topic::Conversation(id.clone()), link.listener.number)
+}
+
 impl Due<'_> {
+    fn take(&mut self, node: &Node, id: &ConversationId, teller: Teller) -> Hold {
+        let listener = &self.link.listener;
+        let hold = listener.hold_receipts(id, teller);
+        match hold {
+            Hold::Elsewhere | Hold::Attaching => {}
+            Hold::First if is_in(node, self.link, id) => listener.release_receipts(id),
+            Hold::First | Hold::Again => self.ids.push(id.clone()),
+        }
+        hold
+    }
+
+    /// Whether a conversation is among them.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.ids.iter().any(|due| due.as_str() == id)
+    }
+
     /// Whether there is nothing to tell again.
     pub(super) const fn is_empty(&self) -> bool {
         self.ids.is_empty()
@@ -123,7 +146,7 @@ pub(super) fn versions(memberships: &[Membership]) -> Told {
 async fn tell(node: &Node, link: &Link, moved: &[(ConversationId, u64)], told: &Told) -> Result<(), Fault> {
     for (id, version) in moved {
         // Smaller: what was told then was lost since.
-        if told.get(id.as_str()).copied().unwrap_or(0) != *version {
+        if is_in(node, link, id) && told.get(id.as_str()).copied().unwrap_or(0) != *version {
             since(node, link, id, 0).await?;
         }
     }
@@ -172,6 +195,10 @@ pub(super) async fn since(node: &Node, link: &Link, id: &ConversationId, seq: u6
     let listener = &link.listener;
     for receipt in receipts(link, id, entries, &cursors) {
         listener.outbox.half_empty().await;
+        // The user may have been removed meanwhile.
+        if !is_in(node, link, id) {
+            return Ok(());
+        }
         let event = Event::Receipt(receipt.clone());
         if let Some(piece) = parlance_wire::encode(listener.accent(), &listener.style, &event) {
             node.metrics.frames_out(link.dialect, 1);
