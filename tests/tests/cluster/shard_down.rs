@@ -7,7 +7,7 @@ use parlance_redis_rig::Cluster;
 use parlance_tests::chaos::shards::{lies_on, names_of, victim};
 use parlance_tests::{Gateway, IoClient, Options, PATIENCE, Ws, gateway::until_status, token};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// How quickly what lies on the dead primary is refused.
 const QUICK: Duration = Duration::from_secs(5);
@@ -136,5 +136,68 @@ async fn what_lies_on_the_other_primaries_goes_on() -> Result<()> {
             ensure!(Instant::now() < until, "{way} does not heal: {answer}");
         }
     }
+    Ok(())
+}
+
+/// Whether a subscription was accepted; the messages that came before the answer are put to the others.
+async fn subscribes(ws: &mut Ws, room: &str, heard: &mut Vec<String>) -> Result<bool> {
+    let channel = format!("conversation:{room}");
+    ws.send(&json!({ "type": "subscribe", "payload": { "channel": channel }, "ack_id": "s" })).await?;
+    loop {
+        let frame = ws.next().await?;
+        if frame["type"] == "ack" && frame["ack_id"] == "s" {
+            return Ok(frame["payload"]["success"] == true);
+        }
+        note(&frame, heard);
+    }
+}
+
+/// A message counts once, as clients show it: what may not have come is told again with its id.
+fn note(frame: &Value, heard: &mut Vec<String>) {
+    let text = frame["payload"]["content"].as_str().unwrap_or_default().to_owned();
+    if frame["type"] == "message" && !heard.contains(&text) {
+        heard.push(text);
+    }
+}
+
+#[tokio::test]
+async fn who_subscribes_again_while_a_part_is_away_misses_nothing() -> Result<()> {
+    let mut cluster = Cluster::with(5, 0).await?;
+    let node = Gateway::start(Options::default().env("PARLANCE_REDIS_URL", &cluster.url())).await?;
+    let dead = victim(&cluster).await?;
+    let user = named(&cluster, ("u:", "alice"), dead, false).await?;
+    let room = named(&cluster, ("c:", "away"), dead, true).await?;
+    node.conversation(&room, &[&user, "bob"]).await?;
+    let say = async |text: String| {
+        let body = json!({ "senderId": "bob", "body": text });
+        node.call("POST", &format!("/api/v1/conversations/{room}/messages"), Some(&body)).await.map(drop)
+    };
+    let address = node.url(&format!("/ws?token={}", token(&user)?));
+    let mut heard = Vec::new();
+    let mut alice = Ws::connect(&address).await?;
+    ensure!(subscribes(&mut alice, &room, &mut heard).await?, "not subscribed");
+    alice.close(1000).await?;
+    node.until_presence(&user, "devices", 0).await?;
+    for n in 0..20 {
+        say(format!("missed {n}")).await?;
+    }
+    cluster.server_mut(dead).kill9()?;
+    let mut alice = Ws::connect(&address).await?;
+    // Where what is kept for her lies there too, the answer comes when that is back.
+    if let Ok(taken) = timeout(QUICK, subscribes(&mut alice, &room, &mut heard)).await {
+        ensure!(!taken?, "its part is away");
+    }
+    cluster.server_mut(dead).restart().await?;
+    let until = Instant::now() + PATIENCE;
+    while !subscribes(&mut alice, &room, &mut heard).await? {
+        ensure!(Instant::now() < until, "it does not heal");
+    }
+    say("live".to_owned()).await?;
+    while heard.last().is_none_or(|text| text != "live") {
+        note(&alice.next().await?, &mut heard);
+    }
+    let mut expected: Vec<String> = (0..20).map(|n| format!("missed {n}")).collect();
+    expected.push("live".to_owned());
+    ensure!(heard == expected, "{heard:?}");
     Ok(())
 }

@@ -26,9 +26,12 @@ pub(super) async fn subscribe(
         let message = format!("at most {max} subscriptions per connection");
         return Err(Reject::new(RejectCode::LimitReached, message));
     }
+    let start = start(node, link, &channel).await.map_err(|f| node.unavailable(&f))?;
     let topic = channel.topic(&link.listener.user);
-    if let Err(fault) = join(node, link, vec![(topic, Start::Now, Role::Joined)]).await {
-        link.remove_channel(&channel);
+    if let Err(fault) = join(node, link, vec![(topic, start, Role::Joined)]).await {
+        if start == Start::Now {
+            link.remove_channel(&channel);
+        }
         return Err(node.unavailable(&fault));
     }
     if let Channel::Conversation(id) = &channel {
@@ -40,6 +43,17 @@ pub(super) async fn subscribe(
         tell_presence(node, link, user).await.map_err(|f| node.unavailable(&f))?;
     }
     Ok(Answer::Channel(name))
+}
+
+/// From where on it is heard: from now, unless the client was in there before, and that could not be taken up yet
+/// because the engine was away; then from where the client was.
+async fn start(node: &Node, link: &Link, channel: &Channel) -> Result<Start, Fault> {
+    let Channel::Conversation(id) = channel else { return Ok(Start::Now) };
+    let Some((_, seq)) = link.confirmed().into_iter().find(|(known, _)| known == channel) else {
+        return Ok(Start::Now);
+    };
+    let joined = conversations::joined(node, id, &link.listener.user).await?;
+    Ok(Start::After { seq: seq.max(joined.unwrap_or_default()), queued: false })
 }
 
 /// A removal between the check and the subscription was published before this node listened.
