@@ -139,3 +139,26 @@ async fn members_are_those_of_the_life_that_there_is() -> Result<()> {
     ensure!(found == expected.concat(), "{found:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn forgetting_says_when_the_schema_cannot_remember() -> Result<()> {
+    let postgres = Postgres::start().await?;
+    let url = postgres.url();
+    let environment = [("PARLANCE_ARCHIVE_URL", url.as_str())];
+    said("migrate", &environment)?;
+    message(&postgres, "a", 1, 1).await?;
+    let complaint = || {
+        let output = command("forget --conversation a", &environment)?.output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(String::from_utf8(output.stderr)?)
+    };
+    let said = complaint()?;
+    ensure!(said.is_empty(), "{said}");
+    // As the release before left it.
+    postgres.rows("DROP TABLE parlance.forgotten").await?;
+    message(&postgres, "a", 1, 1).await?;
+    let said = complaint()?;
+    ensure!(said.starts_with("not remembered: "), "{said}");
+    ensure!(postgres.number("SELECT count(*) FROM parlance.messages").await? == 0, "it is gone all the same");
+    Ok(())
+}
