@@ -3,7 +3,10 @@
 -- What comes late of a life that is over and forgotten: it waited, or was put aside. In one block, because there hardly ever is any.
 INSERT INTO staged_over SELECT s.id, f.at FROM (
     SELECT id FROM staged_conversations UNION SELECT conversation FROM staged_receipts
-) AS s JOIN parlance.forgotten f ON f.kind = 'ended' AND f.name = sha256(convert_to(s.id, 'UTF8'));
+) AS s CROSS JOIN LATERAL (
+    -- By its key, one by one, also where nobody knows how little is staged.
+    SELECT at FROM parlance.forgotten WHERE kind = 'ended' AND name = sha256(convert_to(s.id, 'UTF8')) LIMIT 1
+) AS f;
 DO $$ BEGIN
 IF EXISTS (SELECT FROM staged_over) THEN
     DELETE FROM staged_messages s USING staged_over f WHERE s.conversation = f.conversation AND s.sent_at <= f.until;

@@ -18,7 +18,7 @@ use parlance_backplane::trail::Kinds;
 
 pub use ack::{Confirmer, Count, acknowledged};
 pub use backfill::{Hold, Plan, Progress};
-pub use keep::{Forgotten, Policies, Removals, Rows as Removed, Rule, forget, keep, prune};
+pub use keep::{Forgotten, Policies, Removals, Rows as Removed, Rule, forget, keep, prune, remembers};
 pub use read::{Asked, Reading, Watch, through};
 pub use sink::{Settings, Tally, run};
 pub use store::{Address, State, Store};

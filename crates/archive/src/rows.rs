@@ -49,9 +49,13 @@ pub struct Rows {
 
 /// A member of whom the log may not tell any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Standing {
-    joined: Place,
-    after: Option<Time>,
+pub struct Standing {
+    /// Where they came, as far as is known.
+    pub joined: (u32, u64),
+    /// The first epoch that is known of this life of the conversation.
+    pub life: u32,
+    /// Only if they came later.
+    pub after: Option<Time>,
 }
 
 impl Rows {
@@ -87,9 +91,9 @@ impl Rows {
         (known.created, known.epoch) = (Some((at, by)), known.epoch.max(epoch));
     }
 
-    /// A member, who came there as far as is known. `after`: only if that was later.
-    pub fn stands(&mut self, id: &ConversationId, user: &UserId, joined: Place, after: Option<Time>) {
-        self.standing.insert((id.clone(), user.clone()), Standing { joined, after });
+    /// A member as it stands.
+    pub fn stands(&mut self, id: &ConversationId, user: &UserId, standing: Standing) {
+        self.standing.insert((id.clone(), user.clone()), standing);
     }
 
     /// A cursor.
@@ -184,7 +188,8 @@ impl Rows {
         let standing = self.standing.iter().map(|((id, user), member)| {
             let (epoch, seq) = member.joined;
             let mut line = Line::new();
-            line.text(id.as_str()).text(user.as_str()).number(epoch).number(seq).time(member.after);
+            line.text(id.as_str()).text(user.as_str()).number(epoch).number(seq);
+            line.number(member.life).time(member.after);
             line.end()
         });
         let mut all: Vec<(&'static str, Vec<String>)> = vec![
@@ -450,7 +455,7 @@ mod tests {
     fn what_stands_is_told_as_far_as_it_is_known() {
         let mut rows = Rows::default();
         rows.created(&place("c"), 2, Time(1_000), None);
-        rows.stands(&place("c"), &user("zoe"), (2, 7), None);
+        rows.stands(&place("c"), &user("zoe"), Standing { joined: (2, 7), life: 1, after: None });
         let cursor = |read, read_at| Cursor { user: user("zoe"), delivered: 9, read, read_at: Time(read_at) };
         rows.cursor_stands(&place("c"), &cursor(4, 0));
         let of = |rows: &Rows, table: &str| {
@@ -459,7 +464,7 @@ mod tests {
                 .find(|(name, _)| *name == table)
                 .map_or_else(Vec::new, |(_, lines)| lines)
         };
-        assert_eq!(of(&rows, "staged_standing"), ["c\tzoe\t2\t7\t\\N\n"]);
+        assert_eq!(of(&rows, "staged_standing"), ["c\tzoe\t2\t7\t1\t\\N\n"]);
         assert_eq!(of(&rows, "staged_receipts"), ["c\tzoe\t9\t\\N\t\\N\n"], "where it began is not read");
         assert_eq!(of(&rows, "staged_conversations"), ["c\t1970-01-01T00:00:01.000Z\t\\N\t\\N\t2\n"]);
         rows.cursor_stands(&place("c"), &cursor(4, 2_000));

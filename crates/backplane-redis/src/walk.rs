@@ -40,7 +40,7 @@ impl Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Looks {
     print: u64,
-    /// A slot is on its way from one to another.
+    /// A slot is on its way from one to another, or may be.
     moves: bool,
 }
 
@@ -117,18 +117,26 @@ impl Node {
             let process =
                 told.lines().find(|line| line.starts_with("run_id:")).unwrap_or_default().trim_end();
             let slots = slots(&*link).await?;
-            moves |= slots.contains('[');
+            // What it does not say may well be so.
+            moves |= slots.as_ref().map_or(!is_alone(&told), |slots| slots.contains('['));
+            let slots = slots.unwrap_or_default();
             all.extend([server.to_string().as_str(), " ", process, " ", &slots, "\n"]);
         }
         Ok(Looks { print: xxh3_64(all.as_bytes()), moves })
     }
 }
 
-/// A server's own slots; of one that is no cluster, or may not say so, nothing.
-async fn slots(link: &dyn RedisLink) -> Result<String, Fault> {
+/// Whether a server says of itself that it is no part of a cluster, so that nothing moves.
+fn is_alone(told: &str) -> bool {
+    let mut modes = told.lines().filter_map(|line| line.trim_end().split_once("_mode:"));
+    modes.any(|(whose, mode)| matches!(whose, "redis" | "server") && mode == "standalone")
+}
+
+/// A server's own slots; `None`: it is no cluster, or may not say so.
+async fn slots(link: &dyn RedisLink) -> Result<Option<String>, Fault> {
     match link.plain("CLUSTER", &[b"NODES"]).await {
-        Ok(told @ Reply::Bytes(_)) => Ok(own_slots(told.text()?).unwrap_or_default().to_owned()),
-        Ok(_) | Err(LinkFault::Failed(_) | LinkFault::Forbidden(_)) => Ok(String::new()),
+        Ok(told @ Reply::Bytes(_)) => Ok(own_slots(told.text()?).map(str::to_owned)),
+        Ok(_) | Err(LinkFault::Failed(_) | LinkFault::Forbidden(_)) => Ok(None),
         Err(fault) => Err(fault.into()),
     }
 }
@@ -144,6 +152,15 @@ mod tests {
         assert_eq!(Place::read(&place.written()), Some(place));
         for bad in ["", "c", "0 1 a:1", "0 1 a:1 x", "0 1 a:1 ", "0 1 a:1 1 1", "300 1 a:1 0"] {
             assert_eq!(Place::read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_moves_where_a_server_is_alone() {
+        assert!(is_alone("redis_version:7.4.0\r\nredis_mode:standalone\r\nos:Linux\r\n"));
+        assert!(is_alone("server_mode:standalone\r\n"));
+        for other in ["redis_mode:cluster\r\n", "multiplexing_mode:standalone\r\n", ""] {
+            assert!(!is_alone(other), "{other}");
         }
     }
 

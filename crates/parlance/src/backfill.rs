@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::aside::number;
 use crate::failure::Failure;
@@ -15,8 +16,11 @@ use crate::nodes;
 #[cfg(feature = "archive")]
 pub use wired::offer;
 
-/// Between two questions how far it is.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two questions how far it is, in the first minute and from then on.
+const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+const MINUTE: Duration = Duration::from_secs(60);
+/// For how long a node may give no answer: what it does goes on meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 #[derive(clap::Args)]
 #[group(skip)]
@@ -40,7 +44,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         println!("begun");
         return Ok(());
     }
-    let mut said = String::new();
+    let (mut said, first) = (String::new(), Instant::now());
     loop {
         let line = told(&now);
         if line != said {
@@ -52,8 +56,8 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             "finished" => return left_out(&now),
             _ => return Err(Failure::Other(anyhow!("it has failed: {}", text(&now, "reason")))),
         }
-        tokio::time::sleep(LOOK).await;
-        let mut answer = nodes::get(&args.node, "/api/v1/archive?limit=1").await?;
+        tokio::time::sleep(if first.elapsed() < MINUTE { LOOKS.0 } else { LOOKS.1 }).await;
+        let mut answer = looked(&args.node).await?;
         now = answer.get_mut("backfill").map(Value::take).unwrap_or_default();
         if text(&now, "startedAt") != began {
             return Err(Failure::Other(anyhow!(
@@ -61,6 +65,29 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
             )));
         }
     }
+}
+
+/// How far it is, as soon as the node says so.
+async fn looked(node: &nodes::Args) -> Result<Value, Failure> {
+    let (since, mut said) = (Instant::now(), String::new());
+    loop {
+        let why = match nodes::get(node, "/api/v1/archive?limit=1").await {
+            Err(Failure::Other(why)) if may_pass(&why) && since.elapsed() < PATIENCE => format!("{why:#}"),
+            answer => return answer,
+        };
+        if why != said {
+            eprintln!("waits: {why}");
+            said = why;
+        }
+        tokio::time::sleep(LOOKS.0).await;
+    }
+}
+
+/// Whether a node that is asked again may answer: it is away, or says that it cannot now.
+fn may_pass(why: &anyhow::Error) -> bool {
+    why.downcast_ref::<nodes::Answered>().is_none_or(|answer| {
+        answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS
+    })
 }
 
 fn text<'a>(of: &'a Value, field: &str) -> &'a str {
@@ -141,6 +168,37 @@ mod wired {
         }
     }
 
+    /// Tells how it ended, also where it broke off.
+    struct Ending {
+        latest: Arc<Mutex<Option<Run>>>,
+        progress: Arc<Progress>,
+        node: Arc<Node>,
+        told: bool,
+    }
+
+    impl Ending {
+        fn tell(&mut self, done: Result<(), String>) {
+            self.told = true;
+            let mut latest = self.latest.lock();
+            let Some(run) = latest.as_mut().filter(|run| Arc::ptr_eq(&run.progress, &self.progress)) else {
+                return;
+            };
+            run.ended = Some(self.node.clock.now());
+            run.state = if done.is_ok() { State::Finished } else { State::Failed };
+            run.failed = done.err();
+            let (state, entries) = (run.state, self.progress.entries.load(Ordering::Relaxed));
+            tracing::info!(?state, why = run.failed, entries, "bringing history into the archive has ended");
+        }
+    }
+
+    impl Drop for Ending {
+        fn drop(&mut self) {
+            if !self.told {
+                self.tell(Err("it broke off: the node stops, or its log says why".to_owned()));
+            }
+        }
+    }
+
     /// Has a node do so when it is asked.
     pub fn offer(node: &Arc<Node>, backplane: &Backplane) {
         let desk = Desk { node: Arc::downgrade(node), from: backplane.clone(), latest: Arc::default() };
@@ -169,23 +227,16 @@ mod wired {
             let status = run.status();
             *self.latest.lock() = Some(run);
             tracing::info!("bringing history into the archive");
-            let (from, latest, halt) = (self.from.clone(), self.latest.clone(), node.halt.clone());
-            let worker = node.clone();
+            let (from, halt) = (self.from.clone(), node.halt.clone());
+            let mut ending = Ending {
+                latest: self.latest.clone(),
+                progress: progress.clone(),
+                node: node.clone(),
+                told: false,
+            };
             let work = async move {
                 let done = hold.run(&from, &plan, &progress).await;
-                let mut latest = latest.lock();
-                if let Some(run) = latest.as_mut().filter(|run| Arc::ptr_eq(&run.progress, &progress)) {
-                    run.ended = Some(worker.clock.now());
-                    run.state = if done.is_ok() { State::Finished } else { State::Failed };
-                    run.failed = done.err();
-                    let (state, entries) = (run.state, progress.entries.load(Ordering::Relaxed));
-                    tracing::info!(
-                        ?state,
-                        why = run.failed,
-                        entries,
-                        "bringing history into the archive has ended"
-                    );
-                }
+                ending.tell(done);
             };
             node.tracker.spawn(async move { halt.run_until_cancelled(work).await });
             Ok(status)

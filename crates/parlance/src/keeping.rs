@@ -105,6 +105,12 @@ mod wired {
             (None, None) => return Err(Failure::Usage("--conversation or --user: one is needed".to_owned())),
         };
         let mut session = Session::connect(&url, NAME).await.context("PostgreSQL")?;
+        let remembers = parlance_archive::remembers(&mut session).await.context("PostgreSQL")?;
+        if !remembers {
+            eprintln!(
+                "not remembered: a later backfill may bring it back, until the schema is migrated (parlance archive migrate) and this is done again"
+            );
+        }
         let rows = parlance_archive::forget(&mut session, &whom, args.dry_run).await.context("PostgreSQL")?;
         print!("{}", told(&rows, if args.dry_run { "would be forgotten" } else { "forgotten" }));
         Ok(())

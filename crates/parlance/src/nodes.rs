@@ -1,11 +1,12 @@
 //! `parlance nodes`: the cluster as one node sees it, as a table.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{Method, Request, Uri, header};
+use hyper::{Method, Request, StatusCode, Uri, header};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
@@ -27,6 +28,21 @@ pub struct Args {
     #[arg(long, env = "PARLANCE_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
 }
+
+/// A node did not do it, and says why.
+#[derive(Debug)]
+pub struct Answered {
+    pub status: StatusCode,
+    why: String,
+}
+
+impl fmt::Display for Answered {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "the node answered {} {}", self.status, self.why)
+    }
+}
+
+impl std::error::Error for Answered {}
 
 /// Asks and prints.
 pub async fn run(args: Args) -> Result<(), Failure> {
@@ -69,7 +85,7 @@ async fn ask(request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
     let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
     if !status.is_success() {
         let why = body.pointer("/error/message").and_then(Value::as_str).unwrap_or_default();
-        bail!("the node answered {status} {why}");
+        bail!(Answered { status, why: why.to_owned() });
     }
     Ok(body)
 }

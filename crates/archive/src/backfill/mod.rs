@@ -83,7 +83,8 @@ impl Hold {
     /// # Errors
     /// Somebody else does so by now.
     pub async fn run(self, from: &Backplane, plan: &Plan, progress: &Progress) -> Result<(), String> {
-        let walk = Walk { from, plan, progress, store: Some(self.0), wait: WAITS.0, taken: None };
+        let walk =
+            Walk { from, plan, progress, store: Some(self.0), wait: WAITS.0, taken: None, at: ("", 0) };
         walk.all().await
     }
 }
@@ -103,7 +104,8 @@ impl From<Fault> for Trouble {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Unavailable(why) => Self::Later(why),
-            Fault::Corrupt(why) => Self::Never(why),
+            // What it says of that may quote a message.
+            Fault::Corrupt(_) => Self::Never("it cannot be read".to_owned()),
         }
     }
 }
@@ -125,6 +127,8 @@ struct Walk<'a> {
     wait: Duration,
     /// Since when somebody else has the lock.
     taken: Option<Instant>,
+    /// What of a conversation is read or written, and behind which place of its log.
+    at: (&'static str, u64),
 }
 
 impl Walk<'_> {
@@ -137,14 +141,18 @@ impl Walk<'_> {
         }
         let mut from: Option<String> = None;
         loop {
+            let began = Instant::now();
             let page = match self.from.conversations.listed(from.as_deref(), LOOKED_AT).await {
                 Ok(page) => page,
-                Err(fault) => {
+                Err(fault @ Fault::Unavailable(_)) => {
                     self.again(Trouble::Later(fault.to_string())).await?;
                     continue;
                 }
+                // Without it nothing tells which conversations there are.
+                Err(fault @ Fault::Corrupt(_)) => return Err(fault.to_string()),
             };
             self.well();
+            rest(began).await;
             for id in &page.ids {
                 self.one(id).await?;
             }
@@ -165,7 +173,11 @@ impl Walk<'_> {
                     return Ok(());
                 }
                 Err(Trouble::Never(why)) => {
-                    tracing::error!(conversation = %id, why, "what is in a conversation cannot be brought into the archive");
+                    let (place, after) = self.at;
+                    tracing::error!(
+                        conversation = %id, place, after, why,
+                        "what is in a conversation cannot be brought into the archive"
+                    );
                     Progress::add(&self.progress.unreadable, 1);
                     return Ok(());
                 }

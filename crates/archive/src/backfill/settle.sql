@@ -22,7 +22,11 @@ INSERT INTO parlance.memberships AS m (conversation, user_id, joined_epoch, join
 SELECT s.conversation, s.user_id, coalesce(e.epoch, s.joined_epoch), s.joined_seq, e.at
 FROM staged_standing s LEFT JOIN parlance.entries e
     ON e.conversation = s.conversation AND e.seq = s.joined_seq AND e.kind = 'members'
-WHERE s.after IS NULL OR e.at > s.after
+        -- What an earlier life had in that place says nothing of this one.
+        AND e.epoch >= s.life
+-- Nor are there members of a conversation that went.
+WHERE (s.after IS NULL OR e.at > s.after)
+    AND EXISTS (SELECT FROM parlance.conversations c WHERE c.id = s.conversation)
 ORDER BY s.conversation, s.user_id
 ON CONFLICT (conversation, user_id) DO UPDATE SET
     joined_epoch = excluded.joined_epoch, joined_seq = excluded.joined_seq, joined_at = excluded.joined_at
@@ -33,9 +37,10 @@ WHERE m.joined_seq IS NULL OR m.joined_seq < excluded.joined_seq OR
 UPDATE parlance.memberships m SET left_epoch = e.epoch, left_seq = e.seq, left_at = e.at
 FROM (SELECT conversation, user_id FROM staged_memberships UNION SELECT conversation, user_id FROM staged_standing) AS s,
     LATERAL (
-        -- In the words of the index.
+        -- In the words of the index. Where an engine lost everything, a later life has smaller places.
         SELECT epoch, seq, at FROM parlance.entries
-        WHERE conversation = s.conversation AND kind IN ('deleted', 'lost') AND kind = 'deleted' ORDER BY seq DESC LIMIT 1
+        WHERE conversation = s.conversation AND kind IN ('deleted', 'lost') AND kind = 'deleted'
+        ORDER BY epoch DESC, seq DESC LIMIT 1
     ) AS e
 WHERE m.conversation = s.conversation AND m.user_id = s.user_id AND (m.joined_epoch, m.joined_seq) < (e.epoch, e.seq)
     AND (m.left_seq IS NULL OR (m.left_epoch, m.left_seq) < (e.epoch, e.seq));

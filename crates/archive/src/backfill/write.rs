@@ -10,7 +10,7 @@ use tokio_postgres::Transaction;
 use super::PATIENCE;
 use super::known::{Floor, Forgotten, named};
 use crate::keep::{FORGETTING, Policies};
-use crate::rows::Rows;
+use crate::rows::{self, Rows};
 use crate::store::{APPLY, LOCK, Store, copy};
 
 const STAGING: &str = include_str!("staging.sql");
@@ -136,8 +136,10 @@ impl Store {
         for member in *members {
             // The entry of their coming comes right behind where they joined.
             let joined = member.joined_seq.saturating_add(1);
-            let epoch = if joined >= conversation.head.since { conversation.head.epoch } else { *epoch };
-            rows.stands(id, &member.user, (epoch, joined), forgotten.at(&member.user));
+            let known = if joined >= conversation.head.since { conversation.head.epoch } else { *epoch };
+            let life = (*epoch).min(conversation.head.epoch);
+            let (joined, after) = ((known, joined), forgotten.at(&member.user));
+            rows.stands(id, &member.user, rows::Standing { joined, life, after });
         }
         for cursor in cursors.iter().filter(|cursor| since(&cursor.user, cursor.read_at)) {
             rows.cursor_stands(id, cursor);

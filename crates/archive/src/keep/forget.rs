@@ -5,7 +5,6 @@ use parlance_postgres::{Refused, Session};
 use super::Rows;
 use super::tables::{Broom, ENTRIES, FORGOTTEN, OVER};
 use super::unsay;
-use crate::store::LOCK;
 
 /// Messages that are emptied at once.
 const BATCH: i64 = 1_000;
@@ -19,22 +18,17 @@ pub enum Forgotten {
     User(String),
 }
 
-/// Whoever forgets somebody excludes who brings history in, for a moment: that is not to write what it read before. The second
-/// half of a pair that is no part's.
-pub(crate) const FORGETTING: i32 = -3;
+/// Who is forgotten, so that history that is brought in later does not bring it back.
+const NOTE: &str =
+    "INSERT INTO parlance.forgotten (kind, name, at) VALUES ($1, sha256(convert_to($2, 'UTF8')), clock_timestamp())
+    ON CONFLICT (kind, name) DO UPDATE SET at = excluded.at";
 
-/// Notes who is forgotten, so that history that is brought in later does not bring it back.
-async fn note(session: &mut Session, kind: &str, id: &str) -> Result<(), Refused> {
-    let there = "SELECT to_regclass('parlance.forgotten') IS NOT NULL";
-    if !session.query_one(there, &[]).await?.try_get::<_, bool>(0)? {
-        return Ok(());
-    }
-    let step = session.transaction().await?;
-    step.query("SELECT pg_advisory_xact_lock($1, $2)", &[&LOCK, &FORGETTING]).await?;
-    let note = "INSERT INTO parlance.forgotten (kind, name, at) VALUES ($1, sha256(convert_to($2, 'UTF8')), clock_timestamp())
-        ON CONFLICT (kind, name) DO UPDATE SET at = excluded.at";
-    step.execute(note, &[&kind, &id]).await?;
-    Ok(step.commit().await?)
+/// Whether it is remembered who is forgotten; not before the step of the schema that brings that.
+///
+/// # Errors
+/// What PostgreSQL says.
+pub async fn remembers(session: &mut Session) -> Result<bool, Refused> {
+    Broom::new(session, true).has(FORGOTTEN).await
 }
 
 /// Removes it, or only counts; rows by table.
@@ -42,18 +36,13 @@ async fn note(session: &mut Session, kind: &str, id: &str) -> Result<(), Refused
 /// # Errors
 /// What PostgreSQL says. What went until then is gone; doing it again does the rest.
 pub async fn forget(session: &mut Session, whom: &Forgotten, only_counts: bool) -> Result<Rows, Refused> {
-    if !only_counts {
-        match whom {
-            Forgotten::Conversation(id) => note(session, "conversation", id).await?,
-            Forgotten::User(id) => note(session, "user", id).await?,
-        }
-    }
     let mut broom = Broom::new(session, only_counts);
-    let has_entries = broom.has(ENTRIES.name).await?;
+    let (has_entries, notes) = (broom.has(ENTRIES.name).await?, broom.has(FORGOTTEN).await? && !only_counts);
     match whom {
         Forgotten::Conversation(id) => {
-            if !only_counts && broom.has(FORGOTTEN).await? {
-                broom.session.execute(OVER, &[id]).await?;
+            if notes {
+                broom.note(NOTE, &[&"conversation", id]).await?;
+                over(&mut broom, id).await?;
             }
             for table in ["messages", "superseded_messages", "reaction_states", "memberships", "receipts"] {
                 broom.sweep(table, "conversation = $1", &[id]).await?;
@@ -64,6 +53,9 @@ pub async fn forget(session: &mut Session, whom: &Forgotten, only_counts: bool) 
             broom.sweep("conversations", "id = $1", &[id]).await?;
         }
         Forgotten::User(id) => {
+            if notes {
+                broom.note(NOTE, &[&"user", id]).await?;
+            }
             for table in ["messages", "superseded_messages"] {
                 empty(&mut broom, table, has_entries, id).await?;
             }
@@ -77,6 +69,14 @@ pub async fn forget(session: &mut Session, whom: &Forgotten, only_counts: bool) 
         }
     }
     Ok(broom.rows)
+}
+
+/// Has it remembered that a conversation is over, if it is: as it stands, for as long as that is written.
+async fn over(broom: &mut Broom<'_>, id: &String) -> Result<(), Refused> {
+    let step = broom.session.transaction().await?;
+    step.query_opt("SELECT FROM parlance.conversations WHERE id = $1 FOR UPDATE", &[id]).await?;
+    step.execute(OVER, &[id]).await?;
+    Ok(step.commit().await?)
 }
 
 /// Columns of a message that are emptied, besides its body.

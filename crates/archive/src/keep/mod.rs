@@ -9,11 +9,11 @@ mod tables;
 mod unsay;
 mod watch;
 
-pub(crate) use forget::FORGETTING;
-pub use forget::{Forgotten, forget};
+pub use forget::{Forgotten, forget, remembers};
 pub(crate) use policies::Known;
 pub use policies::{Policies, Rule};
 pub use prune::prune;
+pub(crate) use tables::FORGETTING;
 pub(crate) use unsay::without;
 pub use watch::{Removals, keep};
 

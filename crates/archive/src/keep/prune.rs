@@ -109,7 +109,9 @@ impl Pass<'_> {
             end = end.max(last.unwrap_or_default().saturating_add(1));
         }
         let bound = kept.unwrap_or(end);
-        let before = self.went();
+        if self.has_floors && !self.broom.only_counts {
+            self.noted(conversation, (cut, bound), tables).await?;
+        }
         for Table { name, at, .. } in tables {
             let old = format!("conversation = $1 AND {at} < {} AND seq < $3", micros!("$2"));
             self.broom.sweep(name, &old, &[conversation, &cut, &bound]).await?;
@@ -118,20 +120,32 @@ impl Pass<'_> {
         self.broom.sweep(REACTIONS.name, to_them, &[conversation, &bound]).await?;
         if self.broom.only_counts {
             self.counted.insert(conversation.clone());
-        } else if self.has_floors && self.went() > before {
-            // History that is brought in later does not bring it back, whatever policies say by then.
-            let floor = format!(
-                "UPDATE parlance.conversations SET removed_before = greatest(removed_before, {}) WHERE id = $1",
-                micros!("$2")
-            );
-            self.broom.session.execute(&floor, &[conversation, &cut]).await?;
         }
         Ok(())
     }
 
-    /// Rows of logs that went so far.
-    fn went(&self) -> u64 {
-        [MESSAGES, ENTRIES].iter().filter_map(|table| self.broom.rows.get(table.name)).sum()
+    /// Notes what goes, if something does, before it is gone: history that is brought in beside this, or later, does not bring it
+    /// back, whatever policies say by then.
+    async fn noted(
+        &mut self,
+        conversation: &String,
+        (cut, bound): (f64, i64),
+        tables: &[Table],
+    ) -> Result<(), Refused> {
+        for Table { name, at, .. } in tables {
+            let goes = format!(
+                "SELECT FROM parlance.{name} WHERE conversation = $1 AND {at} < {} AND seq < $3 LIMIT 1",
+                micros!("$2")
+            );
+            if self.broom.session.query_opt(&goes, &[conversation, &cut, &bound]).await?.is_some() {
+                let floor = format!(
+                    "UPDATE parlance.conversations SET removed_before = greatest(removed_before, {}) WHERE id = $1",
+                    micros!("$2")
+                );
+                return self.broom.note(&floor, &[conversation, &cut]).await;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ use parlance_postgres::{Refused, Session};
 use tokio_postgres::types::ToSql;
 
 use super::Rows;
+use crate::store::LOCK;
 
 /// Rows that go at once.
 const BATCH: i64 = 1_000;
@@ -33,6 +34,9 @@ pub(super) const ENTRIES: Table = Table { name: "entries", seq: "seq", at: "at" 
 pub(super) const SUPERSEDED: Table = Table { name: "superseded_messages", seq: "seq", at: "sent_at" };
 pub(super) const REACTIONS: Table = Table { name: "reaction_states", seq: "target_seq", at: "at" };
 
+/// Whoever notes that something must not come back excludes who brings history in, for a moment: that is not to write what it
+/// read before. The second half of a pair that is no part's.
+pub(crate) const FORGETTING: i32 = -3;
 /// What must not come back; there from a later migration on.
 pub(super) const FORGOTTEN: &str = "forgotten";
 /// Has it remembered when the life of a conversation was over, if it is: what comes late of it is not written.
@@ -52,14 +56,14 @@ pub(super) struct Seen {
 
 /// A connection by which rows go.
 pub(super) struct Broom<'a> {
-    pub session: &'a Session,
+    pub session: &'a mut Session,
     /// They are counted, and stay.
     pub only_counts: bool,
     pub rows: Rows,
 }
 
 impl<'a> Broom<'a> {
-    pub fn new(session: &'a Session, only_counts: bool) -> Self {
+    pub const fn new(session: &'a mut Session, only_counts: bool) -> Self {
         Self { session, only_counts, rows: Rows::new() }
     }
 
@@ -67,6 +71,14 @@ impl<'a> Broom<'a> {
     pub async fn has(&self, table: &str) -> Result<bool, Refused> {
         let name = format!("parlance.{table}");
         Ok(self.session.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?.try_get(0)?)
+    }
+
+    /// Has something noted that whoever brings history in is to see with the next page: none is under way while it is written.
+    pub async fn note(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<(), Refused> {
+        let step = self.session.transaction().await?;
+        step.query("SELECT pg_advisory_xact_lock($1, $2)", &[&LOCK, &FORGETTING]).await?;
+        step.execute(sql, parameters).await?;
+        Ok(step.commit().await?)
     }
 
     /// Conversations after this one that have rows. The key is used from one to the next: their number counts, not the rows'.

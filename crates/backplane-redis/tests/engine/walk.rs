@@ -70,6 +70,29 @@ async fn what_moves_while_it_is_walked_over_is_met() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_says_whether_a_slot_moves_there_are_two_rounds() {
+    let cluster = Cluster::with(2, 0).await.unwrap();
+    let redis = Redis::connect(Options::new(&cluster.url(), clock())).await.unwrap();
+    let node = redis.backplane();
+    create(&node, &conversation_in(0..64)).await;
+    let rounds = async || {
+        let (mut met, mut rounds) = (BTreeSet::new(), BTreeSet::from(["0".to_owned()]));
+        let mut from = page(&node, None, &mut met).await;
+        while let Some(at) = from {
+            rounds.extend(at.split(' ').next().map(str::to_owned));
+            from = page(&node, Some(&at), &mut met).await;
+        }
+        (met.len(), rounds.len())
+    };
+    assert_eq!(rounds().await, (1, 1));
+    for index in 0..2 {
+        cluster.server(index).command(&["ACL", "SETUSER", "default", "-cluster|nodes"]).await.unwrap();
+    }
+    assert_eq!(rounds().await, (1, 2));
+    redis.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_taken_for_all_while_a_primary_is_away() {
     let mut cluster = Cluster::with(2, 0).await.unwrap();
     let redis = Redis::connect(Options::new(&cluster.url(), clock())).await.unwrap();

@@ -15,7 +15,7 @@ use crate::webhooks::{connect, say};
 
 pub const PATH: &str = "/api/v1/archive/backfill";
 
-fn asked(gateway: &Gateway, more: &str) -> String {
+pub fn asked(gateway: &Gateway, more: &str) -> String {
     format!("backfill --url http://{} {more}", gateway.internal_address()).trim_end().to_owned()
 }
 

@@ -10,7 +10,7 @@ use super::kept_in;
 use super::story::long;
 use crate::webhooks::{connect, say};
 
-async fn talk(gateway: &Gateway, place: &str, from: usize, to: usize) -> Result<()> {
+pub async fn talk(gateway: &Gateway, place: &str, from: usize, to: usize) -> Result<()> {
     let mut alice = connect(gateway, "alice").await?;
     for n in from..to {
         say(&mut alice, &format!("{place}-{n}"), place, &["bob"]).await?;

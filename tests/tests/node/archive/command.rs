@@ -9,7 +9,7 @@ use parlance_tests::{Gateway, Postgres, SECRET, built_binary};
 use super::{are_whole, kept_in};
 use crate::webhooks::{connect, say};
 
-fn command(what: &str, environment: &[(&str, &str)]) -> Result<Command> {
+pub fn command(what: &str, environment: &[(&str, &str)]) -> Result<Command> {
     let mut command = Command::new(built_binary()?);
     command.arg("archive").args(what.split(' ')).env("PARLANCE_JWT_SECRET", SECRET);
     command.envs(environment.iter().copied()).stdin(Stdio::null());

@@ -3,6 +3,7 @@
 mod acks;
 mod aside;
 mod backfill;
+mod backfill_beside;
 mod backfill_limits;
 mod catching_up;
 mod command;
