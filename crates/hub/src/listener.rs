@@ -157,8 +157,12 @@ impl Listener {
 
     /// The user is no longer in a conversation: its receipts that wait are not told.
     pub fn forget_receipts(&self, id: &ConversationId) {
-        if let Some(receipts) = self.receipts.lock().as_mut() {
+        let mut slot = self.receipts.lock();
+        if let Some(receipts) = slot.as_mut() {
             receipts.forget(id);
+            if receipts.is_empty() {
+                *slot = None;
+            }
         }
     }
 

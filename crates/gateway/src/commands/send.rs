@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_backplane::{Appended, Change, Find, MemberSet, Range, Rule, Stored, Verdict};
+use parlance_backplane::{Appended, Change, Fault, Find, MemberSet, Range, Rule, Stored, Verdict};
 use parlance_hub::Notice;
 use parlance_model::{
     Accepted, Answer, Author, ConversationKind, Message, Reject, RejectCode, Send, Time, UserId,
@@ -289,7 +289,9 @@ async fn comes_in(
         let conversation = send.conversation.clone();
         if let Err(fault) = session::invited(node, link, conversation.clone(), since).await {
             // The author is a member all the same, and the invitation may have come round while this was on its way.
-            link.listener.notify(Notice::Invited { conversation, since });
+            if matches!(fault, Fault::Unavailable(_)) {
+                link.listener.notify(Notice::Invited { conversation, since });
+            }
             return Err(node.unavailable(&fault));
         }
     }

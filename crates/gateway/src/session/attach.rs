@@ -181,9 +181,12 @@ async fn tell_missed_receipts(
     }
     if let Some(recovery) = link.recovery().as_mut() {
         // Of what could not be joined it stays what was told before.
-        let is_told = |id: &String, told: &Told| due.has(id) || !told.contains_key(id);
-        let now: Vec<_> = now.into_iter().filter(|(id, _)| is_told(id, &recovery.told)).collect();
-        recovery.told.extend(now);
+        let due = due.names();
+        for (id, version) in now {
+            if due.contains(id.as_str()) || !recovery.told.contains_key(&id) {
+                recovery.told.insert(id, version);
+            }
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use parlance_model::{
     ConversationId, Cursor, Entry, Event, LogKey, MessageReceipt, ReceiptKind, Topic, UserId,
 };
 use parlance_wire::Dialect;
+use rustc_hash::FxHashSet;
 
 use super::link::Link;
 use crate::events;
@@ -94,9 +95,9 @@ impl Due<'_> {
         hold
     }
 
-    /// Whether a conversation is among them.
-    pub(super) fn has(&self, id: &str) -> bool {
-        self.ids.iter().any(|due| due.as_str() == id)
+    /// Which these are.
+    pub(super) fn names(&self) -> FxHashSet<&str> {
+        self.ids.iter().map(ConversationId::as_str).collect()
     }
 
     /// Whether there is nothing to tell again.
