@@ -4,9 +4,13 @@
 
 use async_trait::async_trait;
 use parlance_model::{ConversationId, Time};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// Where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a backfill stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = BackfillState)]
 pub enum State {
     /// It goes on, or waits for something that is away.
     Running,

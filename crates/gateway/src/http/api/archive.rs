@@ -41,25 +41,12 @@ pub struct Archive {
     backfill: Option<Backfilled>,
 }
 
-/// Where a backfill stands.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = BackfillState)]
-pub enum Stands {
-    /// It goes on, or waits for something that is away.
-    Running,
-    /// It went through everything.
-    Finished,
-    /// It ended before.
-    Failed,
-}
-
 /// How far a backfill is.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Backfill)]
 pub struct Backfilled {
-    state: Stands,
+    state: Standing,
     #[schema(format = "date-time")]
     started_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,11 +68,7 @@ pub struct Backfilled {
 impl From<Status> for Backfilled {
     fn from(status: Status) -> Self {
         Self {
-            state: match status.state {
-                Standing::Running => Stands::Running,
-                Standing::Finished => Stands::Finished,
-                Standing::Failed => Stands::Failed,
-            },
+            state: status.state,
             started_at: status.started.to_iso(),
             ended_at: status.ended.map(parlance_model::Time::to_iso),
             conversations: status.conversations,
